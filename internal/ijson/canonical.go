@@ -1,0 +1,268 @@
+package ijson
+
+import (
+	"bytes"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+	"sync"
+	"unicode/utf8"
+)
+
+// AppendCanonical appends data in the canonical form of RFC 8785 (JCS): no white
+// space, members in the order of their names' UTF-16 code units, numbers as
+// ECMAScript writes them, strings with the fewest escapes.
+//
+// The error is an *Error for a document that Check would refuse, or for a number
+// that no IEEE 754 double can hold. Numbers beyond 2^53 lose digits here, as RFC
+// 8785 wants: refuse them first where that matters.
+//
+// dst and data must not overlap. It allocates nothing once dst has room.
+func AppendCanonical(dst, data []byte, lim Limits) ([]byte, error) {
+	c := canonicalizers.Get().(*canonicalizer)
+	defer canonicalizers.Put(c)
+	c.r.Reset(data, lim)
+	out, err := c.append(dst, data)
+	c.r.Reset(nil, Limits{})
+	c.objects, c.members, c.text = c.objects[:0], c.members[:0], c.text[:0]
+	if err != nil {
+		return dst, err
+	}
+	return out, nil
+}
+
+var canonicalizers = sync.Pool{New: func() any { return new(canonicalizer) }}
+
+// A canonicalizer writes each object's members as they come and puts them in
+// order when the object ends.
+type canonicalizer struct {
+	r       Reader
+	objects []openObject
+	members []member // of all open objects
+	text    []byte   // decoded names that had escapes
+	scratch []byte
+}
+
+// An openObject is an open object or array of the output.
+type openObject struct {
+	array   bool
+	sorted  bool // members came in order so far
+	members int  // length of canonicalizer.members when it was opened
+	text    int  // length of canonicalizer.text when it was opened
+}
+
+// A member is a name and the span of `"name":value` in the output.
+type member struct {
+	name       []byte
+	start, end int
+}
+
+func (c *canonicalizer) append(dst, data []byte) ([]byte, error) {
+	for {
+		tok, err := c.r.Next()
+		if err == io.EOF {
+			return dst, nil
+		}
+		if err != nil {
+			return dst, err
+		}
+		if tok.Kind != EndObject && tok.Kind != EndArray {
+			dst = c.separate(dst)
+		}
+		raw := data[tok.Start:tok.End]
+		switch tok.Kind {
+		case BeginObject, BeginArray:
+			c.objects = append(c.objects, openObject{
+				array: tok.Kind == BeginArray, sorted: true, members: len(c.members), text: len(c.text)})
+			dst = append(dst, raw...)
+		case EndArray:
+			c.objects = c.objects[:len(c.objects)-1]
+			dst = append(dst, ']')
+		case EndObject:
+			dst = append(c.order(dst), '}')
+		case Name:
+			dst = c.name(dst, raw, tok.Escaped)
+		case String:
+			if tok.Escaped {
+				c.scratch = AppendDecoded(c.scratch[:0], raw)
+				dst = AppendString(dst, c.scratch)
+				continue
+			}
+			dst = append(append(append(dst, '"'), raw...), '"')
+		case Number:
+			if dst, err = appendNumber(dst, raw); err != nil {
+				return dst, c.r.Locate(tok.Start, err.Error())
+			}
+		default:
+			dst = append(dst, raw...)
+		}
+	}
+}
+
+// separate writes the comma due before the next element of an array. Those
+// between members are written once the members are in order.
+func (c *canonicalizer) separate(dst []byte) []byte {
+	if len(c.objects) == 0 || !c.objects[len(c.objects)-1].array || dst[len(dst)-1] == '[' {
+		return dst
+	}
+	return append(dst, ',')
+}
+
+// name writes `"name":` and notes where the member begins.
+func (c *canonicalizer) name(dst, raw []byte, escaped bool) []byte {
+	o := &c.objects[len(c.objects)-1]
+	if n := len(c.members); n > o.members {
+		c.members[n-1].end = len(dst)
+		dst = append(dst, ',')
+	}
+	text := raw
+	if escaped {
+		at := len(c.text)
+		c.text = AppendDecoded(c.text, raw)
+		text = c.text[at:]
+	}
+	if n := len(c.members); n > o.members && compareUTF16(c.members[n-1].name, text) > 0 {
+		o.sorted = false
+	}
+	c.members = append(c.members, member{name: text, start: len(dst)})
+	if escaped {
+		return append(AppendString(dst, text), ':')
+	}
+	return append(append(append(dst, '"'), raw...), '"', ':')
+}
+
+// order ends the innermost object: it puts the members written since its brace
+// in canonical order.
+func (c *canonicalizer) order(dst []byte) []byte {
+	o := c.objects[len(c.objects)-1]
+	c.objects = c.objects[:len(c.objects)-1]
+	members := c.members[o.members:]
+	if len(members) > 0 {
+		members[len(members)-1].end = len(dst)
+	}
+	if !o.sorted {
+		begin := members[0].start
+		c.scratch = append(c.scratch[:0], dst[begin:]...)
+		slices.SortFunc(members, func(a, b member) int { return compareUTF16(a.name, b.name) })
+		dst = dst[:begin]
+		for i, m := range members {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = append(dst, c.scratch[m.start-begin:m.end-begin]...)
+		}
+	}
+	clear(members)
+	c.members, c.text = c.members[:o.members], c.text[:o.text]
+	return dst
+}
+
+// compareUTF16 compares two valid UTF-8 texts by their UTF-16 code units. That is
+// byte order, but for characters from U+10000 on, which UTF-16 writes with
+// surrogates and so puts before U+E000 to U+FFFF.
+func compareUTF16(a, b []byte) int {
+	n := min(len(a), len(b))
+	i := 0
+	for i < n && a[i] == b[i] {
+		i++
+	}
+	if i == n {
+		return len(a) - len(b)
+	}
+	x, y := a[i], b[i]
+	if x >= 0xEE && y >= 0xEE && (x >= 0xF0) != (y >= 0xF0) {
+		return int(y) - int(x)
+	}
+	return int(x) - int(y)
+}
+
+const hexDigits = "0123456789abcdef"
+
+// AppendString appends s as a JSON string in RFC 8785 form. Bytes that are not
+// UTF-8 become U+FFFD, so that the result is always valid.
+func AppendString[T ~string | ~[]byte](dst []byte, s T) []byte {
+	dst = append(dst, '"')
+	from := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= utf8.RuneSelf {
+			// Four bytes are enough to decode one rune.
+			r, n := utf8.DecodeRuneInString(string(s[i:min(i+utf8.UTFMax, len(s))]))
+			if r == utf8.RuneError && n == 1 {
+				dst = append(append(dst, s[from:i]...), "\ufffd"...)
+				from = i + 1
+			}
+			i += n
+			continue
+		}
+		if c >= ' ' && c != '"' && c != '\\' {
+			i++
+			continue
+		}
+		dst = append(dst, s[from:i]...)
+		dst = appendEscape(dst, c)
+		i++
+		from = i
+	}
+	return append(append(dst, s[from:]...), '"')
+}
+
+func appendEscape(dst []byte, c byte) []byte {
+	switch c {
+	case '"', '\\':
+		return append(dst, '\\', c)
+	case '\b':
+		return append(dst, '\\', 'b')
+	case '\f':
+		return append(dst, '\\', 'f')
+	case '\n':
+		return append(dst, '\\', 'n')
+	case '\r':
+		return append(dst, '\\', 'r')
+	case '\t':
+		return append(dst, '\\', 't')
+	}
+	return append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+}
+
+type rangeError struct{}
+
+func (rangeError) Error() string { return "number is too large for a double" }
+
+// appendNumber appends the number raw as ECMAScript's Number::toString writes it.
+func appendNumber(dst, raw []byte) ([]byte, error) {
+	if plainInteger(raw) {
+		return append(dst, raw...), nil
+	}
+	f, err := strconv.ParseFloat(string(raw), 64)
+	if err != nil || math.IsInf(f, 0) {
+		return dst, rangeError{}
+	}
+	if f == 0 {
+		return append(dst, '0'), nil // also for -0
+	}
+	if size := math.Abs(f); size >= 1e-6 && size < 1e21 {
+		return strconv.AppendFloat(dst, f, 'f', -1, 64), nil
+	}
+	dst = strconv.AppendFloat(dst, f, 'e', -1, 64)
+	// Go writes e-07 where ECMAScript writes e-7.
+	if n := len(dst); bytes.HasSuffix(dst[:n-1], []byte("e-0")) || bytes.HasSuffix(dst[:n-1], []byte("e+0")) {
+		dst[n-2] = dst[n-1]
+		dst = dst[:n-1]
+	}
+	return dst, nil
+}
+
+// plainInteger reports whether raw is an integer short enough to be exact in a
+// double, and so already in canonical form.
+func plainInteger(raw []byte) bool {
+	digits := raw
+	if raw[0] == '-' {
+		digits = raw[1:]
+		if digits[0] == '0' {
+			return false
+		}
+	}
+	return len(digits) <= 15 && skipDigits(digits, 0) == len(digits)
+}

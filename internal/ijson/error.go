@@ -1,0 +1,123 @@
+package ijson
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// An Error says what is wrong with a document and where.
+type Error struct {
+	// Offset is the position of the fault in the input, in bytes from 0.
+	Offset int
+
+	// Line and Column count from 1, the column in characters.
+	Line, Column int
+
+	// Pointer is the RFC 6901 pointer of the value or member being read, or,
+	// where that would be longer than 256 bytes, of the nearest value around it
+	// that is not. It is the sender's text: escape it before showing it.
+	Pointer string
+
+	// Msg is the fault. It quotes at most a few escaped characters of the input.
+	Msg string
+}
+
+// Error returns a line like `line 3, column 7, at /a/b: duplicate member "x"`.
+// It holds no control or invisible characters.
+func (e *Error) Error() string {
+	at := ""
+	if e.Pointer != "" {
+		q := strconv.Quote(e.Pointer)
+		at = ", at " + q[1:len(q)-1]
+	}
+	return fmt.Sprintf("line %d, column %d%s: %s", e.Line, e.Column, at, e.Msg)
+}
+
+const maxPointer = 256
+
+// Locate returns an *Error with the given message about the byte at offset of
+// the document that r reads, at the place of the last token.
+func (r *Reader) Locate(offset int, msg string) *Error {
+	line, column := Position(r.data, offset)
+	return &Error{Offset: offset, Line: line, Column: column, Pointer: r.pointer(maxPointer), Msg: msg}
+}
+
+func (r *Reader) fail(offset int, msg string) (Token, error) {
+	r.pos, r.err = offset, r.Locate(offset, msg)
+	return Token{}, r.err
+}
+
+// Position returns the line and the column of the byte at offset, both counted
+// from 1 and the column in characters.
+func Position(data []byte, offset int) (line, column int) {
+	before := data[:min(offset, len(data))]
+	start := bytes.LastIndexByte(before, '\n') + 1
+	return bytes.Count(before, []byte{'\n'}) + 1, utf8.RuneCount(before[start:]) + 1
+}
+
+// Pointer returns the RFC 6901 JSON Pointer of the last token: of the member for
+// a Name, of the container for its begin and end. It builds the string anew.
+func (r *Reader) Pointer() string { return r.pointer(-1) }
+
+// pointer stops before the first step that would make the pointer longer than
+// limit bytes. A negative limit is none.
+func (r *Reader) pointer(limit int) string {
+	var b strings.Builder
+	for i, f := range r.stack {
+		var step string
+		if f.array {
+			if f.index < 0 {
+				break
+			}
+			step = strconv.Itoa(f.index)
+		} else {
+			end := len(r.names)
+			if i+1 < len(r.stack) {
+				end = r.stack[i+1].names
+			}
+			if end == f.names {
+				break
+			}
+			step = escapePointer.Replace(string(r.nameText(r.names[end-1])))
+		}
+		if limit >= 0 && b.Len()+1+len(step) > limit {
+			break
+		}
+		b.WriteByte('/')
+		b.WriteString(step)
+	}
+	return b.String()
+}
+
+var escapePointer = strings.NewReplacer("~", "~0", "/", "~1")
+
+// describe names the first character of b for a message.
+func describe(b []byte) string {
+	c, n := utf8.DecodeRune(b)
+	switch {
+	case n == 0:
+		return "end of input"
+	case c == utf8.RuneError && n == 1:
+		return fmt.Sprintf("byte 0x%02x", b[0])
+	case c == 0xFEFF:
+		return "byte order mark (save the file as UTF-8 without one)"
+	}
+	return strconv.QuoteRuneToASCII(c)
+}
+
+// quote shows text that a remote party wrote: short, and with everything
+// invisible escaped.
+func quote(text []byte) string {
+	const most = 40
+	if len(text) <= most {
+		return strconv.Quote(string(text))
+	}
+	cut := most
+	for cut > 0 && !utf8.RuneStart(text[cut]) {
+		cut--
+	}
+	return strconv.Quote(string(text[:cut])) + "…"
+}
