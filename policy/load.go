@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -114,7 +115,16 @@ func (l *loader) failAt(t *token.Token, format string, args ...any) {
 }
 
 func (l *loader) fail(n ast.Node, format string, args ...any) {
-	l.failAt(n.GetToken(), format, args...)
+	l.failAt(start(n), format, args...)
+}
+
+// start is the first token of a node. A block mapping names its first colon
+// instead of its first key.
+func start(n ast.Node) *token.Token {
+	if m, ok := n.(*ast.MappingNode); ok && !m.IsFlowStyle && len(m.Values) > 0 {
+		return m.Values[0].Key.GetToken()
+	}
+	return n.GetToken()
 }
 
 func (l *loader) file(name string, text []byte) {
@@ -149,12 +159,13 @@ func (l *loader) document(text []byte) ast.Node {
 		return nil
 	}
 	if at := invalidUTF8(text); at >= 0 {
-		line := 1 + strings.Count(string(text[:at]), "\n")
-		column := 1 + utf8.RuneCount(text[1+strings.LastIndexByte(string(text[:at]), '\n'):at])
+		before := text[:at]
+		line := 1 + bytes.Count(before, []byte("\n"))
+		column := 1 + utf8.RuneCount(before[1+bytes.LastIndexByte(before, '\n'):])
 		l.errs = append(l.errs, &Error{File: l.name, Line: line, Column: column, Msg: "the text is not UTF-8"})
 		return nil
 	}
-	tokens := lexer.Tokenize(string(text))
+	tokens := lexer.Tokenize(strings.TrimPrefix(string(text), "\ufeff")) // a byte order mark, as some editors write
 	if !l.plain(tokens) {
 		return nil
 	}
@@ -162,7 +173,7 @@ func (l *loader) document(text []byte) ast.Node {
 	if err != nil {
 		var syntax yaml.Error
 		if errors.As(err, &syntax) {
-			l.failAt(syntax.GetToken(), "%s", syntax.GetMessage())
+			l.failAt(syntax.GetToken(), "%s", iatp.Printable(syntax.GetMessage()))
 		} else {
 			l.failAt(nil, "%v", err)
 		}
@@ -222,14 +233,15 @@ func (l *loader) plain(tokens token.Tokens) bool {
 // have.
 func (l *loader) rulesMember(m *ast.MappingNode) ast.Node {
 	var rules ast.Node
+	faults := len(l.errs)
 	for key, v := range l.members(m) {
-		if key != "rules" {
+		if key == "rules" {
+			rules = v.Value
+		} else {
 			l.fail(v.Key, "unknown member %s; a rule file has one member, rules", quote(key))
-			return nil
 		}
-		rules = v.Value
 	}
-	if rules == nil {
+	if rules == nil && len(l.errs) == faults {
 		l.fail(m, "the file holds no rules; if that is meant, write: rules: []")
 	}
 	return rules
@@ -264,7 +276,7 @@ func (l *loader) rule(n ast.Node) {
 		return
 	}
 	faults := len(l.errs)
-	r := rule{Rule: Rule{File: l.name, Line: n.GetToken().Position.Line}}
+	r := rule{Rule: Rule{File: l.name, Line: start(n).Position.Line}}
 	has := map[string]bool{}
 	for key, v := range l.members(m) {
 		has[key] = true

@@ -57,9 +57,10 @@
 //	evidence             E0 to E6; compares
 //	idempotency          true, false
 //	reversibility        none < partial < full; compares
-//	undo_window_seconds  seconds; compares; "unstated" if no window is promised.
-//	                     A window without a limit is longer than any number
-//	sla_latency_ms       milliseconds; compares; "unstated" if not promised
+//	undo_window_seconds  seconds; compares; or unstated, which compares as the
+//	                     shortest; a window without a limit is the longest
+//	sla_latency_ms       milliseconds; compares; or unstated, which compares as
+//	                     the longest
 //	retention_policy     ephemeral < temporary < permanent (= forever), or
 //	                     unstated; compares; unstated compares as the longest
 //	                     (alias retention)

@@ -296,8 +296,8 @@ func levelIndex(level iatp.TrustLevel) uint8 {
 
 func numberOf(id fieldID, f *Facts) int64 {
 	if id == slaLatency {
-		if ms := f.Manifest.Capabilities.SLALatencyMS; ms != nil {
-			return *ms
+		if ms := f.Manifest.Capabilities.SLALatencyMS; ms > 0 {
+			return ms
 		}
 		return math.MaxInt64
 	}

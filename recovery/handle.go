@@ -30,8 +30,8 @@ type Result struct {
 //
 // Retry sends the same request again. It returns nil if the agent answered,
 // else preferably a *[Failure] with Kind, Sent, Released, Status and RetryAfter
-// set; of any other error the worst is assumed: bytes were sent, and asking
-// again would not help. A nil retry means that there is no way to ask again.
+// set; any other error counts as Unknown, with bytes sent. A nil retry means that
+// there is no way to ask again.
 //
 // Compensate asks the agent to undo, and returns nil once it has. Its context
 // is not cancelled with ctx and ends after [CompensationTime]. A nil compensate
@@ -44,8 +44,8 @@ func Handle(ctx context.Context, f Failure, m *iatp.Manifest, retry, compensate 
 	var r Result
 	for {
 		f.Remaining = time.Until(deadline)
-		if ctx.Err() != nil && f.Kind != KindPartial {
-			f.Kind = KindCanceled
+		if ctx.Err() != nil && f.Kind != Partial {
+			f.Kind = Canceled
 		}
 		d := decide(&f, m, retry != nil, compensate != nil)
 		r.Strategy = d.Strategy
@@ -77,7 +77,7 @@ func (r *Result) again(ctx context.Context, f *Failure, deadline time.Time, wait
 	defer pause.Stop()
 	select {
 	case <-ctx.Done():
-		next.Kind = KindCanceled
+		next.Kind = Canceled
 		return &next
 	case <-pause.C:
 	}
@@ -102,12 +102,12 @@ func failureOf(err error) Failure {
 	if f, ok := errors.AsType[*Failure](err); ok && f != nil {
 		return *f
 	}
-	f := Failure{Kind: KindUnknown, Sent: true, Err: err}
+	f := Failure{Kind: Unknown, Sent: true, Err: err}
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		f.Kind = KindTimeout
+		f.Kind = Timeout
 	case errors.Is(err, context.Canceled):
-		f.Kind = KindCanceled
+		f.Kind = Canceled
 	}
 	return f
 }

@@ -37,15 +37,15 @@ const (
 type Kind string
 
 const (
-	KindConnect   Kind = "connect"   // no connection came about
-	KindTimeout   Kind = "timeout"   // no answer in time
-	KindReset     Kind = "reset"     // the connection broke before the answer began
-	KindTruncated Kind = "truncated" // the answer ended before the length it declared
-	KindMalformed Kind = "malformed" // the answer is not HTTP
-	KindStatus    Kind = "status"    // the agent answered with Failure.Status
-	KindPartial   Kind = "partial"   // the agent says that it did part of the work
-	KindCanceled  Kind = "canceled"  // the caller went away
-	KindUnknown   Kind = "unknown"   // an error that says nothing of itself
+	Connect   Kind = "connect"   // no connection came about
+	Timeout   Kind = "timeout"   // no answer in time
+	Reset     Kind = "reset"     // the connection broke before the answer began
+	Truncated Kind = "truncated" // the answer ended before the length it declared
+	Protocol  Kind = "protocol"  // the answer is not the HTTP that was asked for
+	Status    Kind = "status"    // the agent answered with Failure.Status
+	Partial   Kind = "partial"   // the agent says that it did part of the work
+	Canceled  Kind = "canceled"  // the caller went away
+	Unknown   Kind = "unknown"   // an error that says nothing of itself
 )
 
 // A Failure is what is known about one attempt that failed. As an error, it is
@@ -58,13 +58,13 @@ type Failure struct {
 	Err        error         // the cause, for logs; never shown in a Result
 	Attempt    int           // how many attempts have been made; 0 counts as 1
 	Remaining  time.Duration // until the caller's deadline
-	Status     int           // KindStatus: the HTTP status
+	Status     int           // Status: the HTTP status
 	RetryAfter time.Duration // the pause that the agent asked for, 0 if none
 }
 
 // Error names the kind of failure, and the status where there is one.
 func (f *Failure) Error() string {
-	if f.Kind == KindStatus {
+	if f.Kind == Status {
 		return fmt.Sprintf("agent answered with status %d", f.Status)
 	}
 	if f.Err == nil {
@@ -78,7 +78,7 @@ func (f *Failure) Unwrap() error { return f.Err }
 
 func (f *Failure) kind() Kind {
 	if f.Kind == "" {
-		return KindUnknown
+		return Unknown
 	}
 	return f.Kind
 }
@@ -153,9 +153,9 @@ func pause(f *Failure, m *iatp.Manifest, canRetry bool) (wait time.Duration, why
 // passing reports whether the same request may succeed later.
 func passing(f *Failure) bool {
 	switch f.Kind {
-	case KindConnect, KindTimeout, KindReset, KindTruncated, KindMalformed:
+	case Connect, Timeout, Reset, Truncated, Protocol, Unknown, "":
 		return true
-	case KindStatus:
+	case Status:
 		switch f.Status {
 		case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 			return true
@@ -167,8 +167,8 @@ func passing(f *Failure) bool {
 // effect reports whether the agent may have done anything. A client error says
 // that it did not.
 func effect(f *Failure) bool {
-	if f.Kind == KindStatus && f.Status >= 400 && f.Status < 500 {
+	if f.Kind == Status && f.Status >= 400 && f.Status < 500 {
 		return false
 	}
-	return f.Sent || f.Kind == KindPartial
+	return f.Sent || f.Kind == Partial
 }
