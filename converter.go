@@ -23,47 +23,52 @@ func (c *converter) convert(root *value) {
 	if root.kind != ijson.BeginObject {
 		return // bind says what is wrong
 	}
-	c.flat(root)
+	c.rename(root, "privacy_contract", root, "privacy", keep)
+	if root.get("identity") == nil {
+		c.flat(root)
+	}
+	c.move(root, "agent_id", root, "identity", "agent_id", keep)
+	c.word(root)
 	if v := object(root, "capabilities"); v != nil {
+		c.move(v, "reversibility", root, "reversibility", "level", keep)
+		c.undo(v, root)
 		c.rename(v, "sla_latency", v, "sla_latency_ms", milliseconds)
 	}
 	if v := object(root, "reversibility"); v != nil {
 		c.rename(v, "undo_window", v, "undo_window_seconds", seconds)
+		c.compensate = c.private(v, "compensation_endpoint")
+		c.check = c.private(v, "check_endpoint")
 	}
 	if v := object(root, "privacy"); v != nil {
 		c.rename(v, "retention", v, "retention_policy", keep)
 		c.rename(v, "human_review", v, "human_in_loop", keep)
 	}
-	if v := object(root, "reversibility"); v != nil {
-		c.compensate = c.private(v, "compensation_endpoint")
-		c.check = c.private(v, "check_endpoint")
-	}
 }
 
-// flat moves the members of the flat form to where they belong today. In it
-// reversibility is a word, among the capabilities or at the top.
+// flat moves the top-level members of the flat form to where they belong today.
 func (c *converter) flat(root *value) {
-	c.rename(root, "privacy_contract", root, "privacy", keep)
-	for _, name := range []string{"agent_id", "verification_key", "owner", "contact"} {
+	for _, name := range []string{"verification_key", "owner", "contact"} {
 		c.move(root, name, root, "identity", name, keep)
 	}
-	c.move(root, "reversibility_level", root, "reversibility", "level", keep)
-	if v := root.get("reversibility"); v != nil && v.kind == ijson.String {
-		c.wrap(root, "reversibility", "level")
+	for _, name := range []string{"idempotency", "concurrency_limit", "sla_latency_ms"} {
+		c.move(root, name, root, "capabilities", name, keep)
 	}
-	if caps := object(root, "capabilities"); caps != nil {
-		c.move(caps, "reversibility", root, "reversibility", "level", keep)
-		c.move(caps, "undo_window", root, "reversibility", "undo_window_seconds", seconds)
-		c.move(caps, "undo_window_seconds", root, "reversibility", "undo_window_seconds", keep)
-		c.move(caps, "compensation_method", root, "reversibility", "compensation_method", keep)
-	}
-	c.move(root, "undo_window", root, "reversibility", "undo_window_seconds", seconds)
 	c.move(root, "sla_latency", root, "capabilities", "sla_latency_ms", milliseconds)
-	c.move(root, "idempotency", root, "capabilities", "idempotency", keep)
-	c.move(root, "concurrency_limit", root, "capabilities", "concurrency_limit", keep)
+	for _, name := range []string{"retention_policy", "human_in_loop", "training_consent"} {
+		c.move(root, name, root, "privacy", name, keep)
+	}
 	c.move(root, "retention", root, "privacy", "retention_policy", keep)
 	c.move(root, "human_review", root, "privacy", "human_in_loop", keep)
-	c.move(root, "training_consent", root, "privacy", "training_consent", keep)
+	c.word(root)
+	c.undo(root, root)
+}
+
+// undo moves what v says about undoing into root's reversibility.
+func (c *converter) undo(v, root *value) {
+	c.move(v, "undo_window", root, "reversibility", "undo_window_seconds", seconds)
+	for _, name := range []string{"undo_window_seconds", "compensation_method", "compensation_endpoint"} {
+		c.move(v, name, root, "reversibility", name, keep)
+	}
 }
 
 // object returns the member of that name if it is an object.
@@ -74,13 +79,17 @@ func object(v *value, name string) *value {
 	return nil
 }
 
-// wrap puts the member of that name into an object of the same name, as inner.
-func (c *converter) wrap(root *value, name, inner string) {
-	v := root.take(name)
+// word turns a reversibility that is a mere word into an object with that level.
+func (c *converter) word(root *value) {
+	v := root.get("reversibility")
+	if v == nil || v.kind != ijson.String {
+		return
+	}
 	c.edit(v)
-	child := &value{kind: ijson.BeginObject, at: v.at, pointer: v.pointer}
-	child.set(inner, v)
-	root.set(name, child)
+	root.take("reversibility")
+	child := &value{kind: ijson.BeginObject, at: v.at}
+	child.set("level", v)
+	root.set("reversibility", child)
 }
 
 // move is rename into the object member of root, which is made if it is missing.
@@ -90,7 +99,7 @@ func (c *converter) move(from *value, old string, root *value, into, name string
 		return
 	}
 	if root.get(into) == nil {
-		root.set(into, &value{kind: ijson.BeginObject, at: v.at, pointer: "/" + into})
+		root.set(into, &value{kind: ijson.BeginObject, at: v.at})
 	}
 	if to := object(root, into); to != nil {
 		c.rename(from, old, to, name, as)
@@ -105,6 +114,10 @@ func (c *converter) rename(from *value, old string, to *value, name string, as c
 		return
 	}
 	c.edit(v)
+	if v.kind == ijson.Null { // older programs write out what they do not have
+		from.take(old)
+		return
+	}
 	converted, err := as(v)
 	if err != nil {
 		c.refuse(v, err.Error())

@@ -118,11 +118,12 @@ func currency(dst *string) field {
 	}
 }
 
-// timestamp reads an RFC 3339 time.
+// timestamp reads an RFC 3339 time. UnmarshalText keeps to the grammar; time.Parse
+// does not: it takes a comma for the point and hours of one digit.
 func timestamp(dst *time.Time) field {
 	return func(b *binder, v *value) {
-		t, err := time.Parse(time.RFC3339, v.text)
-		if v.kind != ijson.String || err != nil {
+		var t time.Time
+		if v.kind != ijson.String || t.UnmarshalText([]byte(v.text)) != nil {
 			b.wrongType(v, `a time such as "2026-11-01T00:00:00Z"`)
 			return
 		}

@@ -3,6 +3,7 @@ package iatp
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -67,15 +68,6 @@ func (b *binder) refuse(v *value, format string, args ...any) {
 	if b.err == nil {
 		b.err = faultAt(b.data, v, fmt.Sprintf(format, args...))
 	}
-}
-
-// faultAt returns an error that points at v in the text it was read from.
-func faultAt(data []byte, v *value, msg string) *ManifestError {
-	e := &ManifestError{Pointer: v.pointer, Msg: msg}
-	if v.at >= 0 {
-		e.Line, e.Column = ijson.Position(data, v.at)
-	}
-	return e
 }
 
 // A field reads one member of an object.
@@ -158,9 +150,19 @@ func (b *binder) numbers(v *value) {
 	if b.signed && !plainInteger(v.raw) {
 		b.refuse(v, "numbers in a signed manifest must be integers below 2^53, got %s; write it as a string", v.describe())
 	}
-	if f, err := strconv.ParseFloat(v.raw, 64); err != nil || f > maxNumber || f < -maxNumber {
+	if !exactRange(v.raw) {
 		b.refuse(v, "number is beyond ±2^53, where readers disagree, got %s; write it as a string", v.describe())
 	}
+}
+
+// exactRange reports whether the number raw lies within ±2^53. As a double 2^53+1
+// looks like 2^53, so at the border the spelling decides.
+func exactRange(raw string) bool {
+	f, err := strconv.ParseFloat(raw, 64)
+	if err != nil {
+		return false
+	}
+	return math.Abs(f) < maxNumber || strings.TrimPrefix(raw, "-") == strconv.Itoa(maxNumber)
 }
 
 // plainInteger reports whether raw spells an integer, other than -0, of a size

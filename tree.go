@@ -17,8 +17,7 @@ type value struct {
 	text    string     // decoded text of a string
 	members []member   // of an object, in the order of the document
 	items   []*value   // of an array
-	at      int        // offset of the value in the document; -1 if it is not from there
-	pointer string     // RFC 6901
+	at      int        // offset in the document of the value, or of the one it was made from
 }
 
 // A member is a named value. raw is the name in quotes as the document spells it.
@@ -111,6 +110,21 @@ func manifestError(err error) error {
 	return err
 }
 
+// faultAt returns an error that points at v in the text that v was read from.
+func faultAt(data []byte, v *value, msg string) error {
+	var r ijson.Reader
+	r.Reset(data, ijson.Limits{Depth: MaxManifestDepth})
+	for {
+		tok, err := r.Next()
+		if err != nil {
+			return manifestError(err)
+		}
+		if tok.Kind == ijson.String && tok.Start-1 == v.at || tok.Start == v.at {
+			return manifestError(r.Locate(v.at, msg))
+		}
+	}
+}
+
 // next reads one value.
 func (t *treeReader) next() (*value, error) {
 	tok, err := t.r.Next()
@@ -123,7 +137,7 @@ func (t *treeReader) next() (*value, error) {
 // finish reads the rest of the value that begins with tok. Its depth is bounded
 // by the limit of the Reader.
 func (t *treeReader) finish(tok ijson.Token) (*value, error) {
-	v := &value{kind: tok.Kind, at: tok.Start, pointer: t.r.Pointer()}
+	v := &value{kind: tok.Kind, at: tok.Start}
 	switch tok.Kind {
 	case ijson.BeginObject:
 		return v, t.members(v)
