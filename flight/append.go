@@ -1,0 +1,280 @@
+package flight
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// Append records e and returns its seq. When it returns without an error the
+// line is as safe as ack says and every attached view has applied it. With an
+// error nothing may be done that the record was to precede.
+//
+// An entry of an unknown type is refused and leaves the log as it was; any
+// other error is final, see [Log.Err].
+func (l *Log) Append(e *Entry, ack Ack) (int64, error) {
+	c := l.encoders.Get().(*encoder)
+	defer l.encoders.Put(c)
+	if err := c.encode(e, &l.keys.store, l.opt.Now()); err != nil {
+		return -1, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	seq, err := l.queue(c, string(e.TraceID))
+	if err != nil {
+		return -1, err
+	}
+	if ack == Durable {
+		err = l.awaitSynced(seq)
+	} else {
+		err = l.awaitWritten(seq)
+	}
+	if err != nil {
+		return -1, err
+	}
+	return seq, nil
+}
+
+// queue gives the line its seq and puts it behind the others. It needs mu.
+func (l *Log) queue(c *encoder, trace string) (int64, error) {
+	for (len(l.pending) >= maxPending || l.rotating) && l.err == nil {
+		if l.writing || l.rotating {
+			l.progress.Wait()
+		} else {
+			l.writeBatch()
+		}
+	}
+	switch {
+	case l.err != nil:
+		return 0, l.err
+	case l.closing:
+		return 0, ErrClosed
+	}
+	seq, at := l.next, len(l.pending)
+	l.pending = c.appendLine(l.pending, seq)
+	if trace != "" {
+		// Offsets count from the end of what is written and in flight.
+		l.seg.index = append(l.seg.index, newIndexEntry(traceHash([]byte(trace)), l.seg.queued+int64(at)))
+	}
+	l.leaves = append(l.leaves, tlog.RecordHash(l.pending[at:]))
+	l.pending = append(l.pending, '\n')
+	l.next++
+	return seq, nil
+}
+
+// awaitWritten returns when the record is in the kernel. It needs mu.
+func (l *Log) awaitWritten(seq int64) error {
+	for l.written <= seq {
+		switch {
+		case l.err != nil:
+			return l.err
+		case l.writing:
+			l.progress.Wait()
+		default:
+			l.writeBatch()
+		}
+	}
+	if !l.timed && l.synced < l.written {
+		l.timed = true
+		l.timer.Reset(SyncInterval * 4 / 5) // the sync takes its time too
+	}
+	return nil
+}
+
+// awaitSynced returns when the record is on the disk. It needs mu.
+func (l *Log) awaitSynced(seq int64) error {
+	l.needSync = true
+	l.work.Signal()
+	for l.synced <= seq {
+		if l.err != nil {
+			return l.err
+		}
+		l.durable.Wait()
+	}
+	return nil
+}
+
+// writeBatch writes everything that is queued and lets the views see it. It
+// needs mu, gives it up meanwhile, and must not run while writing is set.
+func (l *Log) writeBatch() {
+	batch, from, end := l.pending, l.written, l.next
+	if len(batch) == 0 {
+		return
+	}
+	l.pending, l.spare = l.spare[:0], nil
+	l.seg.queued += int64(len(batch))
+	l.writing = true
+	l.mu.Unlock()
+	err := l.seg.write(batch)
+	if err == nil {
+		applyLines(l.views, from, batch)
+	}
+	l.mu.Lock()
+	l.writing = false
+	if cap(batch) <= 2*maxPending {
+		l.spare = batch[:0]
+	}
+	if err != nil {
+		l.fail(fmt.Errorf("write record %d: %w", from, err))
+		return
+	}
+	l.seg.size += int64(len(batch))
+	l.written = end
+	if len(l.leaves) >= foldAt {
+		l.wakeKeeper()
+	}
+	l.progress.Broadcast()
+}
+
+// fail ends the life of the log: the disk and our idea of it may differ now,
+// and a second try could report a success that never was (an fsync after a
+// failed fsync does). It needs mu.
+func (l *Log) fail(err error) {
+	if l.err == nil {
+		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EFBIG) || errors.Is(err, syscall.EDQUOT) {
+			err = fmt.Errorf("%w; make room in %s, then restart", err, l.data)
+		}
+		l.err = fmt.Errorf("flight log failed: %w", err)
+		l.opt.Logger.Error("flight log failed", "dir", l.data, "error", err)
+	}
+	l.progress.Broadcast()
+	l.durable.Broadcast()
+	l.work.Signal()
+	l.wakeKeeper()
+}
+
+// backgroundSync runs when written records have waited long enough.
+func (l *Log) backgroundSync() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.timed = false
+	l.needSync = true
+	l.work.Signal()
+}
+
+// flush is the flusher: it syncs whenever somebody asks, for all that asked.
+// It keeps its thread: a thread that blocks in fdatasync takes the P of the
+// others with it until the scheduler notices.
+func (l *Log) flush() {
+	runtime.LockOSThread()
+	defer close(l.flushed)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for {
+		for !l.needSync && !l.seal && !l.closing && l.err == nil {
+			l.work.Wait()
+		}
+		if l.err != nil {
+			return
+		}
+		if err := l.syncOnce(); err != nil {
+			l.fail(err)
+			return
+		}
+		if l.seal || l.seg.size >= l.opt.SegmentBytes {
+			if err := l.rotate(); err != nil {
+				l.fail(err)
+				return
+			}
+		}
+		if l.closing && l.synced == l.next {
+			return
+		}
+	}
+}
+
+// syncOnce writes what is queued and syncs what is written. It needs mu and
+// gives it up meanwhile.
+func (l *Log) syncOnce() error {
+	for l.writing {
+		l.progress.Wait()
+	}
+	l.writeBatch()
+	if l.err != nil {
+		return l.err
+	}
+	l.needSync = false
+	mark, file := l.written, l.seg.file
+	if mark == l.synced {
+		return nil
+	}
+	l.mu.Unlock()
+	start := time.Now()
+	err := datasync(file)
+	took := time.Since(start)
+	l.mu.Lock()
+	if err != nil {
+		return fmt.Errorf("sync record %d: %w", mark-1, err)
+	}
+	l.synced, l.lastSync = mark, took
+	l.durable.Broadcast()
+	l.wakeKeeper()
+	return nil
+}
+
+// rotate seals the open segment and begins the next. Everything in the sealed
+// one is durable before the next has a name: a bad record in a segment that is
+// not the last is never the work of a crash. It needs mu and gives it up.
+func (l *Log) rotate() error {
+	l.seal = false
+	l.rotating = true // nothing is queued until the new segment stands
+	for l.err == nil && (l.writing || len(l.pending) > 0) {
+		if l.writing {
+			l.progress.Wait()
+		} else {
+			l.writeBatch()
+		}
+	}
+	l.rotating = false
+	if l.err != nil || l.seg.size == 0 {
+		l.progress.Broadcast()
+		return l.err
+	}
+	old, end := l.seg, l.written
+	// Lines queued from here on belong to the new segment.
+	l.seg = segment{first: end, born: l.opt.Now()}
+	l.writing = true
+	l.mu.Unlock()
+	file, err := l.replaceSegment(old.file, old.size, end)
+	l.mu.Lock()
+	l.writing = false
+	l.progress.Broadcast()
+	if err != nil {
+		l.seg.file = nil
+		return err
+	}
+	l.seg.file, l.synced = file, max(l.synced, end)
+	l.segments = append(l.segments, sealed{first: old.first, next: end, bytes: old.size, newest: l.opt.Now()})
+	l.unindexed = append(l.unindexed, unindexed{old.first, old.index})
+	l.durable.Broadcast()
+	l.wakeKeeper()
+	return nil
+}
+
+// replaceSegment ends the file of a segment and makes that of the next.
+func (l *Log) replaceSegment(old *os.File, size, next int64) (*os.File, error) {
+	if err := errors.Join(old.Truncate(size), old.Sync(), old.Close()); err != nil {
+		return nil, fmt.Errorf("seal segment: %w", err)
+	}
+	return createSegment(l.dir, next)
+}
+
+func (l *Log) wakeKeeper() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// appendLine appends the line of c with its seq.
+func (c *encoder) appendLine(dst []byte, seq int64) []byte {
+	dst = append(dst, c.buf[:c.seqAt]...)
+	dst = strconv.AppendInt(dst, seq, 10)
+	return append(dst, c.buf[c.seqAt:]...)
+}

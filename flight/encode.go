@@ -1,0 +1,367 @@
+package flight
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/inter-agent-trust/iatp/internal/ijson"
+)
+
+const timeLayout = "2006-01-02T15:04:05.000Z"
+
+// encoder builds one line. It holds everything that building needs, so that a
+// pooled encoder allocates nothing.
+//
+// seq is known only under the lock of the log, so the line is built in two
+// pieces around it: buf[:seqAt] ends with `"seq":`, buf[seqAt:] follows the
+// number.
+type encoder struct {
+	buf   []byte
+	seqAt int
+	// bare is true until the first member is written.
+	bare      bool
+	truncated bool
+
+	r       [16]byte
+	random  [512]byte
+	unused  int // bytes of random that were not handed out yet
+	mac     mac
+	scratch []byte
+}
+
+// encode builds the line of e, without seq. now is used when e has no time.
+//
+// The members stand in the order of RFC 8785 by hand: all names are ASCII, so
+// that order is the order of their bytes. A test compares every line with an
+// independent canonicaliser.
+func (c *encoder) encode(e *Entry, keys *storeKey, now time.Time) error {
+	if !e.Type.known() {
+		return fmt.Errorf("flight: %q is not a type of record", e.Type)
+	}
+	c.buf, c.bare, c.truncated = append(c.buf[:0], '{'), true, e.Truncated
+	c.newR()
+	c.untilDecision(e, keys)
+	c.untilPayload(e, keys)
+	c.payload(e)
+	c.untilSeq(e)
+	c.afterSeq(e, now)
+	if len(c.buf)+20 > MaxLine {
+		return errors.New("flight: a line came out too long") // the bounds above are wrong
+	}
+	return nil
+}
+
+func (c *encoder) untilDecision(e *Entry, keys *storeKey) {
+	c.text("actor", e.Actor)
+	c.text("agent_id", string(e.AgentID))
+	c.number("attempts", int64(e.Attempts))
+	c.number("bytes", e.Bytes)
+	if e.Body != nil {
+		sum := keys.commit(&c.mac, c.r, e.Body)
+		c.base64("commit", sum[:])
+	}
+	c.text("content_type", e.ContentType)
+	c.text("decision", e.Decision)
+	c.text("dir", string(e.Dir))
+}
+
+func (c *encoder) untilPayload(e *Entry, keys *storeKey) {
+	if e.cut.droppedBelow != 0 {
+		c.number("dropped_below", e.cut.droppedBelow)
+	}
+	c.text("error", e.Error)
+	c.text("evidence", e.Evidence)
+	c.findings(e.Findings)
+	if e.IdempotencyKey != "" {
+		c.scratch = append(c.scratch[:0], e.IdempotencyKey...)
+		sum := keys.idem(&c.mac, c.scratch)
+		c.base64("idem", sum[:])
+	}
+	c.text("jkt", e.JKT)
+	c.millis("latency_ms", e.Latency)
+	if e.Assessed {
+		c.text("level", e.Level.String())
+	}
+	c.text("link", string(e.Link))
+	c.text("manifest", e.Manifest)
+	c.text("method", e.Method)
+	c.truth("minted", e.Minted)
+	if e.cut.set {
+		c.name("new_size")
+		c.buf = strconv.AppendInt(c.buf, e.cut.newSize, 10)
+	}
+	c.text("note", e.Note)
+	if e.cut.set {
+		c.name("old_size")
+		c.buf = strconv.AppendInt(c.buf, e.cut.oldSize, 10)
+	}
+	c.text("opaque", e.Opaque)
+	c.text("outcome", string(e.Outcome))
+	c.text("override", e.Override)
+	c.millis("own_ms", e.Own)
+	c.bounded("path", e.Path, maxPath)
+}
+
+func (c *encoder) untilSeq(e *Entry) {
+	c.text("peer", e.Peer)
+	c.text("policy", e.Policy)
+	c.truth("quarantined", e.Quarantined)
+	c.base64("r", c.r[:])
+	c.text("reason", e.Reason)
+	c.reasons(e.Reasons)
+	c.rules(e.Rules)
+	if e.Assessed {
+		c.name("score")
+		c.buf = strconv.AppendInt(c.buf, int64(e.Score), 10)
+	}
+	c.name("seq")
+	c.seqAt = len(c.buf)
+}
+
+func (c *encoder) afterSeq(e *Entry, now time.Time) {
+	c.truth("sla_breach", e.SLABreach)
+	c.text("state", e.State)
+	c.number("status_code", int64(e.StatusCode))
+	if !e.Time.IsZero() {
+		now = e.Time
+	}
+	c.name("timestamp")
+	c.buf = append(c.buf, '"')
+	c.buf = now.UTC().AppendFormat(c.buf, timeLayout)
+	c.buf = append(c.buf, '"')
+	// From here on no member holds JSON of a caller: see traceOf.
+	c.text("trace_id", string(e.TraceID))
+	c.text("traceparent", e.TraceParent)
+	c.truth("truncated", c.truncated)
+	c.text("type", string(e.Type))
+	c.buf = append(c.buf, '}')
+}
+
+// newR draws the 128 random bits of this line. Random bytes are fetched in
+// blocks: one system call for 32 lines.
+func (c *encoder) newR() {
+	if c.unused < len(c.r) {
+		rand.Read(c.random[:]) // never fails: it ends the program instead
+		c.unused = len(c.random)
+	}
+	end := len(c.random) - c.unused
+	copy(c.r[:], c.random[end:])
+	clear(c.random[end : end+len(c.r)])
+	c.unused -= len(c.r)
+}
+
+func (c *encoder) name(name string) {
+	if !c.bare {
+		c.buf = append(c.buf, ',')
+	}
+	c.bare = false
+	c.buf = append(c.buf, '"')
+	c.buf = append(c.buf, name...)
+	c.buf = append(c.buf, '"', ':')
+}
+
+func (c *encoder) text(name, s string) { c.bounded(name, s, maxText) }
+
+func (c *encoder) bounded(name, s string, limit int) {
+	if s == "" {
+		return
+	}
+	c.name(name)
+	c.cutString(s, limit)
+}
+
+// cutString writes s as a string of at most limit bytes between the quotes.
+func (c *encoder) cutString(s string, limit int) {
+	var whole bool
+	if c.buf, whole = appendString(c.buf, s, limit); !whole {
+		c.truncated = true
+	}
+}
+
+func (c *encoder) number(name string, n int64) {
+	if n == 0 {
+		return
+	}
+	c.name(name)
+	c.buf = strconv.AppendInt(c.buf, n, 10)
+}
+
+func (c *encoder) truth(name string, b bool) {
+	if b {
+		c.name(name)
+		c.buf = append(c.buf, "true"...)
+	}
+}
+
+func (c *encoder) base64(name string, b []byte) {
+	c.name(name)
+	c.buf = append(c.buf, '"')
+	c.buf = base64.RawURLEncoding.AppendEncode(c.buf, b)
+	c.buf = append(c.buf, '"')
+}
+
+// millis writes d in milliseconds with up to three decimals: in that range the
+// plain decimal is the shortest form, which is what RFC 8785 asks for.
+func (c *encoder) millis(name string, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	micros := max(d.Microseconds(), 1) // measured and short, not absent
+	c.name(name)
+	c.buf = strconv.AppendInt(c.buf, micros/1000, 10)
+	if rest := micros % 1000; rest != 0 {
+		c.buf = append(c.buf, '.', byte('0'+rest/100), byte('0'+rest/10%10), byte('0'+rest%10))
+		for c.buf[len(c.buf)-1] == '0' {
+			c.buf = c.buf[:len(c.buf)-1]
+		}
+	}
+}
+
+func (c *encoder) findings(list []Count) {
+	if len(list) == 0 {
+		return
+	}
+	c.name("findings")
+	c.buf = append(c.buf, '[')
+	for i, f := range list[:c.items(len(list))] {
+		c.comma(i)
+		c.buf = append(c.buf, `{"count":`...)
+		c.buf = strconv.AppendInt(c.buf, int64(f.Count), 10)
+		c.buf = append(c.buf, `,"kind":`...)
+		c.cutString(string(f.Kind), maxItem)
+		c.buf = append(c.buf, '}')
+	}
+	c.buf = append(c.buf, ']')
+}
+
+func (c *encoder) reasons(list []string) {
+	if len(list) == 0 {
+		return
+	}
+	c.name("reasons")
+	c.buf = append(c.buf, '[')
+	for i, code := range list[:c.items(len(list))] {
+		c.comma(i)
+		c.cutString(code, maxItem)
+	}
+	c.buf = append(c.buf, ']')
+}
+
+func (c *encoder) rules(list []Rule) {
+	if len(list) == 0 {
+		return
+	}
+	c.name("rules")
+	c.buf = append(c.buf, '[')
+	for i, r := range list[:c.items(len(list))] {
+		c.comma(i)
+		c.buf = append(c.buf, '{')
+		c.bare = true
+		c.bounded("file", r.File, maxItem)
+		c.number("line", int64(r.Line))
+		c.bounded("name", r.Name, maxItem)
+		c.bare = false
+		c.buf = append(c.buf, '}')
+	}
+	c.buf = append(c.buf, ']')
+}
+
+func (c *encoder) comma(i int) {
+	if i > 0 {
+		c.buf = append(c.buf, ',')
+	}
+}
+
+// items bounds the length of a list.
+func (c *encoder) items(n int) int {
+	if n > maxItems {
+		c.truncated = true
+		return maxItems
+	}
+	return n
+}
+
+// payload writes the payload of e: JSON in its canonical form when it is JSON
+// and short enough, else as text.
+func (c *encoder) payload(e *Entry) {
+	text := e.Text
+	if e.Payload != nil {
+		start, bare := len(c.buf), c.bare
+		c.name("payload")
+		at := len(c.buf)
+		var err error
+		c.buf, err = ijson.AppendCanonical(c.buf, e.Payload, ijson.Limits{})
+		if err == nil && len(c.buf)-at <= MaxPayload {
+			return
+		}
+		text = e.Payload
+		if err == nil { // canonical, and too long
+			c.scratch = append(c.scratch[:0], c.buf[at:]...)
+			text = c.scratch
+		}
+		c.buf, c.bare = c.buf[:start], bare
+	}
+	if text == nil {
+		return
+	}
+	c.name("payload")
+	var whole bool
+	if c.buf, whole = appendString(c.buf, text, MaxPayload); !whole {
+		c.truncated = true
+	}
+}
+
+// appendString appends s as a JSON string in the form of RFC 8785, at most
+// limit bytes between the quotes, cut between two characters. Invalid UTF-8
+// becomes U+FFFD. It reports whether all of s went in.
+func appendString[T ~string | ~[]byte](dst []byte, s T, limit int) ([]byte, bool) {
+	dst = append(dst, '"')
+	end := len(dst) + limit
+	for i := 0; i < len(s); {
+		before := len(dst)
+		if b := s[i]; b >= utf8.RuneSelf {
+			r, n := decodeRune(s[i:])
+			dst, i = utf8.AppendRune(dst, r), i+n
+		} else {
+			dst, i = appendASCII(dst, b), i+1
+		}
+		if len(dst) > end {
+			return append(dst[:before], '"'), false
+		}
+	}
+	return append(dst, '"'), true
+}
+
+// decodeRune is utf8.DecodeRune for both kinds of text, without a copy.
+func decodeRune[T ~string | ~[]byte](s T) (rune, int) {
+	var head [utf8.UTFMax]byte
+	return utf8.DecodeRune(head[:copy(head[:], s)])
+}
+
+const hexDigits = "0123456789abcdef"
+
+// appendASCII appends one character, escaped where RFC 8785, 3.2.2.2 says so.
+func appendASCII(dst []byte, b byte) []byte {
+	switch {
+	case b == '"' || b == '\\':
+		return append(dst, '\\', b)
+	case b >= ' ':
+		return append(dst, b)
+	case b == '\b':
+		return append(dst, '\\', 'b')
+	case b == '\t':
+		return append(dst, '\\', 't')
+	case b == '\n':
+		return append(dst, '\\', 'n')
+	case b == '\f':
+		return append(dst, '\\', 'f')
+	case b == '\r':
+		return append(dst, '\\', 'r')
+	}
+	return append(dst, '\\', 'u', '0', '0', hexDigits[b>>4], hexDigits[b&15])
+}
