@@ -16,12 +16,7 @@ var noManifest = Reason{
 	Text: "the agent has no manifest to judge it by",
 }
 
-// ephemeralEvidence is the least evidence at which "ephemeral" unlocks a social
-// security number: below it only the agent itself, or a bare key, has named the
-// retention.
-const ephemeralEvidence = trust.E4
-
-// blocks returns the data blocks that hold: nobody can lift them.
+// blocks returns what nobody can lift: the data blocks, then a revocation.
 func blocks(f *Facts) []Reason {
 	var held []Reason
 	if slices.Contains(f.Findings, iatp.CreditCard) {
@@ -34,7 +29,24 @@ func blocks(f *Facts) []Reason {
 			held = append(held, privacyReason(RuleSSNNotEphemeral, text))
 		}
 	}
+	if slices.ContainsFunc(f.Assessment.Reasons, func(r trust.Reason) bool { return r.Code == trust.CodeRevoked }) {
+		held = append(held, Reason{
+			Code: CodeRevoked, Rule: RuleRevoked, Action: ActionDeny, Text: "the key or the agent was revoked",
+		})
+	}
 	return held
+}
+
+// distrust returns what an assessment found that a person must see, whatever the
+// score: no rule of the operator was written with it in mind.
+func distrust(f *Facts) (reasons []Reason) {
+	for i := range f.Assessment.Reasons {
+		switch r := &f.Assessment.Reasons[i]; r.Code {
+		case trust.CodeKeyChanged, trust.CodeClaimsRaised:
+			reasons = append(reasons, Reason{Code: r.Code, Text: r.Text, Action: ActionWarn})
+		}
+	}
+	return reasons
 }
 
 func privacyReason(rule, text string) Reason {
@@ -65,7 +77,7 @@ func ssnBlock(f *Facts) string {
 	case retainUnstated:
 		return "Agent names no retention, so it may store data, and the request holds a social security number"
 	}
-	if f.Assessment.Evidence < ephemeralEvidence {
+	if !f.Assessment.RetentionVouched() {
 		return "Agent says that it stores nothing, but neither the operator nor an authority vouches for that (evidence " +
 			f.Assessment.Evidence.String() + "), and the request holds a social security number"
 	}

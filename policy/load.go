@@ -340,6 +340,7 @@ func (l *loader) line(v *ast.MappingValueNode, most int) string {
 var reserved = []string{
 	CodeLowTrust, CodeNoReversibility, CodePermanentRetention, CodeHumanReview, CodeTrainingConsent,
 	CodeRequirementUnmet, CodePrivacyViolation, CodeTaintedTrace, CodeNoManifest,
+	CodeRevoked, CodeKeyChanged, CodeClaimsRaised,
 }
 
 func (l *loader) ruleName(v *ast.MappingValueNode) string {

@@ -12,9 +12,10 @@
 //     security number only at evidence E4 to E6, where the operator or an
 //     authority has named the retention. An agent that names no retention
 //     counts as not ephemeral and, at E0, as permanent.
-//  2. The operator's deny rules.
-//  3. The operator's requirements ([Requirements]). What is unmet asks a
-//     person, with the code requirement_unmet.
+//  2. A revoked key or agent, and the operator's deny rules.
+//  3. A key that changed without a handover, claims raised since first contact,
+//     and the operator's requirements ([Requirements]) that are unmet ask a
+//     person.
 //  4. The operator's warn rules ask a person.
 //  5. The score: 7 and above is allowed, anything below asks with low_trust,
 //     unless an allow rule of the operator says otherwise.
@@ -76,8 +77,8 @@
 //
 // # What an allow rule can do
 //
-// It lifts the question that a low score asks: the operator may decide that.
-// It never lifts a data block, a deny or warn rule or an unmet requirement. And
+// It lifts the question that a low score asks: the operator may decide that. It
+// never lifts a data block, a deny or warn rule, or what steps 1 to 3 ask. And
 // it does not take the agent's own word: what a manifest says of itself
 // (agent_id, owner, storage_location, scopes, declared_trust_level,
 // idempotency, reversibility, undo_window_seconds, sla_latency_ms,
@@ -134,6 +135,9 @@ const (
 	CodePrivacyViolation   = "privacy_violation"
 	CodeTaintedTrace       = "tainted_trace"
 	CodeNoManifest         = "no_manifest"
+	CodeRevoked            = trust.CodeRevoked
+	CodeKeyChanged         = trust.CodeKeyChanged
+	CodeClaimsRaised       = trust.CodeClaimsRaised
 )
 
 // Names of the built-in rules that deny, as [Reason].Rule. No rule of the
@@ -141,6 +145,7 @@ const (
 const (
 	RuleCardPermanent   = "builtin:card-permanent-retention"
 	RuleSSNNotEphemeral = "builtin:ssn-non-ephemeral-retention"
+	RuleRevoked         = "builtin:revoked"
 	RuleNoManifest      = "builtin:no-manifest"
 )
 
@@ -171,7 +176,7 @@ type Verdict struct {
 	Reasons  []Reason
 
 	// Slug names the problem type of a denial: privacy-violation if a data
-	// block spoke, else policy. Empty unless Decision is Deny.
+	// block spoke, revoked, or policy. Empty unless Decision is Deny.
 	Slug string
 
 	// GrantOnly: the exchange waits for a signed grant, the override header
@@ -264,16 +269,23 @@ func (s *Set) Decide(f Facts) Verdict {
 	if f.Manifest == nil {
 		return Verdict{Slug: iatp.SlugPolicy, Reasons: []Reason{noManifest}}
 	}
-	var m matches
-	slug := iatp.SlugPolicy
-	if m.deny = blocks(&f); len(m.deny) > 0 {
-		slug = iatp.SlugPrivacyViolation
-	}
+	m := matches{deny: blocks(&f)}
 	s.match(&f, &m)
 	if len(m.deny) > 0 {
-		return Verdict{Slug: slug, Reasons: slices.Concat(m.deny, m.warn, m.allow)}
+		return Verdict{Slug: slugOf(&m.deny[0]), Reasons: slices.Concat(m.deny, m.warn, m.allow)}
 	}
 	return weigh(&f, &m)
+}
+
+// slugOf is the problem type that the first reason of a denial leads to.
+func slugOf(r *Reason) string {
+	switch r.Rule {
+	case RuleCardPermanent, RuleSSNNotEphemeral:
+		return iatp.SlugPrivacyViolation
+	case RuleRevoked:
+		return iatp.SlugRevoked
+	}
+	return iatp.SlugPolicy
 }
 
 // matches are the rules that hold for an exchange, as reasons by what they ask.
@@ -302,7 +314,7 @@ func (s *Set) match(f *Facts, m *matches) {
 
 // weigh decides an exchange that nothing denies.
 func weigh(f *Facts, m *matches) Verdict {
-	required := unmet(f)
+	required := append(distrust(f), unmet(f)...)
 	low := f.Assessment.Score < AllowScore
 	lifted := low && len(m.allow) > 0
 	v := Verdict{Decision: Allow}
