@@ -165,7 +165,8 @@ func endOf(path string) (Record, int64, error) {
 }
 
 // checkDropped looks for the record that explains why the log begins where it
-// does. Retention writes one for every drop, so it is found near the end.
+// does. Retention writes one for every drop, so it is found near the end. It
+// must be below the signed size: anybody could write one above.
 func checkDropped(dir string, firsts []int64, size int64) error {
 	if firsts[0] == 0 {
 		return nil
@@ -173,8 +174,8 @@ func checkDropped(dir string, firsts []int64, size int64) error {
 	var p lineParser
 	for i := len(firsts) - 1; i >= 0; i-- {
 		var below int64
-		// The end of the last segment is not looked at yet: take what is whole.
-		_ = eachLineOf(dir, firsts[i], firsts[i], 1<<62, func(_ int64, line []byte) error {
+		// A damaged line is somebody else's finding: take what is whole.
+		_ = eachLineOf(dir, firsts[i], firsts[i], size, func(_ int64, line []byte) error {
 			if bytes.Contains(line, []byte(`"dropped_below":`)) {
 				if rec, err := p.members(line); err == nil && rec.Type == Recovery {
 					below = max(below, rec.droppedBelow)

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/mod/sumdb/tlog"
 )
@@ -228,20 +227,6 @@ func (r *tileReader) compute(t tlog.Tile, cause error) ([]tlog.Hash, error) {
 		hashes[i] = subtree(splitHashes(data))
 	}
 	return hashes, nil
-}
-
-// parseTileName is the inverse of tileName: it accepts what tileName writes and
-// nothing else.
-func parseTileName(name string) (level int, n int64, width int, ok bool) {
-	rest, ok := strings.CutPrefix(filepath.ToSlash(name), "tile/")
-	if !ok {
-		return 0, 0, 0, false
-	}
-	t, err := tlog.ParseTilePath(fmt.Sprintf("tile/%d/%s", tileHeight, rest))
-	if err != nil || t.L < 0 {
-		return 0, 0, 0, false
-	}
-	return t.L, t.N, t.W, filepath.ToSlash(tileName(t.L, t.N, t.W)) == filepath.ToSlash(name)
 }
 
 // sameHashes reports whether a stored tile holds exactly these hashes.
