@@ -21,15 +21,24 @@ import (
 // dst and data must not overlap. It allocates nothing once dst has room.
 func AppendCanonical(dst, data []byte, lim Limits) ([]byte, error) {
 	c := canonicalizers.Get().(*canonicalizer)
-	defer canonicalizers.Put(c)
 	c.r.Reset(data, lim)
 	out, err := c.append(dst, data)
-	c.r.Reset(nil, Limits{})
-	c.objects, c.members, c.text = c.objects[:0], c.members[:0], c.text[:0]
+	c.release()
 	if err != nil {
 		return dst, err
 	}
 	return out, nil
+}
+
+// release forgets the document and returns c to the pool, unless an unusually
+// large document has made it unusually large.
+func (c *canonicalizer) release() {
+	if cap(c.members) > maxKept || cap(c.text)+cap(c.scratch) > 16*maxKept {
+		return
+	}
+	c.r.Reset(nil, Limits{})
+	c.objects, c.members, c.text = c.objects[:0], c.members[:0], c.text[:0]
+	canonicalizers.Put(c)
 }
 
 var canonicalizers = sync.Pool{New: func() any { return new(canonicalizer) }}
@@ -52,10 +61,19 @@ type openObject struct {
 	text    int  // length of canonicalizer.text when it was opened
 }
 
-// A member is a name and the span of `"name":value` in the output.
+// A member is the span of `"name":value` in the output, and that of the name in
+// the input, or in canonicalizer.text if it had escapes.
 type member struct {
-	name       []byte
-	start, end int
+	start, end         int
+	nameStart, nameEnd int
+	decoded            bool
+}
+
+func (c *canonicalizer) nameOf(m member) []byte {
+	if m.decoded {
+		return c.text[m.nameStart:m.nameEnd]
+	}
+	return c.r.data[m.nameStart:m.nameEnd]
 }
 
 func (c *canonicalizer) append(dst, data []byte) ([]byte, error) {
@@ -82,7 +100,7 @@ func (c *canonicalizer) append(dst, data []byte) ([]byte, error) {
 		case EndObject:
 			dst = append(c.order(dst), '}')
 		case Name:
-			dst = c.name(dst, raw, tok.Escaped)
+			dst = c.name(dst, tok)
 		case String:
 			if tok.Escaped {
 				c.scratch = AppendDecoded(c.scratch[:0], raw)
@@ -110,26 +128,28 @@ func (c *canonicalizer) separate(dst []byte) []byte {
 }
 
 // name writes `"name":` and notes where the member begins.
-func (c *canonicalizer) name(dst, raw []byte, escaped bool) []byte {
+func (c *canonicalizer) name(dst []byte, tok Token) []byte {
+	m := member{nameStart: tok.Start, nameEnd: tok.End, decoded: tok.Escaped}
+	if tok.Escaped {
+		m.nameStart = len(c.text)
+		c.text = AppendDecoded(c.text, c.r.data[tok.Start:tok.End])
+		m.nameEnd = len(c.text)
+	}
 	o := &c.objects[len(c.objects)-1]
 	if n := len(c.members); n > o.members {
-		c.members[n-1].end = len(dst)
+		last := &c.members[n-1]
+		last.end = len(dst)
 		dst = append(dst, ',')
+		if compareUTF16(c.nameOf(*last), c.nameOf(m)) > 0 {
+			o.sorted = false
+		}
 	}
-	text := raw
-	if escaped {
-		at := len(c.text)
-		c.text = AppendDecoded(c.text, raw)
-		text = c.text[at:]
+	m.start = len(dst)
+	c.members = append(c.members, m)
+	if tok.Escaped {
+		return append(AppendString(dst, c.nameOf(m)), ':')
 	}
-	if n := len(c.members); n > o.members && compareUTF16(c.members[n-1].name, text) > 0 {
-		o.sorted = false
-	}
-	c.members = append(c.members, member{name: text, start: len(dst)})
-	if escaped {
-		return append(AppendString(dst, text), ':')
-	}
-	return append(append(append(dst, '"'), raw...), '"', ':')
+	return append(append(append(dst, '"'), c.nameOf(m)...), '"', ':')
 }
 
 // order ends the innermost object: it puts the members written since its brace
@@ -144,7 +164,7 @@ func (c *canonicalizer) order(dst []byte) []byte {
 	if !o.sorted {
 		begin := members[0].start
 		c.scratch = append(c.scratch[:0], dst[begin:]...)
-		slices.SortFunc(members, func(a, b member) int { return compareUTF16(a.name, b.name) })
+		slices.SortFunc(members, func(a, b member) int { return compareUTF16(c.nameOf(a), c.nameOf(b)) })
 		dst = dst[:begin]
 		for i, m := range members {
 			if i > 0 {
@@ -153,7 +173,6 @@ func (c *canonicalizer) order(dst []byte) []byte {
 			dst = append(dst, c.scratch[m.start-begin:m.end-begin]...)
 		}
 	}
-	clear(members)
 	c.members, c.text = c.members[:o.members], c.text[:o.text]
 	return dst
 }

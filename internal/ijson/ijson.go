@@ -104,13 +104,15 @@ const DefaultDepth = 128
 // a hash table takes over.
 const linearNames = 16
 
+// A state says what may come next.
 type state uint8
 
 const (
 	wantValue     state = iota // a value must follow
 	wantFirstItem              // a value or ']'
 	wantFirstName              // a name or '}'
-	wantMore                   // ',' or the closing bracket
+	wantMoreItems              // ',' or ']'
+	wantMoreNames              // ',' or '}'
 	wantEnd                    // nothing but white space
 )
 
@@ -139,6 +141,7 @@ type Reader struct {
 	pos   int
 	limit int
 	want  state
+	then  state // what follows a complete value: wantMoreItems, wantMoreNames or wantEnd
 	err   error
 
 	stack []frame
@@ -158,7 +161,7 @@ type Reader struct {
 // Reset; it never writes to it.
 func (r *Reader) Reset(data []byte, lim Limits) {
 	r.empty()
-	r.data, r.pos, r.want, r.err = data, 0, wantValue, nil
+	r.data, r.pos, r.want, r.then, r.err = data, 0, wantValue, wantEnd, nil
 	r.limit = lim.Depth
 	if r.limit <= 0 {
 		r.limit = DefaultDepth
@@ -196,20 +199,35 @@ func (r *Reader) Next() (Token, error) {
 	if i == len(r.data) {
 		return r.atEnd(i)
 	}
+	c := r.data[i]
 	switch r.want {
+	case wantMoreNames:
+		switch c {
+		case ',':
+			return r.name(skipSpace(r.data, i+1))
+		case '}':
+			return r.close(i, EndObject), nil
+		}
+		return r.unexpected(i, `"," or "}"`)
+	case wantMoreItems:
+		switch c {
+		case ',':
+			return r.value(skipSpace(r.data, i+1))
+		case ']':
+			return r.close(i, EndArray), nil
+		}
+		return r.unexpected(i, `"," or "]"`)
 	case wantFirstName:
-		if r.data[i] == '}' {
+		if c == '}' {
 			return r.close(i, EndObject), nil
 		}
 		return r.name(i)
 	case wantFirstItem:
-		if r.data[i] == ']' {
+		if c == ']' {
 			return r.close(i, EndArray), nil
 		}
-	case wantMore:
-		return r.more(i)
 	case wantEnd:
-		return r.fail(i, "unexpected "+describe(r.data[i:])+" after the end of the document")
+		return r.unexpected(i, "the end of the document")
 	}
 	return r.value(i)
 }
@@ -226,38 +244,18 @@ func (r *Reader) atEnd(i int) (Token, error) {
 	return r.fail(i, "unexpected end of input")
 }
 
-// more reads what follows a value inside an object or array.
-func (r *Reader) more(i int) (Token, error) {
-	top := &r.stack[len(r.stack)-1]
-	c := r.data[i]
-	if top.array {
-		switch c {
-		case ',':
-			if i = skipSpace(r.data, i+1); i == len(r.data) {
-				return r.fail(i, "unexpected end of input")
-			}
-			return r.value(i)
-		case ']':
-			return r.close(i, EndArray), nil
-		}
-		return r.fail(i, "unexpected "+describe(r.data[i:])+`, want "," or "]"`)
-	}
-	switch c {
-	case ',':
-		if i = skipSpace(r.data, i+1); i == len(r.data) {
-			return r.fail(i, "unexpected end of input")
-		}
-		return r.name(i)
-	case '}':
-		return r.close(i, EndObject), nil
-	}
-	return r.fail(i, "unexpected "+describe(r.data[i:])+`, want "," or "}"`)
+// unexpected refuses what stands at i.
+func (r *Reader) unexpected(i int, want string) (Token, error) {
+	return r.fail(i, "unexpected "+describe(r.data[i:])+", want "+want)
 }
 
 // value reads the value that begins at i.
 func (r *Reader) value(i int) (Token, error) {
-	if n := len(r.stack); n > 0 && r.stack[n-1].array {
-		r.stack[n-1].index++
+	if r.then == wantMoreItems {
+		r.stack[len(r.stack)-1].index++
+	}
+	if i == len(r.data) {
+		return r.fail(i, "unexpected end of input")
 	}
 	switch c := r.data[i]; c {
 	case '"':
@@ -265,7 +263,7 @@ func (r *Reader) value(i int) (Token, error) {
 		if msg != "" {
 			return r.fail(end, msg)
 		}
-		r.after(end + 1)
+		r.pos, r.want = end+1, r.then
 		return Token{Kind: String, Start: i + 1, End: end, Escaped: escaped}, nil
 	case '{':
 		return r.open(i, frame{names: len(r.names), text: len(r.text)}, BeginObject, wantFirstName)
@@ -279,33 +277,24 @@ func (r *Reader) value(i int) (Token, error) {
 		return r.literal(i, "null", Null)
 	default:
 		if c != '-' && (c < '0' || c > '9') {
-			return r.fail(i, "unexpected "+describe(r.data[i:])+", want a value")
+			return r.unexpected(i, "a value")
 		}
 	}
 	end, msg := scanNumber(r.data, i)
 	if msg != "" {
 		return r.fail(end, msg)
 	}
-	r.after(end)
+	r.pos, r.want = end, r.then
 	return Token{Kind: Number, Start: i, End: end}, nil
 }
 
 func (r *Reader) literal(i int, word string, k Kind) (Token, error) {
 	end := i + len(word)
 	if end > len(r.data) || string(r.data[i:end]) != word {
-		return r.fail(i, "unexpected "+describe(r.data[i:])+", want a value (did you mean "+word+"?)")
+		return r.unexpected(i, "a value (did you mean "+word+"?)")
 	}
-	r.after(end)
+	r.pos, r.want = end, r.then
 	return Token{Kind: k, Start: i, End: end}, nil
-}
-
-// after moves past a complete value.
-func (r *Reader) after(pos int) {
-	r.pos = pos
-	r.want = wantMore
-	if len(r.stack) == 0 {
-		r.want = wantEnd
-	}
 }
 
 func (r *Reader) open(i int, f frame, k Kind, want state) (Token, error) {
@@ -313,7 +302,10 @@ func (r *Reader) open(i int, f frame, k Kind, want state) (Token, error) {
 		return r.fail(i, "nested too deeply")
 	}
 	r.stack = append(r.stack, f)
-	r.pos, r.want = i+1, want
+	r.pos, r.want, r.then = i+1, want, wantMoreNames
+	if f.array {
+		r.then = wantMoreItems
+	}
 	return Token{Kind: k, Start: i, End: i + 1}, nil
 }
 
@@ -326,14 +318,24 @@ func (r *Reader) close(i int, k Kind) Token {
 		}
 		r.names, r.text = r.names[:top.names], r.text[:top.text]
 	}
-	r.after(i + 1)
+	r.then = wantEnd
+	if n := len(r.stack); n > 0 {
+		r.then = wantMoreNames
+		if r.stack[n-1].array {
+			r.then = wantMoreItems
+		}
+	}
+	r.pos, r.want = i+1, r.then
 	return Token{Kind: k, Start: i, End: i + 1}
 }
 
 // name reads a member name and the colon after it.
 func (r *Reader) name(i int) (Token, error) {
+	if i == len(r.data) {
+		return r.fail(i, "unexpected end of input")
+	}
 	if r.data[i] != '"' {
-		return r.fail(i, "unexpected "+describe(r.data[i:])+", want a member name in double quotes")
+		return r.unexpected(i, "a member name in double quotes")
 	}
 	end, escaped, msg := scanString(r.data, i+1)
 	if msg != "" {
@@ -347,7 +349,7 @@ func (r *Reader) name(i int) (Token, error) {
 		return r.fail(i, "unexpected end of input")
 	}
 	if r.data[i] != ':' {
-		return r.fail(i, "unexpected "+describe(r.data[i:])+`, want ":"`)
+		return r.unexpected(i, `":"`)
 	}
 	r.pos, r.want = i+1, wantValue
 	return tok, nil

@@ -1,0 +1,158 @@
+package ijson
+
+import (
+	"bytes"
+	"encoding/json"
+	"math"
+	"strconv"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/gowebpki/jcs"
+)
+
+// canonicalForms are documents and their RFC 8785 forms.
+var canonicalForms = []struct{ doc, want string }{
+	{` { } `, `{}`},
+	{`[ 1 , [ ] , { } ]`, `[1,[],{}]`},
+	{`{"b":1,"a":{"d":[{"z":1,"y":2}],"c":0}}`, `{"a":{"c":0,"d":[{"y":2,"z":1}]},"b":1}`},
+	{`"\u0041\u000a\u001f\/\u007f\"\\"`, "\"A\\n\\u001f/\x7f\\\"\\\\\""},
+	{`"\u20ac\ud83d\ude00"`, `"€😀"`},
+	{`[-0,0.0,1.0,1e2,1E-7,123456789012345678901234567890,9007199254740993,0.000001]`,
+		`[0,0,1,100,1e-7,1.2345678901234568e+29,9007199254740992,0.000001]`},
+	// RFC 8785, section 3.2.2.
+	{`{"numbers": [333333333.33333329, 1E30, 4.50, 2e-3, 0.000000000000000000000000001],
+	   "string": "\u20ac$\u000F\u000aA'\u0042\u0022\u005c\\\"\/", "literals": [null, true, false]}`,
+		`{"literals":[null,true,false],"numbers":[333333333.3333333,1e+30,4.5,0.002,1e-27],"string":"€$\u000f\nA'B\"\\\\\"/"}`},
+	// RFC 8785, section 3.2.3: U+1F600 sorts before U+FB33, as its surrogates do.
+	{`{"\u20ac":"Euro Sign","\r":"Carriage Return","\ufb33":"Hebrew Letter Dalet With Dagesh","1":"One",
+	   "\ud83d\ude00":"Emoji: Grinning Face","\u0080":"Control","\u00f6":"Latin Small Letter O With Diaeresis"}`,
+		`{"\r":"Carriage Return","1":"One","` + "\u0080" + `":"Control","ö":"Latin Small Letter O With Diaeresis","€":"Euro Sign","😀":"Emoji: Grinning Face","` + "\ufb33" + `":"Hebrew Letter Dalet With Dagesh"}`},
+	{`{"aa":1,"a":2,"":3,"ab":4}`, `{"":3,"a":2,"aa":1,"ab":4}`},
+}
+
+func TestAppendCanonical(t *testing.T) {
+	for _, c := range canonicalForms {
+		got, err := AppendCanonical([]byte("kept "), []byte(c.doc), Limits{})
+		if err != nil || string(got) != "kept "+c.want {
+			t.Errorf("AppendCanonical(%s) = %s, %v\nwant %s", c.doc, got, err, c.want)
+		}
+	}
+}
+
+func TestAppendCanonicalRefuses(t *testing.T) {
+	for _, c := range []struct{ doc, want string }{
+		{`{"a":[0,1e400]}`, `line 1, column 9, at /a/1: number is too large for a double`},
+		{`{"a":1,"a":2}`, `line 1, column 8, at /a: duplicate member "a"`},
+		{`[1`, `line 1, column 3, at /0: unexpected end of input`},
+	} {
+		got, err := AppendCanonical([]byte("kept"), []byte(c.doc), Limits{})
+		if err == nil || err.Error() != c.want || string(got) != "kept" {
+			t.Errorf("AppendCanonical(%s) = %s, %v\nwant %s", c.doc, got, err, c.want)
+		}
+	}
+}
+
+// The sample numbers of RFC 8785, appendix B.
+func TestCanonicalNumbers(t *testing.T) {
+	for _, c := range []struct {
+		bits uint64
+		want string
+	}{
+		{0x0000000000000000, "0"}, {0x8000000000000000, "0"},
+		{0x0000000000000001, "5e-324"}, {0x8000000000000001, "-5e-324"},
+		{0x7fefffffffffffff, "1.7976931348623157e+308"}, {0xffefffffffffffff, "-1.7976931348623157e+308"},
+		{0x4340000000000000, "9007199254740992"}, {0xc340000000000000, "-9007199254740992"},
+		{0x4430000000000000, "295147905179352830000"},
+		{0x44b52d02c7e14af5, "9.999999999999997e+22"}, {0x44b52d02c7e14af6, "1e+23"}, {0x44b52d02c7e14af7, "1.0000000000000001e+23"},
+		{0x444b1ae4d6e2ef4e, "999999999999999700000"}, {0x444b1ae4d6e2ef4f, "999999999999999900000"}, {0x444b1ae4d6e2ef50, "1e+21"},
+		{0x3eb0c6f7a0b5ed8c, "9.999999999999997e-7"}, {0x3eb0c6f7a0b5ed8d, "0.000001"},
+		{0x41b3de4355555553, "333333333.3333332"}, {0x41b3de4355555554, "333333333.33333325"},
+		{0x41b3de4355555555, "333333333.3333333"}, {0x41b3de4355555556, "333333333.3333334"},
+		{0x41b3de4355555557, "333333333.33333343"}, {0xbecbf647612f3696, "-0.0000033333333333333333"},
+		{0x43143ff3c1cb0959, "1424953923781206.2"},
+	} {
+		source := strconv.FormatFloat(math.Float64frombits(c.bits), 'e', 17, 64)
+		if got, err := AppendCanonical(nil, []byte(source), Limits{}); err != nil || string(got) != c.want {
+			t.Errorf("AppendCanonical(%s) = %s, %v, want %s", source, got, err, c.want)
+		}
+	}
+}
+
+func TestAppendCanonicalDoesNotAllocate(t *testing.T) {
+	dst := make([]byte, 0, 1<<20)
+	for _, doc := range [][]byte{[]byte(record), sample(64 << 10)} {
+		if n := testing.AllocsPerRun(100, func() {
+			if _, err := AppendCanonical(dst, doc, Limits{}); err != nil {
+				t.Fatal(err)
+			}
+		}); n >= 1 { // a garbage collection may empty the pool
+			t.Errorf("AppendCanonical of %d bytes allocates %v times, want 0", len(doc), n)
+		}
+	}
+}
+
+func TestAppendString(t *testing.T) {
+	for _, c := range []struct{ in, want string }{
+		{"", `""`},
+		{"plain é 😀 \x7f \u2028", "\"plain é 😀 \x7f \u2028\""},
+		{"\"\\/\b\f\n\r\t\x00\x1f", `"\"\\/\b\f\n\r\t\u0000\u001f"`},
+		{"a\xffb\xc3", "\"a\ufffdb\ufffd\""},
+	} {
+		if got := string(AppendString(nil, c.in)); got != c.want {
+			t.Errorf("AppendString(%q) = %s, want %s", c.in, got, c.want)
+		}
+		if got := string(AppendString(nil, []byte(c.in))); got != c.want {
+			t.Errorf("AppendString([]byte(%q)) = %s, want %s", c.in, got, c.want)
+		}
+	}
+}
+
+// Whatever the canonical form is made of, it is a fixed point, it means the same
+// as its source, and an independent implementation makes the same of it.
+func FuzzAppendCanonical(f *testing.F) {
+	for _, c := range canonicalForms {
+		f.Add([]byte(c.doc))
+	}
+	f.Add([]byte(record))
+	f.Add(members(40))
+	f.Fuzz(func(t *testing.T, doc []byte) {
+		got, err := AppendCanonical(nil, doc, Limits{})
+		if err != nil {
+			return
+		}
+		again, err := AppendCanonical(nil, got, Limits{})
+		if err != nil || !bytes.Equal(again, got) {
+			t.Fatalf("canonical form of %s is %s, %v; of that again %s", doc, got, err, again)
+		}
+		var x, y any
+		if json.Unmarshal(doc, &x) != nil || json.Unmarshal(got, &y) != nil {
+			t.Fatalf("encoding/json refuses %s or %s", doc, got)
+		}
+		if bytes.IndexAny(doc, "{[") < 0 {
+			return // the other implementation wants an object or array
+		}
+		want, err := jcs.Transform(doc)
+		if err != nil {
+			t.Skipf("jcs refuses %s: %v", doc, err)
+		}
+		if !bytes.Equal(got, want) {
+			t.Fatalf("AppendCanonical(%s) = %s\njcs says        %s", doc, got, want)
+		}
+	})
+}
+
+func FuzzAppendString(f *testing.F) {
+	f.Add("a\xff\"\\\n\u2028😀")
+	f.Fuzz(func(t *testing.T, s string) {
+		doc := AppendString(nil, s)
+		if err := Check(doc, Limits{}); err != nil {
+			t.Fatalf("AppendString(%q) = %s: %v", s, doc, err)
+		}
+		if utf8.ValidString(s) {
+			if got := string(AppendDecoded(nil, doc[1:len(doc)-1])); got != s {
+				t.Fatalf("AppendString(%q) decodes to %q", s, got)
+			}
+		}
+	})
+}
