@@ -1,0 +1,2 @@
+// Package privacy finds sensitive values and takes them out.
+package privacy

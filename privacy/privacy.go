@@ -1,0 +1,61 @@
+package privacy
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/internal/ijson"
+)
+
+// A Finding says that a value of some kind stands at some place. It never
+// holds the value: findings are logged, counted and shown to people.
+type Finding struct {
+	Kind iatp.DataClass
+	// Pointer is the RFC 6901 pointer of the JSON leaf or, with InName, of
+	// the member whose name holds the value. For JSON nested in a string it
+	// is the string's. It is empty in text, and in JSON once the pointers of
+	// one report have grown past 64 KiB: a body of a million findings must
+	// not cost a gigabyte of pointers. A member name inside a pointer that is
+	// itself sensitive stands there redacted.
+	Pointer string
+	// InName says that the value is in a member name.
+	InName bool
+	// Start and End delimit the value in the bytes that were scanned, as
+	// written there: escapes and separators included.
+	Start, End int
+	// Confidence is above 0 and at most 1; weaker than 0.5 is not reported.
+	Confidence float64
+}
+
+// A Report is what one scan found, in the order of the input.
+type Report struct {
+	Findings []Finding
+	// TooDeep says that JSON was nested in strings more than four deep; what
+	// lies deeper was read as plain text.
+	TooDeep bool
+
+	json   bool // AppendRedacted must give JSON back
+	limits ijson.Limits
+}
+
+// Classes returns the kinds of data found, sorted, each once.
+func (r Report) Classes() []iatp.DataClass {
+	var classes []iatp.DataClass
+	for i := range r.Findings {
+		if !slices.Contains(classes, r.Findings[i].Kind) {
+			classes = append(classes, r.Findings[i].Kind)
+		}
+	}
+	slices.Sort(classes)
+	return classes
+}
+
+// A Scanner finds sensitive values. The zero Scanner is ready; it is safe for
+// concurrent use.
+type Scanner struct {
+	pool sync.Pool // of *work
+}
+
+// New returns a Scanner with the built-in detectors.
+func New() *Scanner { return new(Scanner) }
