@@ -1,0 +1,167 @@
+package sidecar
+
+import (
+	"crypto/sha256"
+	"net/http"
+	"time"
+
+	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/flight"
+	"github.com/inter-agent-trust/iatp/policy"
+	"github.com/inter-agent-trust/iatp/privacy"
+)
+
+// exchange is one call on its way down the corridor. One goroutine owns it.
+type exchange struct {
+	w     http.ResponseWriter
+	r     *http.Request
+	start time.Time // when the head was there
+	ready time.Time // when the body was there: our own share of the time begins
+	away  time.Duration
+
+	in      inbound
+	body    []byte
+	held    int64 // bytes to give back to Sidecar.bodies
+	bodySum [sha256.Size]byte
+	report  privacy.Report
+
+	st        *standing
+	verdict   policy.Verdict
+	tainted   bool      // an earlier exchange of this trace is quarantined
+	released  *override // who let it pass, if it was asked about
+	durable   flight.Ack
+	recorded  bool // a request line is in the book, so an ending must follow
+	attempts  int
+	slot      bool
+	decision  string // what became of it, for the metrics
+	wroteHead bool
+}
+
+// walk is the corridor. Each desk does one thing and may end the exchange with
+// a problem; whatever happens is in the book before it happens.
+func (s *Sidecar) walk(x *exchange) *iatp.Problem {
+	if p := s.receive(x); p != nil { // bounded, strict, scanned in one pass
+		return p
+	}
+	x.st = s.standing.Load() // who would get this: manifest, score, rules
+	x.tainted = !x.in.trace.minted && s.quarantine.tainted(x.in.trace.id)
+	x.verdict = x.st.rules.Decide(policy.Facts{
+		Manifest: x.st.manifest, Assessment: x.st.assessment, Require: x.st.require,
+		Findings: x.report.Classes(), Tainted: x.tainted,
+	})
+	switch x.verdict.Decision {
+	case policy.Allow:
+	case policy.Ask:
+		if x.in.override == "" {
+			return s.ask(x, "")
+		}
+	default: // Deny, and whatever a later version adds
+		return s.block(x)
+	}
+	if p := s.admit(x); p != nil { // a free place at the agent, before a person's word is used up
+		return p
+	}
+	if x.verdict.Decision == policy.Ask {
+		var why overrideRefused
+		if x.released, why = s.tryOverride(x); x.released == nil {
+			return s.ask(x, why)
+		}
+	}
+	if p := s.recordRequest(x); p != nil { // what is not recorded does not happen
+		return p
+	}
+	return s.forward(x) // scan the answer and record it as it passes
+}
+
+// receive reads what came in. Nothing of it is kept if it is refused here: a
+// request that was never understood leaves a metric, not a record.
+func (s *Sidecar) receive(x *exchange) (p *iatp.Problem) {
+	if x.in, p = s.readHead(x.r); p != nil {
+		return p
+	}
+	if p = s.readBody(x.w, x.r, x); p != nil {
+		return p
+	}
+	x.ready = s.now()
+	return s.understand(x)
+}
+
+// block ends an exchange that nobody can release.
+func (s *Sidecar) block(x *exchange) *iatp.Problem {
+	x.decision = "deny"
+	if p := s.recordRefusal(x, "blocked"); p != nil {
+		return p
+	}
+	return s.about(x, &iatp.Problem{
+		Slug: x.verdict.Slug, Status: http.StatusForbidden, Blocked: true,
+		Error: x.verdict.Denial(), Reasons: x.verdict.Codes(),
+	})
+}
+
+// ask ends an exchange that a person can release, with the question.
+func (s *Sidecar) ask(x *exchange, refused overrideRefused) *iatp.Problem {
+	x.decision = "ask"
+	if p := s.recordRefusal(x, "warning"); p != nil {
+		return p
+	}
+	var q *question
+	if s.overrideMode == OverrideConfirm {
+		q = s.claims.ask(x.actionDigest(""))
+	}
+	p := &iatp.Problem{
+		Slug: iatp.SlugOverrideRequired, Status: iatp.StatusRetryWith,
+		Warning: x.verdict.Warning(), RequiresOverride: true, Reasons: x.verdict.Codes(),
+		Approval: s.approvalHint(q, x), Hint: s.overrideHint(),
+	}
+	if refused != "" {
+		p.Hint = "The override was not accepted: " + string(refused) + "."
+	}
+	return s.about(x, p)
+}
+
+// overrideHint says how this call could be released, in words.
+func (s *Sidecar) overrideHint() string {
+	switch s.overrideMode {
+	case OverrideConfirm:
+		return "To go on, a person sends the very same request again within five minutes, with the header X-User-Override: true."
+	case OverrideLoopback:
+		return "To go on, a person sends the request again with the header X-User-Override: true."
+	case OverrideToken:
+		return "To go on, a person sends the request again with the override token in X-User-Override."
+	}
+	return "This sidecar accepts no override (override: off)."
+}
+
+// about adds what every answer after the scan says of the agent.
+func (s *Sidecar) about(x *exchange, p *iatp.Problem) *iatp.Problem {
+	score := x.st.assessment.Score
+	p.TrustScore = &score
+	return p
+}
+
+// admit takes one of the places that the manifest promises.
+func (s *Sidecar) admit(x *exchange) *iatp.Problem {
+	if x.st.slots == nil {
+		return nil
+	}
+	select {
+	case x.st.slots <- struct{}{}:
+		x.slot = true
+		return nil
+	default:
+		x.decision = "busy"
+		return s.about(x, &iatp.Problem{
+			Slug: iatp.SlugQuotaExceeded, Status: http.StatusTooManyRequests, RetryAfter: 1, Outcome: iatp.OutcomeNone,
+			Error: "the agent already has as many calls as its manifest allows (capabilities.concurrency_limit)",
+			Hint:  "send it again after Retry-After",
+		})
+	}
+}
+
+// leave gives back whatever the exchange holds.
+func (s *Sidecar) leave(x *exchange) {
+	if x.slot {
+		<-x.st.slots
+	}
+	s.bodies.give(x.held)
+}

@@ -1,0 +1,285 @@
+package sidecar
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/flight"
+	"github.com/inter-agent-trust/iatp/recovery"
+)
+
+// wholeReply is the largest answer of known length that is read whole before
+// its first byte is passed on. Such an answer can still become a clean 502 if
+// the agent breaks off, and a call can still be tried again.
+const wholeReply = 64 << 10
+
+// Reasons for which a call is cut short, as context causes.
+var (
+	errDeadline   = errors.New("the agent's answer did not begin before the deadline")
+	errIdle       = errors.New("the agent fell silent in the middle of its answer")
+	errClientGone = errors.New("the caller hung up")
+	errTruncated  = errors.New("the agent's answer broke off before its end")
+	errSwitching  = errors.New("the agent tried to switch protocols")
+)
+
+// newAgentClient speaks to the wrapped agent: no proxy from the environment,
+// no redirects, no compression, no second try behind our back.
+func newAgentClient(limits Limits) *http.Transport {
+	return &http.Transport{
+		DialContext:            (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:    5 * time.Second,
+		DisableCompression:     true,
+		MaxIdleConns:           limits.Concurrency,
+		MaxIdleConnsPerHost:    limits.Concurrency,
+		IdleConnTimeout:        60 * time.Second,
+		MaxResponseHeaderBytes: 64 << 10,
+		WriteBufferSize:        8 << 10,
+		ReadBufferSize:         8 << 10,
+	}
+}
+
+// call is one forwarded request with its clock.
+type call struct {
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+	end    time.Time   // the deadline for the first byte
+	begun  atomic.Bool // the answer has begun: from now on the idle limit holds
+}
+
+// newCall starts the clock. A call with an idempotency key is finished and
+// recorded even if its caller leaves; any other ends with its caller
+// (hardening 27).
+func (s *Sidecar) newCall(x *exchange) *call {
+	base := x.r.Context()
+	if x.in.idempotencyKey != "" {
+		base = context.WithoutCancel(base)
+	}
+	c := &call{end: s.now().Add(time.Duration(s.cfg.Limits.Deadline))}
+	c.ctx, c.cancel = context.WithCancelCause(base)
+	c.timer = time.AfterFunc(time.Duration(s.cfg.Limits.Deadline), func() {
+		if c.begun.Load() {
+			c.cancel(errIdle)
+		} else {
+			c.cancel(errDeadline)
+		}
+	})
+	return c
+}
+
+func (c *call) stop() {
+	c.timer.Stop()
+	c.cancel(nil)
+}
+
+// forward sends the call to the wrapped agent and passes its answer on.
+func (s *Sidecar) forward(x *exchange) *iatp.Problem {
+	c := s.newCall(x)
+	defer c.stop()
+	resp, whole, failure := s.tryAgent(c, x)
+	if failure != nil {
+		return s.agentFailed(x, failure)
+	}
+	defer resp.Body.Close()
+	if whole != nil {
+		return s.passWhole(x, resp, whole)
+	}
+	return s.passStream(c, x, resp)
+}
+
+// failed is an agent that did not answer, with what was done about it.
+type failed struct {
+	recovery.Failure
+	recovery.Result
+}
+
+// tryAgent calls the agent, and again where its manifest makes that safe.
+func (s *Sidecar) tryAgent(c *call, x *exchange) (*http.Response, []byte, *failed) {
+	var resp *http.Response
+	var whole []byte
+	var last recovery.Failure
+	attempt := func(context.Context) error {
+		x.attempts++
+		var err error
+		if resp, whole, err = s.attempt(c, x); err == nil {
+			return nil
+		}
+		last = s.classify(c, x, err)
+		return &last
+	}
+	if attempt(c.ctx) == nil {
+		return resp, whole, nil
+	}
+	bounded := last
+	bounded.Remaining = min(bounded.Remaining, time.Duration(s.cfg.Limits.RetryBudget))
+	result := recovery.Handle(c.ctx, bounded, x.st.manifest, attempt, nil)
+	if result.Success {
+		return resp, whole, nil
+	}
+	return nil, nil, &failed{last, result}
+}
+
+// attempt is one request to the agent. A reply of known, small length comes
+// back whole.
+func (s *Sidecar) attempt(c *call, x *exchange) (*http.Response, []byte, error) {
+	sent := false
+	ctx := httptrace.WithClientTrace(c.ctx, &httptrace.ClientTrace{WroteHeaderField: func(string, []string) { sent = true }})
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.agentURL, bytes.NewReader(x.body))
+	if err != nil {
+		return nil, nil, err
+	}
+	req.GetBody = nil // or net/http would send the body again by itself
+	req.Header = x.in.forward.Clone()
+	req.Header.Set(iatp.HeaderTraceID, string(x.in.trace.id))
+	req.Header.Set("Traceparent", x.in.trace.parent.String())
+	req.Header.Set("Accept-Encoding", "identity")
+	req.Header.Set("User-Agent", "iatp-sidecar")
+
+	began := s.now()
+	defer func() { x.away += s.now().Sub(began) }()
+	resp, err := s.agent.RoundTrip(req)
+	if err != nil {
+		return nil, nil, &attemptError{err, sent}
+	}
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		resp.Body.Close()
+		return nil, nil, &attemptError{errSwitching, true}
+	}
+	c.begun.Store(true)
+	c.timer.Reset(time.Duration(s.cfg.Limits.Idle))
+	if resp.ContentLength < 0 || resp.ContentLength > wholeReply || isEventStream(resp.Header) {
+		return resp, nil, nil
+	}
+	whole := make([]byte, resp.ContentLength)
+	if _, err := io.ReadFull(resp.Body, whole); err != nil {
+		resp.Body.Close()
+		return nil, nil, &attemptError{truncation(err), true}
+	}
+	return resp, whole, nil
+}
+
+// attemptError says whether the agent may have seen anything of the request.
+type attemptError struct {
+	err  error
+	sent bool
+}
+
+func (e *attemptError) Error() string { return e.err.Error() }
+func (e *attemptError) Unwrap() error { return e.err }
+
+func truncation(err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+		return errTruncated
+	}
+	return err
+}
+
+// classify turns a failed attempt into what the recovery decision needs.
+func (s *Sidecar) classify(c *call, x *exchange, err error) recovery.Failure {
+	f := recovery.Failure{TraceID: x.in.trace.id, Kind: recovery.Reset, Err: err, Attempt: x.attempts, Remaining: c.end.Sub(s.now())}
+	if a, ok := errors.AsType[*attemptError](err); ok {
+		f.Sent = a.sent
+	}
+	cause := context.Cause(c.ctx)
+	var op *net.OpError
+	switch {
+	case errors.Is(cause, errDeadline), errors.Is(cause, errIdle):
+		f.Kind, f.Err = recovery.Timeout, cause
+	case cause != nil:
+		f.Kind, f.Err = recovery.Canceled, errClientGone
+	case errors.Is(err, errTruncated):
+		f.Kind = recovery.Truncated
+	case errors.Is(err, errSwitching):
+		f.Kind = recovery.Protocol
+	case !f.Sent, errors.As(err, &op) && op.Op == "dial", errors.Is(err, syscall.ECONNREFUSED):
+		f.Kind = recovery.Connect
+	}
+	return f
+}
+
+// agentFailed ends an exchange whose agent gave no usable answer.
+func (s *Sidecar) agentFailed(x *exchange, f *failed) *iatp.Problem {
+	p := &iatp.Problem{
+		Slug: iatp.SlugUpstreamFailed, Status: http.StatusBadGateway, Outcome: outcomeOf(f.Sent),
+		Recovery: &iatp.Recovery{Strategy: string(f.Strategy), Success: false, ActionsTaken: f.ActionsTaken},
+	}
+	code := string(f.Kind)
+	switch f.Kind {
+	case recovery.Timeout:
+		p.Slug, p.Status = iatp.SlugDeadlineExceeded, http.StatusGatewayTimeout
+		p.Error = f.Err.Error()
+	case recovery.Canceled:
+		code, p.Error = "client_gone", f.Err.Error()
+	case recovery.Connect:
+		p.Error = "the agent cannot be reached"
+		p.Hint = "is it running at the address in agent: ?"
+	case recovery.Truncated:
+		p.Error = errTruncated.Error()
+	default:
+		p.Error = "the agent broke the connection or did not speak HTTP"
+	}
+	x.decision = "agent_failed"
+	end := &ending{status: p.Status, outcome: flight.Outcome(p.Outcome), errCode: code}
+	if err := s.recordEnd(x, end); err != nil {
+		return s.logUnavailable(err)
+	}
+	s.metrics.agentFailures.WithLabelValues(code).Inc()
+	return s.about(x, p)
+}
+
+// outcomeOf is honest about what the agent may have done.
+func outcomeOf(sent bool) string {
+	if sent {
+		return "unknown"
+	}
+	return "none"
+}
+
+func isEventStream(h http.Header) bool {
+	return mediaType(h) == "text/event-stream"
+}
+
+// hopByHop are headers between us and the agent only (RFC 9110 7.6.1).
+var hopByHop = []string{"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade"}
+
+// browserPowers would let an agent's answer act on the origin it is relayed
+// from (hardening 34).
+var browserPowers = []string{"Set-Cookie", "Set-Cookie2", "Service-Worker-Allowed", "Clear-Site-Data", "Alt-Svc", "Strict-Transport-Security", "Content-Security-Policy", "Content-Security-Policy-Report-Only"}
+
+// copyReplyHead passes the agent's head on, without what is not its to say.
+func (s *Sidecar) copyReplyHead(x *exchange, resp *http.Response) {
+	h := x.w.Header()
+	nominated := resp.Header["Connection"]
+	for name, values := range resp.Header {
+		if sidecarWord(name) || (len(nominated) > 0 && hasToken(resp.Header, "Connection", name)) {
+			continue
+		}
+		h[name] = values
+	}
+	for _, name := range hopByHop {
+		h.Del(name)
+	}
+	for _, name := range browserPowers {
+		h.Del(name)
+	}
+	if resp.ContentLength >= 0 {
+		h.Set("Content-Length", strconv.FormatInt(resp.ContentLength, 10))
+	}
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Security-Policy", "sandbox")
+	s.stamp(x, "agent")
+	x.wroteHead = true
+	x.w.WriteHeader(resp.StatusCode)
+}

@@ -1,0 +1,355 @@
+package sidecar
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/internal/ijson"
+)
+
+// forwardedHeaders are the caller's end-to-end headers that reach the agent,
+// in the order in which the action digest covers them. Everything else stays
+// here (product.md: an allow-list, never Authorization or Cookie).
+var forwardedHeaders = [...]string{"Accept", "Accept-Language", "Content-Type", "Idempotency-Key", "Prefer"}
+
+// inbound is what the caller sent, judged header by header before its body.
+type inbound struct {
+	contentType    string
+	idempotencyKey string // without quotes; "" if none
+	override       string
+	forward        http.Header // what the agent may see of the caller's headers
+	trace          traceContext
+}
+
+// traceContext ties the seed's trace id to the W3C trace context.
+type traceContext struct {
+	id     iatp.TraceID
+	minted bool             // made here, so it is as hard to guess as 128 random bits
+	parent iatp.TraceParent // what the agent is sent: our own span
+	link   iatp.TraceID     // the other trace id, where caller sent two that differ
+}
+
+// readHead judges everything but the body.
+func (s *Sidecar) readHead(r *http.Request) (inbound, *iatp.Problem) {
+	var in inbound
+	h := r.Header
+	for name, values := range h {
+		if strings.Contains(name, "_") {
+			return in, badRequest("bad-header", "a header name contains an underscore: proxies and programs disagree on such names, so none is forwarded")
+		}
+		if len(values) > 1 && singleValued(name) {
+			return in, badRequest("bad-header", name+" is given more than once")
+		}
+	}
+	if ce := h.Get("Content-Encoding"); ce != "" && !strings.EqualFold(ce, "identity") {
+		return in, &iatp.Problem{Slug: iatp.SlugUnsupportedEncoding, Status: http.StatusUnsupportedMediaType,
+			Error: "Content-Encoding " + strconv.Quote(iatp.Printable(clip(ce, 40))) + " is not read here", Hint: "send the body as it is, uncompressed: what cannot be scanned is not forwarded"}
+	}
+	if h.Get("Early-Data") == "1" {
+		return in, &iatp.Problem{Slug: iatp.SlugTooEarly, Status: http.StatusTooEarly, Error: "the request came as TLS early data, which can be replayed", Hint: "send it again after the handshake"}
+	}
+	if r.URL.RawQuery != "" || r.URL.ForceQuery {
+		return in, badRequest("bad-target", "a query is not forwarded to the agent; put what it needs into the body")
+	}
+	if v := h.Get(iatp.HeaderOverride); v != "" {
+		if mark := relayed(h); mark != "" {
+			return in, &iatp.Problem{Slug: iatp.SlugPolicy, Status: http.StatusForbidden, Blocked: true,
+				Error: iatp.HeaderOverride + " came with " + mark + ": an override counts only from this machine, not through a relay",
+				Hint:  "send the override directly to the sidecar's local listener"}
+		}
+		in.override = v
+	}
+	if p := in.readIdempotencyKey(h); p != nil {
+		return in, p
+	}
+	if p := in.readTrace(h); p != nil {
+		return in, p
+	}
+	in.contentType = h.Get("Content-Type")
+	in.forward = make(http.Header, len(forwardedHeaders))
+	for _, name := range forwardedHeaders {
+		if v := h.Get(name); v != "" {
+			in.forward[name] = []string{v}
+		}
+	}
+	return in, s.scanHead(&in)
+}
+
+// scanHead refuses sensitive data where it cannot be redacted or judged by
+// class: ids and header values are copied into logs and traces everywhere
+// (hardening 22).
+func (s *Sidecar) scanHead(in *inbound) *iatp.Problem {
+	check := func(where, value string) *iatp.Problem {
+		if value == "" || len(s.scanner.ScanText([]byte(value)).Findings) == 0 {
+			return nil
+		}
+		return badRequest("sensitive-data-in-head", where+" holds what looks like sensitive data; it belongs in the body, where it can be judged and redacted")
+	}
+	if !in.trace.minted {
+		if p := check(iatp.HeaderTraceID, string(in.trace.id)); p != nil {
+			return p
+		}
+	}
+	for name, values := range in.forward {
+		if p := check(name, values[0]); p != nil {
+			return p
+		}
+	}
+	return nil
+}
+
+func singleValued(name string) bool {
+	switch name {
+	case "Content-Type", "Content-Encoding", "Idempotency-Key", "X-Idempotency-Key", "Traceparent",
+		http.CanonicalHeaderKey(iatp.HeaderTraceID), http.CanonicalHeaderKey(iatp.HeaderOverride), "Accept-Language", "Accept", "Prefer":
+		return true
+	}
+	return false
+}
+
+// readIdempotencyKey takes Idempotency-Key, or the reference's
+// X-Idempotency-Key, as a quoted sf-string or bare.
+func (in *inbound) readIdempotencyKey(h http.Header) *iatp.Problem {
+	v, alias := h.Get("Idempotency-Key"), h.Get("X-Idempotency-Key")
+	if v == "" {
+		v = alias
+	} else if alias != "" && alias != v {
+		return badRequest("bad-idempotency-key", "Idempotency-Key and X-Idempotency-Key are both given and differ")
+	}
+	if v == "" {
+		return nil
+	}
+	key := v
+	if len(v) >= 2 && v[0] == '"' && v[len(v)-1] == '"' {
+		key = v[1 : len(v)-1]
+	}
+	if key == "" || len(key) > 128 || strings.ContainsFunc(key, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
+		return badRequest("bad-idempotency-key", "Idempotency-Key must be 1 to 128 printable ASCII characters without quotes or backslashes inside")
+	}
+	in.idempotencyKey = key
+	h.Set("Idempotency-Key", `"`+key+`"`)
+	return nil
+}
+
+// readTrace keeps the caller's trace id if it is well-formed, takes it from
+// traceparent if that is all there is, and makes one otherwise.
+func (in *inbound) readTrace(h http.Header) *iatp.Problem {
+	t := &in.trace
+	rand.Read(t.parent.SpanID[:])
+	t.parent.Flags = 1
+	outer, err := iatp.ParseTraceParent(h.Get("Traceparent"))
+	haveParent := err == nil // anything else: the trace starts here, as W3C says
+	if haveParent {
+		t.parent.TraceID, t.parent.Flags = outer.TraceID, outer.Flags
+	}
+	given := h.Get(iatp.HeaderTraceID)
+	if given == "" {
+		if !haveParent {
+			rand.Read(t.parent.TraceID[:])
+			t.id, t.minted = iatp.NewTraceID(t.parent.TraceID), true
+			t.parent.TraceID, _ = t.id.Bits() // NewTraceID sets version bits
+			return nil
+		}
+		t.id = uuidForm(outer.TraceID)
+		return nil
+	}
+	id, err := iatp.ParseTraceID(given)
+	if err != nil {
+		return badRequest("bad-trace-id", iatp.HeaderTraceID+" must match ^[A-Za-z0-9._-]{1,128}$")
+	}
+	t.id = id
+	bits, is128 := id.Bits()
+	switch {
+	case is128 && !haveParent:
+		t.parent.TraceID = bits
+	case is128 && bits != outer.TraceID, !is128 && haveParent:
+		t.link = iatp.TraceID(fmt.Sprintf("%x", outer.TraceID))
+	case !is128:
+		rand.Read(t.parent.TraceID[:])
+		t.link = iatp.TraceID(fmt.Sprintf("%x", t.parent.TraceID))
+	}
+	return nil
+}
+
+func uuidForm(b [16]byte) iatp.TraceID {
+	return iatp.TraceID(fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:16]))
+}
+
+// forwardedDigest is a digest over the header values that the caller sent and
+// that would be forwarded.
+func (in *inbound) forwardedDigest() string {
+	h := sha256.New()
+	for _, name := range forwardedHeaders {
+		if v := in.forward.Get(name); v != "" {
+			fmt.Fprintf(h, "%d:%s%d:%s", len(name), name, len(v), v)
+		}
+	}
+	return "sha-256=:" + base64.StdEncoding.EncodeToString(h.Sum(nil)) + ":"
+}
+
+// memory is a budget of bytes shared by all exchanges. It bounds what slow or
+// many callers can make us hold.
+type memory struct {
+	max  int64
+	held atomic.Int64
+}
+
+func (m *memory) take(n int64) bool {
+	if m.held.Add(n) > m.max {
+		m.held.Add(-n)
+		return false
+	}
+	return true
+}
+
+func (m *memory) give(n int64) { m.held.Add(-n) }
+
+// firstBody is what a body buffer starts with when its length is not known.
+const firstBody = 4 << 10
+
+// readBody reads the whole body within its bounds. The buffer grows with what
+// has arrived, never with what was announced, so a slow caller holds no more
+// than he sent (twice that, while it grows). x.held is what to give back.
+func (s *Sidecar) readBody(w http.ResponseWriter, r *http.Request, x *exchange) *iatp.Problem {
+	limit := int64(s.cfg.Limits.Body)
+	if r.ContentLength > limit {
+		return s.tooLarge()
+	}
+	rc := http.NewResponseController(w)
+	// Without a deadline a caller could hold a body open for ever. Errors mean
+	// that the connection has no deadlines (a test recorder); it is bounded
+	// by size all the same.
+	_ = rc.SetReadDeadline(s.now().Add(time.Duration(s.cfg.Limits.BodyTime)))
+	defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
+
+	size := int64(firstBody)
+	if r.ContentLength >= 0 && r.ContentLength < size {
+		size = r.ContentLength + 1 // one more, so that the last read sees EOF
+	}
+	if !s.bodies.take(size) {
+		return s.overloaded("request bodies already hold " + sizeText(s.cfg.Limits.BodyMemory))
+	}
+	x.held = size
+	buf := make([]byte, 0, size)
+	for {
+		if len(buf) == cap(buf) {
+			if int64(len(buf)) > limit {
+				return s.tooLarge()
+			}
+			more := min(int64(cap(buf)), limit+1-int64(cap(buf)))
+			if more <= 0 {
+				return s.tooLarge()
+			}
+			if !s.bodies.take(more) {
+				return s.overloaded("request bodies already hold " + sizeText(s.cfg.Limits.BodyMemory))
+			}
+			x.held += more
+			grown := make([]byte, len(buf), int64(cap(buf))+more)
+			copy(grown, buf)
+			buf = grown
+		}
+		n, err := r.Body.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return s.bodyProblem(err)
+		}
+	}
+	if int64(len(buf)) > limit {
+		return s.tooLarge()
+	}
+	x.body = buf
+	return nil
+}
+
+func (s *Sidecar) bodyProblem(err error) *iatp.Problem {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return &iatp.Problem{Slug: "request-timeout", Status: http.StatusRequestTimeout,
+			Error: "the body did not arrive within " + time.Duration(s.cfg.Limits.BodyTime).String(), Hint: "send it faster, or raise limits.body_time"}
+	}
+	return badRequest("bad-request", "the body broke off before its end")
+}
+
+func (s *Sidecar) tooLarge() *iatp.Problem {
+	return &iatp.Problem{Slug: iatp.SlugTooLarge, Status: http.StatusRequestEntityTooLarge,
+		Error: "the body is larger than " + sizeText(s.cfg.Limits.Body), Hint: "send less, or raise limits.body: a request is judged whole before it leaves"}
+}
+
+func sizeText(s Size) string {
+	b, _ := s.MarshalText()
+	return string(b)
+}
+
+// understand checks that the body is strict JSON, and scans it in the same
+// pass. The content type is judged last, so that what is not JSON at all gets
+// the seed's "Invalid JSON" whatever it calls itself.
+func (s *Sidecar) understand(x *exchange) *iatp.Problem {
+	report, err := s.scanner.ScanJSON(x.body, ijson.Limits{Depth: s.cfg.Limits.Depth})
+	if err != nil {
+		p := &iatp.Problem{Slug: iatp.SlugInvalidJSON, Status: http.StatusBadRequest, Error: "Invalid JSON"}
+		if e, ok := errors.AsType[*ijson.Error](err); ok {
+			p.Error = "Invalid JSON: " + e.Error()
+			p.Where = &iatp.Place{Line: e.Line, Column: e.Column, Pointer: e.Pointer}
+		}
+		return s.cleanProblem(p)
+	}
+	if !isJSON(x.in.contentType) {
+		return &iatp.Problem{Slug: "unsupported-media-type", Status: http.StatusUnsupportedMediaType,
+			Error: "Content-Type must be application/json", Hint: "send -H 'Content-Type: application/json'; web pages cannot send it here without asking, which is the point"}
+	}
+	x.report = report
+	x.bodySum = sha256.Sum256(x.body)
+	return nil
+}
+
+// cleanProblem takes sensitive data out of a problem that quotes the request,
+// such as the pointer of a member whose name is a card number.
+func (s *Sidecar) cleanProblem(p *iatp.Problem) *iatp.Problem {
+	p.Error = s.scanner.RedactText(p.Error)
+	if p.Where != nil {
+		p.Where.Pointer = s.scanner.RedactText(p.Where.Pointer)
+	}
+	return p
+}
+
+func isJSON(contentType string) bool {
+	media, params, err := mime.ParseMediaType(contentType)
+	if err != nil || (media != "application/json" && !(strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json"))) {
+		return false
+	}
+	charset, ok := params["charset"]
+	return !ok || strings.EqualFold(charset, "utf-8")
+}
+
+func badRequest(slug, text string) *iatp.Problem {
+	return &iatp.Problem{Slug: slug, Status: http.StatusBadRequest, Error: text}
+}
+
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return s[:n] + "…"
+}
+
+// hasToken reports whether a comma-separated header names token.
+func hasToken(h http.Header, name, token string) bool {
+	return slices.ContainsFunc(h[name], func(line string) bool {
+		return slices.ContainsFunc(strings.Split(line, ","), func(t string) bool { return strings.EqualFold(strings.TrimSpace(t), token) })
+	})
+}

@@ -1,0 +1,370 @@
+package sidecar
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/json"
+	"net"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/inter-agent-trust/iatp"
+)
+
+// Handler is the local listener's: the wrapped agent's plane without a
+// credential, the operator's with one (hardening 33). Routes are matched on the
+// exact path as received, without decoding and without cleaning (hardening 14).
+func (s *Sidecar) Handler() http.Handler {
+	return http.HandlerFunc(s.serve)
+}
+
+func (s *Sidecar) serve(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set(iatp.HeaderFrom, iatp.FromSidecar)
+	if p := s.guard(r); p != nil {
+		s.refuse(w, p)
+		return
+	}
+	path, _, _ := strings.Cut(r.RequestURI, "?")
+	switch path {
+	case "/proxy":
+		s.proxy(w, r)
+	case "/capabilities", "/.well-known/agent-manifest":
+		s.get(w, r, s.serveManifest)
+	case "/health":
+		s.get(w, r, s.serveHealth)
+	case "/ready":
+		s.get(w, r, s.serveReady)
+	case "/metrics":
+		s.get(w, r, s.metrics.handler().ServeHTTP)
+	case "/":
+		s.get(w, r, s.serveIndex)
+	default:
+		s.serveDeep(w, r, path)
+	}
+}
+
+// serveDeep matches the routes with an id in them, and those for the operator.
+func (s *Sidecar) serveDeep(w http.ResponseWriter, r *http.Request, path string) {
+	if id, ok := strings.CutPrefix(path, "/trace/"); ok {
+		s.get(w, r, func(w http.ResponseWriter, r *http.Request) { s.serveTrace(w, r, id) })
+		return
+	}
+	if id, ok := strings.CutPrefix(path, "/quarantine/"); ok {
+		s.serveQuarantine(w, r, id)
+		return
+	}
+	if peer, ok := strings.CutPrefix(path, "/proxy/"); ok {
+		s.refuse(w, &iatp.Problem{Slug: iatp.SlugNotFound, Status: http.StatusNotFound,
+			Error: "no peer is named " + strconv.Quote(iatp.Printable(clip(peer, 64))), Hint: "POST /proxy reaches the wrapped agent"})
+		return
+	}
+	if h := s.operatorRoute(path); h != nil {
+		s.get(w, r, s.operatorOnly(h))
+		return
+	}
+	s.refuse(w, &iatp.Problem{Slug: iatp.SlugNotFound, Status: http.StatusNotFound, Error: "there is nothing at this path", Hint: "GET / lists what there is"})
+}
+
+// guard refuses what must not reach any route: names that an attacker can
+// point at us, and requests that Go reads more kindly than we do (hardening 38).
+func (s *Sidecar) guard(r *http.Request) *iatp.Problem {
+	if _, ok := unixPeer(r.Context()); !ok && !s.hostAccepted(r.Host) {
+		return &iatp.Problem{Slug: iatp.SlugMisdirected, Status: http.StatusMisdirectedRequest,
+			Error: "this sidecar does not answer to that Host", Hint: "use localhost, 127.0.0.1 or [::1], or add the name to hosts: in the configuration"}
+	}
+	switch {
+	case r.Method == http.MethodConnect || r.RequestURI == "*" || !strings.HasPrefix(r.RequestURI, "/"):
+		return badRequest(iatp.SlugInvalidRequest, "the request target must be a path")
+	case len(r.TransferEncoding) > 0 && !r.ProtoAtLeast(1, 1):
+		return badRequest(iatp.SlugInvalidRequest, "Transfer-Encoding needs HTTP/1.1")
+	case r.Header.Get("Upgrade") != "":
+		return badRequest(iatp.SlugInvalidRequest, "no other protocol is spoken here: leave out Upgrade")
+	case (r.Method == http.MethodGet || r.Method == http.MethodHead) && r.ContentLength != 0:
+		return badRequest(iatp.SlugInvalidRequest, r.Method+" takes no body")
+	}
+	return nil
+}
+
+// acceptedHosts are the names of Config.Hosts and the host of Listen.
+func acceptedHosts(c *Config) map[string]bool {
+	names := map[string]bool{"localhost": true}
+	for _, h := range append([]string{hostOf(c.Listen)}, c.Hosts...) {
+		if h != "" {
+			names[strings.ToLower(h)] = true
+		}
+	}
+	return names
+}
+
+// hostAccepted judges the Host header. An IP literal is always good: a page
+// cannot make a browser send one for a name that it rebinds.
+func (s *Sidecar) hostAccepted(hostport string) bool {
+	host := hostport
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		host = h
+	}
+	host = strings.ToLower(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"))
+	if s.hosts[host] {
+		return true
+	}
+	_, err := netip.ParseAddr(host)
+	return err == nil
+}
+
+// fromBrowser names the mark of a web page on a request, or "". Node's fetch
+// sends Sec-Fetch-Mode: cors, and nothing else of these (hardening 34).
+func fromBrowser(h http.Header) string {
+	for _, name := range []string{"Origin", "Sec-Fetch-Site", "Sec-Fetch-Dest", "Sec-Fetch-User"} {
+		if _, ok := h[name]; ok {
+			return name
+		}
+	}
+	if v := h.Get("Sec-Fetch-Mode"); v != "" && v != "cors" {
+		return "Sec-Fetch-Mode"
+	}
+	return ""
+}
+
+// proxy is the relay route: an exchange with everything around it.
+func (s *Sidecar) proxy(w http.ResponseWriter, r *http.Request) {
+	if mark := fromBrowser(r.Header); mark != "" {
+		s.refuse(w, &iatp.Problem{Slug: iatp.SlugForbidden, Status: http.StatusForbidden, Blocked: true,
+			Error: "the request carries " + mark + ", as web pages do; agents' calls are relayed for programs only"})
+		return
+	}
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		s.refuse(w, &iatp.Problem{Slug: iatp.SlugMethodNotAllowed, Status: http.StatusMethodNotAllowed, Error: r.URL.Path + " takes POST"})
+		return
+	}
+	if s.draining.Load() {
+		s.refuse(w, &iatp.Problem{Slug: iatp.SlugDraining, Status: http.StatusServiceUnavailable, RetryAfter: 2, Outcome: iatp.OutcomeNone, Error: "this sidecar is shutting down", Hint: "send it again after Retry-After"})
+		return
+	}
+	select {
+	case s.inFlight <- struct{}{}:
+		s.metrics.inFlight.Inc()
+	default:
+		s.refuse(w, s.overloaded("limits.concurrency exchanges are under way"))
+		return
+	}
+	defer func() { <-s.inFlight; s.metrics.inFlight.Dec() }()
+	s.exchange(w, r)
+}
+
+// exchange walks the corridor and answers with the problem it ended in, if any.
+func (s *Sidecar) exchange(w http.ResponseWriter, r *http.Request) {
+	x := &exchange{w: w, r: r, start: s.now()}
+	defer s.leave(x)
+	defer s.survive(x)
+	if p := s.walk(x); p != nil {
+		p.TraceID = x.in.trace.id
+		if x.st == nil {
+			s.metrics.refused.WithLabelValues(p.Slug).Inc()
+		}
+		s.stamp(x, iatp.FromSidecar)
+		writeProblem(w, p)
+		s.finish(x, p.Status)
+		return
+	}
+	s.finish(x, 0)
+}
+
+// survive keeps a bug of ours in one exchange from ending the others. What was
+// under way stays recorded as a request without an end: its outcome is unknown.
+func (s *Sidecar) survive(x *exchange) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	if v == http.ErrAbortHandler {
+		panic(v)
+	}
+	s.log.Error("bug: an exchange panicked", "trace_id", x.in.trace.id, "stack", string(debug.Stack()))
+	if x.wroteHead {
+		panic(http.ErrAbortHandler)
+	}
+	writeProblem(x.w, &iatp.Problem{Slug: "internal", Status: http.StatusInternalServerError, TraceID: x.in.trace.id, Outcome: iatp.OutcomeUnknown, Error: "a bug in the sidecar; its log has the details"})
+}
+
+// stamp adds what every answer of the corridor carries.
+func (s *Sidecar) stamp(x *exchange, from string) {
+	h := x.w.Header()
+	h[iatp.HeaderFrom] = []string{from}
+	if x.in.trace.id != "" {
+		h.Set(iatp.HeaderTraceID, string(x.in.trace.id))
+	}
+	h.Set(iatp.HeaderLatency, strconv.FormatFloat(float64(s.now().Sub(x.start).Microseconds())/1000, 'f', 2, 64))
+	if x.st != nil {
+		h.Set(iatp.HeaderTrustScore, strconv.Itoa(x.st.assessment.Score))
+	}
+	if x.released != nil || x.tainted {
+		h.Set(iatp.HeaderQuarantined, "true")
+	}
+}
+
+// finish counts an exchange that is over.
+func (s *Sidecar) finish(x *exchange, status int) {
+	m := s.metrics
+	m.requestBytes.Add(float64(len(x.body)))
+	m.latency.Observe(s.now().Sub(x.start).Seconds())
+	if x.st == nil {
+		return
+	}
+	m.score.Observe(float64(x.st.assessment.Score))
+	m.requests.WithLabelValues(x.decision).Inc()
+	for _, code := range x.verdict.Codes() {
+		m.reasons.WithLabelValues(code).Inc()
+	}
+	for _, f := range tally(x.report) {
+		m.finding("request", f.Kind, f.Count)
+	}
+	if x.attempts > 0 {
+		m.own.Observe((s.now().Sub(x.ready) - x.away).Seconds())
+	}
+}
+
+// sidecarWord reports whether a header is ours alone to say (hardening 21).
+func sidecarWord(name string) bool {
+	return strings.HasPrefix(name, "Iatp-") || strings.HasPrefix(name, "X-Agent-") || strings.HasPrefix(name, "X-Forwarded-") ||
+		strings.HasPrefix(name, "Access-Control-") || name == iatp.HeaderOverride || strings.Contains(name, "_")
+}
+
+// get admits GET and HEAD.
+func (s *Sidecar) get(w http.ResponseWriter, r *http.Request, h http.HandlerFunc) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		s.refuse(w, &iatp.Problem{Slug: iatp.SlugMethodNotAllowed, Status: http.StatusMethodNotAllowed, Error: "this path takes GET"})
+		return
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	h(w, r)
+}
+
+// isOperator reports whether the request has the operator's token, or came
+// over the Unix socket from a process of our own user.
+func (s *Sidecar) isOperator(r *http.Request) bool {
+	if own, ok := unixPeer(r.Context()); ok && own {
+		return true
+	}
+	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok || fromBrowser(r.Header) != "" {
+		return false
+	}
+	a, b := sha256.Sum256([]byte(token)), sha256.Sum256(s.operatorToken)
+	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
+}
+
+func (s *Sidecar) operatorOnly(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if !s.isOperator(r) {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="iatp operator"`)
+			s.refuse(w, &iatp.Problem{Slug: "operator-only", Status: http.StatusUnauthorized,
+				Error: "this is for the operator", Hint: "send Authorization: Bearer with the token in DATA/operator.token; the iatp command does"})
+			return
+		}
+		h(w, r)
+	}
+}
+
+// refuse answers a request that never became an exchange.
+func (s *Sidecar) refuse(w http.ResponseWriter, p *iatp.Problem) {
+	s.metrics.refused.WithLabelValues(p.Slug).Inc()
+	writeProblem(w, p)
+}
+
+func (s *Sidecar) overloaded(why string) *iatp.Problem {
+	return &iatp.Problem{Slug: iatp.SlugOverloaded, Status: http.StatusServiceUnavailable, RetryAfter: 1, Outcome: iatp.OutcomeNone, Error: "too much at once: " + why, Hint: "send it again after Retry-After"}
+}
+
+func writeProblem(w http.ResponseWriter, p *iatp.Problem) {
+	h := w.Header()
+	if p.RetryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(p.RetryAfter))
+	}
+	h.Set("Content-Type", iatp.ProblemContentType)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	body, err := json.Marshal(p)
+	if err != nil {
+		panic(err) // a Problem of ours always marshals
+	}
+	h.Set("Content-Length", strconv.Itoa(len(body)+1))
+	w.WriteHeader(p.Status)
+	_, _ = w.Write(append(body, '\n'))
+}
+
+func entityTag(b []byte) string {
+	sum := sha256.Sum256(b)
+	return `"` + base64.RawURLEncoding.EncodeToString(sum[:]) + `"`
+}
+
+// limitConns makes a listener accept at most n connections at a time; the rest
+// wait in the kernel.
+func limitConns(ln net.Listener, n int) net.Listener {
+	return &limitedListener{Listener: ln, places: make(chan struct{}, n), done: make(chan struct{})}
+}
+
+type limitedListener struct {
+	net.Listener
+	places chan struct{}
+	done   chan struct{}
+	once   sync.Once
+}
+
+func (l *limitedListener) Accept() (net.Conn, error) {
+	select {
+	case l.places <- struct{}{}:
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+	c, err := l.Listener.Accept()
+	if err != nil {
+		<-l.places
+		return nil, err
+	}
+	return &limitedConn{Conn: c, release: sync.OnceFunc(func() { <-l.places })}, nil
+}
+
+func (l *limitedListener) Close() error {
+	l.once.Do(func() { close(l.done) })
+	return l.Listener.Close()
+}
+
+type limitedConn struct {
+	net.Conn
+	release func()
+}
+
+func (c *limitedConn) Close() error {
+	defer c.release()
+	return c.Conn.Close()
+}
+
+// peerKey marks connections over the Unix socket.
+type peerKey struct{}
+
+func (s *Sidecar) markConn(ctx context.Context, c net.Conn) context.Context {
+	if l, ok := c.(*limitedConn); ok {
+		c = l.Conn
+	}
+	u, ok := c.(*net.UnixConn)
+	if !ok {
+		return ctx
+	}
+	return context.WithValue(ctx, peerKey{}, sameUser(u))
+}
+
+// unixPeer says whether the request came over a Unix socket, and if so whether
+// from a process of our own user.
+func unixPeer(ctx context.Context) (own, isUnix bool) {
+	own, isUnix = ctx.Value(peerKey{}).(bool)
+	return own, isUnix
+}

@@ -1,0 +1,90 @@
+package sidecar
+
+import (
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/flight"
+)
+
+// metrics are what a dashboard counts. Labels come from closed sets only: no
+// id, no name of a caller, nothing that a request says.
+type metrics struct {
+	registry *prometheus.Registry
+
+	requests      *prometheus.CounterVec // by decision
+	reasons       *prometheus.CounterVec // by reason code
+	refused       *prometheus.CounterVec // by problem slug, before a decision
+	findings      *prometheus.CounterVec // by direction and kind
+	agentFailures *prometheus.CounterVec // by kind
+	score         prometheus.Histogram
+	latency       prometheus.Histogram
+	own           prometheus.Histogram
+	inFlight      prometheus.Gauge
+	requestBytes  prometheus.Counter
+	replyBytes    prometheus.Counter
+	slaBreaches   prometheus.Counter
+	reloads       *prometheus.CounterVec // by result
+}
+
+func newMetrics(s *Sidecar) *metrics {
+	m := &metrics{registry: prometheus.NewRegistry()}
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+		m.registry.MustRegister(c)
+		return c
+	}
+	vec := func(name, help string, labels ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+		m.registry.MustRegister(c)
+		return c
+	}
+	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
+		h := prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets})
+		m.registry.MustRegister(h)
+		return h
+	}
+	gauge := func(name, help string, value func() float64) {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
+	}
+	m.requests = vec("iatp_requests_total", "Exchanges by what was decided about them.", "decision")
+	m.reasons = vec("iatp_decision_reasons_total", "Reasons given in decisions that were not a plain allow.", "reason")
+	m.refused = vec("iatp_refused_total", "Requests refused before a decision (malformed, too large, overloaded), by problem.", "problem")
+	m.findings = vec("iatp_findings_total", "Sensitive data found, by direction and kind.", "direction", "kind")
+	m.agentFailures = vec("iatp_agent_failures_total", "Calls to which the wrapped agent gave no whole answer, by kind.", "kind")
+	m.score = histogram("iatp_trust_score", "Trust score of the receiver of each judged request.", []float64{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10})
+	seconds := []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 120}
+	m.latency = histogram("iatp_request_duration_seconds", "Whole time of an exchange, from its head to the last byte of the answer.", seconds)
+	m.own = histogram("iatp_own_duration_seconds", "The sidecar's own share of a forwarded exchange.", seconds)
+	m.inFlight = prometheus.NewGauge(prometheus.GaugeOpts{Name: "iatp_in_flight", Help: "Exchanges under way."})
+	m.registry.MustRegister(m.inFlight)
+	m.requestBytes = counter("iatp_request_bytes_total", "Bytes of request bodies read.")
+	m.replyBytes = counter("iatp_reply_bytes_total", "Bytes of answers of the wrapped agent passed on.")
+	m.slaBreaches = counter("iatp_sla_breaches_total", "Exchanges that took longer than the sla_latency_ms of the manifest.")
+	m.reloads = vec("iatp_reloads_total", "Reloads of manifest and policies, by result.", "result")
+
+	gauge("iatp_request_body_bytes_held", "Bytes of request bodies held in memory.", func() float64 { return float64(s.bodies.held.Load()) })
+	gauge("iatp_quarantine_open", "Quarantined traces that nobody has released.", func() float64 { return float64(s.quarantine.open()) })
+	stat := func(name, help string, value func(flight.Stats) float64) {
+		gauge(name, help, func() float64 { return value(s.book.Stats()) })
+	}
+	stat("iatp_recorder_records", "Records ever appended to the flight recorder.", func(st flight.Stats) float64 { return float64(st.Size) })
+	stat("iatp_recorder_bytes", "Bytes of records on disk.", func(st flight.Stats) float64 { return float64(st.Bytes) })
+	stat("iatp_recorder_lag_records", "Records written and not yet known to be on disk.", func(st flight.Stats) float64 { return float64(st.Size - st.Durable) })
+	stat("iatp_recorder_fsync_seconds", "Duration of the last fsync.", func(st flight.Stats) float64 { return st.LastSync.Seconds() })
+	stat("iatp_recorder_disk_free_bytes", "Space left on the disk of the data directory.", func(st flight.Stats) float64 { return float64(st.FreeDisk) })
+	return m
+}
+
+// finding counts what was found, by kind.
+func (m *metrics) finding(direction string, kind iatp.DataClass, n int) {
+	m.findings.WithLabelValues(direction, string(kind)).Add(float64(n))
+}
+
+// handler serves the Prometheus text format.
+func (m *metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{DisableCompression: true})
+}

@@ -1,0 +1,201 @@
+package sidecar
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/flight"
+	"github.com/inter-agent-trust/iatp/policy"
+	"github.com/inter-agent-trust/iatp/privacy"
+)
+
+// keptPayload is how much of a redacted payload a record holds (protocol 5.2).
+const keptPayload = 16 << 10
+
+// line begins a record of this exchange.
+func (s *Sidecar) line(x *exchange, kind flight.Type) flight.Entry {
+	return flight.Entry{
+		Type: kind, TraceID: x.in.trace.id, Time: s.now(), Minted: x.in.trace.minted,
+		Dir: flight.Local, AgentID: x.st.manifest.Identity.AgentID,
+	}
+}
+
+// recordRequest writes everything that must be in the book before a byte
+// leaves. Without a question, the request line with decision allow is the
+// permission to forward; after one, the forward line is (hardening 26).
+func (s *Sidecar) recordRequest(x *exchange) *iatp.Problem {
+	x.decision = "allow"
+	if s.cfg.Durability == DurabilityStrict || x.in.idempotencyKey != "" || x.released != nil {
+		x.durable = flight.Durable
+	}
+	e := s.requestLine(x)
+	if x.released == nil {
+		if _, err := s.book.Append(&e, x.durable); err != nil {
+			return s.logUnavailable(err)
+		}
+		x.recorded = true
+		return nil
+	}
+	x.decision = "override"
+	said := s.line(x, flight.UserOverride)
+	said.Override, said.Actor, said.Note = string(x.released.mode), x.released.actor, "action "+x.released.act.String()
+	said.Reasons = x.verdict.Codes()
+	held := s.line(x, flight.Quarantine)
+	held.Reason, held.State = overrideReason(x.verdict), quarantineOpen
+	leave := s.line(x, flight.Forward)
+	leave.Note, leave.Quarantined = said.Note, true
+	if err := s.appendAll(x.durable, &e, &said, &held, &leave); err != nil {
+		return s.logUnavailable(err)
+	}
+	x.recorded = true
+	return nil
+}
+
+// recordRefusal writes the request and that it went no further.
+func (s *Sidecar) recordRefusal(x *exchange, kind flight.Type) *iatp.Problem {
+	e := s.requestLine(x)
+	end := s.line(x, kind)
+	end.Reasons = x.verdict.Codes()
+	if len(x.verdict.Reasons) > 0 {
+		end.Reason = x.verdict.Reasons[0].Code
+	}
+	if err := s.appendAll(flight.Written, &e, &end); err != nil {
+		return s.logUnavailable(err)
+	}
+	return nil
+}
+
+// appendAll writes lines in order; the last one's acknowledgement covers all.
+func (s *Sidecar) appendAll(ack flight.Ack, lines ...*flight.Entry) error {
+	for i, e := range lines {
+		a := flight.Written
+		if i == len(lines)-1 {
+			a = ack
+		}
+		if _, err := s.book.Append(e, a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// requestLine is the record of what came in and what was decided about it.
+func (s *Sidecar) requestLine(x *exchange) flight.Entry {
+	e := s.line(x, flight.Request)
+	e.Method, e.Path = http.MethodPost, "/proxy"
+	e.TraceParent, e.Link = x.in.trace.parent.String(), x.in.trace.link
+	e.ContentType = x.in.contentType
+	e.IdempotencyKey = x.in.idempotencyKey
+	e.Bytes = int64(len(x.body))
+	e.Body = x.bodySum[:]
+	e.Findings = tally(x.report)
+	e.Decision = x.verdict.Decision.String()
+	e.Assessed, e.Level, e.Score = true, x.st.assessment.Level, x.st.assessment.Score
+	e.Evidence = x.st.assessment.Evidence.String()
+	e.Manifest, e.Policy = x.st.digest, x.st.rules.Digest()
+	e.Reasons = x.verdict.Codes()
+	e.Rules = rulesOf(x.verdict)
+	e.Quarantined = x.tainted || x.released != nil
+	if s.keepsPayloads(x.st) {
+		e.Payload = redacted(x.body, x.report)
+	} else {
+		e.Opaque = "ephemeral"
+	}
+	return e
+}
+
+// keepsPayloads is false for an agent that promises to keep nothing: then its
+// sidecar keeps no text either, only classes and commitments.
+func (s *Sidecar) keepsPayloads(st *standing) bool {
+	return st.manifest.Privacy.RetentionPolicy != iatp.RetentionEphemeral
+}
+
+// redacted is a scanned JSON body as the recorder may have it. The recorder
+// cuts what is too long after this, so that no cut hides a finding from it.
+func redacted(body []byte, report privacy.Report) []byte {
+	if len(report.Findings) == 0 {
+		return body
+	}
+	return privacy.AppendRedacted(nil, body, report)
+}
+
+// ending is what is known when an exchange is over.
+type ending struct {
+	status    int
+	bytes     int64
+	sum       []byte // SHA-256 of the body
+	mediaType string
+	json      []byte // the redacted payload of a JSON answer
+	text      []byte // of any other
+	truncated bool
+	opaque    string
+	findings  []flight.Count
+	outcome   flight.Outcome
+	errCode   string
+}
+
+// recordEnd writes the response line (or the error line) of a forwarded call.
+// It must be in the book before the last byte of the answer leaves.
+func (s *Sidecar) recordEnd(x *exchange, end *ending) error {
+	kind := flight.Response
+	if end.errCode != "" {
+		kind = flight.Error
+	}
+	e := s.line(x, kind)
+	e.StatusCode = end.status
+	e.Bytes, e.Body = end.bytes, end.sum
+	e.ContentType = s.scanner.RedactText(end.mediaType)
+	e.Payload, e.Text, e.Truncated, e.Opaque = end.json, end.text, end.truncated, end.opaque
+	e.Findings = end.findings
+	e.Outcome, e.Error = end.outcome, end.errCode
+	if x.attempts > 1 {
+		e.Attempts = x.attempts
+	}
+	elapsed := s.now().Sub(x.start)
+	e.Latency, e.Own = elapsed, s.now().Sub(x.ready)-x.away
+	if sla := x.st.manifest.Capabilities.SLALatencyMS; sla > 0 && elapsed > time.Duration(sla)*time.Millisecond {
+		e.SLABreach = true
+		s.metrics.slaBreaches.Inc()
+	}
+	e.Quarantined = x.released != nil || x.tainted
+	for _, f := range end.findings {
+		s.metrics.finding("response", f.Kind, f.Count)
+	}
+	_, err := s.book.Append(&e, x.durable)
+	if err == nil {
+		x.recorded = false
+	}
+	return err
+}
+
+// tally counts findings by class.
+func tally(r privacy.Report) []flight.Count {
+	var out []flight.Count
+	for _, class := range r.Classes() {
+		f := flight.Count{Kind: class}
+		for i := range r.Findings {
+			if r.Findings[i].Kind == class {
+				f.Count++
+			}
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+func rulesOf(v policy.Verdict) []flight.Rule {
+	var out []flight.Rule
+	for _, r := range v.Reasons {
+		if r.File != "" {
+			out = append(out, flight.Rule{Name: r.Rule, File: r.File, Line: r.Line})
+		}
+	}
+	return out
+}
+
+func (s *Sidecar) logUnavailable(err error) *iatp.Problem {
+	s.log.Error("flight recorder refuses records; nothing is forwarded", "error", err)
+	return &iatp.Problem{Slug: iatp.SlugLogUnavailable, Status: http.StatusServiceUnavailable, RetryAfter: 5, Outcome: iatp.OutcomeNone,
+		Error: "the flight recorder cannot write, so nothing was forwarded", Hint: "look at the sidecar's own log and at the disk of its data directory"}
+}

@@ -1,0 +1,170 @@
+package sidecar
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/internal/ijson"
+	"github.com/inter-agent-trust/iatp/privacy"
+)
+
+// passWhole scans, records and then releases an answer that is all here.
+func (s *Sidecar) passWhole(x *exchange, resp *http.Response, body []byte) *iatp.Problem {
+	sum := sha256.Sum256(body)
+	end := &ending{status: resp.StatusCode, bytes: int64(len(body)), sum: sum[:], mediaType: mediaType(resp.Header), outcome: "executed"}
+	s.readReply(x, resp.Header, body, end)
+	if err := s.recordEnd(x, end); err != nil {
+		p := s.logUnavailable(err)
+		p.Outcome = "executed"
+		p.Error = "the agent executed the call, but the flight recorder cannot write, so its answer is withheld"
+		return p
+	}
+	s.copyReplyHead(x, resp)
+	_ = http.NewResponseController(x.w).SetWriteDeadline(s.now().Add(time.Duration(s.cfg.Limits.Idle)))
+	_, _ = x.w.Write(body) // a caller who left has no use for the error; the record stands
+	s.metrics.replyBytes.Add(float64(len(body)))
+	return nil
+}
+
+// readReply finds what is sensitive in a whole answer and makes its payload
+// for the record.
+func (s *Sidecar) readReply(x *exchange, h http.Header, body []byte, end *ending) {
+	keep := s.keepsPayloads(x.st)
+	if h.Get("Content-Encoding") != "" {
+		end.opaque = "content-encoding"
+		return
+	}
+	if isJSON(h.Get("Content-Type")) {
+		if report, err := s.scanner.ScanJSON(body, ijson.Limits{Depth: s.cfg.Limits.Depth}); err == nil {
+			end.findings = tally(report)
+			if keep {
+				end.json = redacted(body, report)
+			} else {
+				end.opaque = "ephemeral"
+			}
+			return
+		}
+	}
+	st := s.scanner.NewStream(keptPayload / 2)
+	_, _ = st.Write(body)
+	s.endStream(x, st, keep, end)
+}
+
+// endStream takes what a stream scanner found and kept.
+func (s *Sidecar) endStream(x *exchange, st *privacy.Stream, keep bool, end *ending) {
+	_ = st.Close()
+	end.findings = tally(st.Report())
+	switch kept, cut := st.Kept(); {
+	case !keep:
+		end.opaque = "ephemeral"
+	case st.Binary() || !utf8.Valid(kept):
+		end.opaque = "binary"
+	default:
+		end.text, end.truncated = kept, cut
+	}
+}
+
+// chunks are the buffers of streams under way.
+var chunks = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
+
+// passStream passes an answer on as it comes, scanning it in a window. The
+// response is in the book before the last byte leaves: before the final chunk
+// of a chunked answer, before the last piece of one of known length.
+func (s *Sidecar) passStream(c *call, x *exchange, resp *http.Response) *iatp.Problem {
+	rc := http.NewResponseController(x.w)
+	scan, sum := s.scanner.NewStream(keptPayload/2), sha256.New()
+	end := &ending{status: resp.StatusCode, mediaType: mediaType(resp.Header), outcome: "executed"}
+	buf := chunks.Get().(*[]byte)
+	defer chunks.Put(buf)
+
+	s.copyReplyHead(x, resp)
+	if err := rc.Flush(); err != nil {
+		c.callerGone(x)
+	}
+	for {
+		began := s.now()
+		n, err := resp.Body.Read(*buf)
+		x.away += s.now().Sub(began)
+		c.timer.Reset(time.Duration(s.cfg.Limits.Idle))
+		piece := (*buf)[:n]
+		_, _ = scan.Write(piece)
+		sum.Write(piece)
+		end.bytes += int64(n)
+		last := err != nil || end.bytes == resp.ContentLength
+		if last {
+			end.sum = sum.Sum(nil)
+			s.finishStream(c, x, resp, scan, end, err)
+		}
+		if n > 0 {
+			s.release(c, x, rc, piece)
+		}
+		if last {
+			return nil
+		}
+	}
+}
+
+// finishStream records the end of a stream. If that cannot be done, or the
+// agent broke off, the caller's connection is cut, so that what he has can not
+// be mistaken for the whole.
+func (s *Sidecar) finishStream(c *call, x *exchange, resp *http.Response, scan *privacy.Stream, end *ending, err error) {
+	if resp.Header.Get("Content-Encoding") != "" {
+		end.opaque = "content-encoding"
+	} else {
+		s.endStream(x, scan, s.keepsPayloads(x.st), end)
+	}
+	if err != nil && err != io.EOF {
+		end.outcome, end.errCode = "unknown", string(s.classify(c, x, &attemptError{truncation(err), true}).Kind)
+		if errors.Is(context.Cause(c.ctx), errClientGone) || x.r.Context().Err() != nil {
+			end.errCode = "client_gone"
+		}
+		x.decision = "agent_failed"
+		s.metrics.agentFailures.WithLabelValues(end.errCode).Inc()
+	}
+	recErr := s.recordEnd(x, end)
+	if recErr != nil {
+		s.logUnavailable(recErr)
+	}
+	if recErr != nil || end.errCode != "" {
+		s.finish(x, end.status)
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// release hands a piece to the caller. A caller that does not take it within
+// the idle limit is gone.
+func (s *Sidecar) release(c *call, x *exchange, rc *http.ResponseController, piece []byte) {
+	_ = rc.SetWriteDeadline(s.now().Add(time.Duration(s.cfg.Limits.Idle)))
+	_, err := x.w.Write(piece)
+	if err == nil {
+		err = rc.Flush()
+	}
+	if err != nil {
+		c.callerGone(x)
+		return
+	}
+	s.metrics.replyBytes.Add(float64(len(piece)))
+}
+
+// callerGone ends the call unless it has a key that obliges us to finish it.
+func (c *call) callerGone(x *exchange) {
+	if x.in.idempotencyKey == "" {
+		c.cancel(errClientGone)
+	}
+}
+
+func mediaType(h http.Header) string {
+	media, _, err := mime.ParseMediaType(h.Get("Content-Type"))
+	if err != nil {
+		return ""
+	}
+	return media
+}

@@ -1,0 +1,270 @@
+// Package sidecar is the corridor that every exchange of an agent walks down:
+// who would get this, what is in it, may it leave, record it, forward it, look
+// at what comes back. Nothing is forwarded that is not in the flight recorder
+// first, and what is unknown, unreadable or unrecorded is refused.
+//
+// cmd/iatp runs it as a program; New gives it to Go programs that want it inside:
+//
+//	s, err := sidecar.New(sidecar.DefaultConfig(), sidecar.Options{})
+//	if err != nil { … }
+//	defer s.Close()
+//	err = s.Serve(ctx) // until ctx ends, then drains
+//
+// The corridor itself is walk, in exchange.go.
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/inter-agent-trust/iatp/flight"
+	"github.com/inter-agent-trust/iatp/privacy"
+)
+
+// Sidecar stands beside one agent. Make it with New.
+type Sidecar struct {
+	cfg      Config
+	log      *slog.Logger
+	now      func() time.Time
+	book     *flight.Log
+	archive  *flight.Archive // the same, for long reads that must not hold up the writer
+	scanner  *privacy.Scanner
+	agent    *http.Transport
+	agentURL string
+
+	standing   atomic.Pointer[standing]
+	active     atomic.Pointer[Config] // what standing was made from
+	quarantine *quarantine
+	metrics    *metrics
+	bodies     memory
+	inFlight   chan struct{} // limits.concurrency
+	draining   atomic.Bool
+
+	overrideMode  OverrideMode
+	overrideToken []byte
+	operatorToken []byte
+	claims        *claims
+	hosts         map[string]bool // names that the Host header may have
+
+	reload sync.Mutex // one reload at a time
+	closed sync.Once
+}
+
+// Options are what a program passes besides the configuration.
+type Options struct {
+	// Log receives what an operator may ask; nil discards it. No payload, no
+	// token and no key is ever logged.
+	Log *slog.Logger
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+}
+
+// New opens the flight recorder and reads manifest, policies and secrets. The
+// caller must Close the sidecar. Problems of the configuration are reported
+// together.
+func New(cfg Config, o Options) (*Sidecar, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	st, err := cfg.load()
+	if err != nil {
+		return nil, err
+	}
+	s := &Sidecar{cfg: cfg, log: o.Log, now: o.Now, scanner: privacy.New(), overrideMode: cfg.overrideMode()}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if cfg.overrideMode() == OverrideToken {
+		if s.overrideToken, err = readSecret("override_token", cfg.OverrideToken); err != nil {
+			return nil, err
+		}
+	}
+	if cfg.OperatorToken != "" { // before the book is opened: a refused start leaves nothing behind
+		if s.operatorToken, err = readSecret("operator_token", cfg.OperatorToken); err != nil {
+			return nil, err
+		}
+	}
+	s.standing.Store(st)
+	s.active.Store(&cfg)
+	s.agent, s.agentURL = newAgentClient(cfg.Limits), agentURL(cfg.Agent)
+	s.bodies.max = int64(cfg.Limits.BodyMemory)
+	s.inFlight = make(chan struct{}, cfg.Limits.Concurrency)
+	s.claims = newClaims(s.now)
+	s.hosts = acceptedHosts(&cfg)
+	if err := s.openBook(); err != nil {
+		return nil, err
+	}
+	s.metrics = newMetrics(s)
+	return s, nil
+}
+
+func (s *Sidecar) openBook() error {
+	var err error
+	s.book, err = flight.Open(s.cfg.Data, flight.Options{
+		Origin: s.origin(), Logger: s.log, Now: s.now,
+		RetainAge: time.Duration(s.cfg.Retention.Age), RetainBytes: int64(s.cfg.Retention.Size),
+	})
+	if err != nil {
+		return err
+	}
+	if s.operatorToken == nil {
+		if s.operatorToken, err = operatorToken(s.OperatorTokenFile()); err != nil {
+			return errors.Join(err, s.book.Close())
+		}
+	}
+	if s.archive, err = flight.OpenArchive(s.cfg.Data); err != nil {
+		return errors.Join(err, s.book.Close())
+	}
+	s.quarantine = &quarantine{book: s.book}
+	_ = s.quarantine.Restore(nil) // nil always restores
+	if err := s.book.Attach("quarantine", s.quarantine); err != nil {
+		return errors.Join(fmt.Errorf("rebuild quarantine: %w", err), s.book.Close())
+	}
+	return nil
+}
+
+// origin names the log in its checkpoints.
+func (s *Sidecar) origin() string {
+	var b strings.Builder
+	for _, r := range string(s.standing.Load().manifest.Identity.AgentID) {
+		if r > ' ' && r < 0x7f && r != '+' && r != '/' {
+			b.WriteRune(r)
+		} else {
+			b.WriteByte('-')
+		}
+	}
+	return b.String() + "/iatp"
+}
+
+// OperatorTokenFile is where the operator's bearer token is.
+func (s *Sidecar) OperatorTokenFile() string {
+	if s.cfg.OperatorToken != "" {
+		return s.cfg.OperatorToken
+	}
+	return filepath.Join(s.cfg.Data, "operator.token")
+}
+
+func agentURL(u string) string {
+	_, rest, _ := strings.Cut(u, "://")
+	if !strings.ContainsAny(rest, "/?") {
+		return u + "/"
+	}
+	return u
+}
+
+// Listen opens the local listener.
+func (s *Sidecar) Listen() (net.Listener, error) {
+	path, isUnix := strings.CutPrefix(s.cfg.Listen, "unix:")
+	if !isUnix {
+		return net.Listen("tcp", s.cfg.Listen)
+	}
+	// A socket left by a killed process is in the way; the data directory's
+	// lock, which we hold, says that it is nobody's. Anything else stays.
+	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSocket != 0 {
+		if c, err := net.Dial("unix", path); err == nil {
+			c.Close()
+			return nil, fmt.Errorf("listen on %s: another process listens there", path)
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("listen on %s: %w", path, err)
+		}
+	}
+	return listenPrivate(path)
+}
+
+// Serve answers on the listener until ctx ends, then drains: health turns
+// unhealthy, new calls get 503, those under way are finished within
+// limits.deadline and recorded. It returns nil after a complete drain.
+func (s *Sidecar) Serve(ctx context.Context, ln net.Listener) error {
+	srv := &http.Server{
+		Handler:           s.Handler(),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		WriteTimeout:      s.longest(), // a stream moves it on with each piece
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ConnContext:       s.markConn,
+	}
+	watch, stopWatch := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { s.watchFiles(watch) })
+	defer wg.Wait()
+	defer stopWatch()
+
+	served := make(chan error, 1)
+	wg.Go(func() { served <- srv.Serve(limitConns(ln, s.cfg.Limits.Connections)) })
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	s.draining.Store(true)
+	s.log.Info("draining", "in_flight", len(s.inFlight))
+	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(s.cfg.Limits.Deadline))
+	defer cancel()
+	err := srv.Shutdown(bound)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("drain: %d exchanges were still under way after %s", len(s.inFlight), time.Duration(s.cfg.Limits.Deadline)), srv.Close())
+	}
+	<-served
+	return err
+}
+
+// longest is the time from the head of a request to the end of an answer that
+// is passed on whole, each step at its limit.
+func (s *Sidecar) longest() time.Duration {
+	l := &s.cfg.Limits
+	return time.Duration(l.BodyTime + l.Deadline + 2*l.Idle)
+}
+
+// Close signs the last checkpoint and closes the flight recorder. Call it
+// after Serve has returned, or when the handler is no longer used.
+func (s *Sidecar) Close() error {
+	var err error
+	s.closed.Do(func() {
+		s.draining.Store(true)
+		s.agent.CloseIdleConnections()
+		err = s.book.Close()
+	})
+	return err
+}
+
+// Reload reads manifest and policies again, and takes both or neither. What
+// else changed in cfg needs a restart; its names are returned.
+func (s *Sidecar) Reload(cfg Config) (needRestart []string, err error) {
+	s.reload.Lock()
+	defer s.reload.Unlock()
+	if err := cfg.Validate(); err != nil {
+		s.metrics.reloads.WithLabelValues("refused").Inc()
+		return nil, err
+	}
+	next := s.cfg
+	next.Manifest, next.Policy, next.Require = cfg.Manifest, cfg.Policy, cfg.Require
+	next.Compensation, next.AllowUnbackedClaims = cfg.Compensation, cfg.AllowUnbackedClaims
+	st, err := next.load()
+	if err != nil {
+		s.metrics.reloads.WithLabelValues("refused").Inc()
+		return nil, err
+	}
+	if old := s.standing.Load(); old.slots != nil && cap(old.slots) == cap(st.slots) {
+		st.slots = old.slots // calls under way keep counting
+	}
+	s.standing.Store(st)
+	s.active.Store(&next)
+	s.metrics.reloads.WithLabelValues("done").Inc()
+	s.log.Info("reloaded manifest and policies", "score", st.assessment.Score, "manifest", st.digest, "rules", st.rules.Digest())
+	return s.cfg.fixedKeys(&cfg), nil
+}

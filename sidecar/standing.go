@@ -1,0 +1,103 @@
+package sidecar
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/policy"
+	"github.com/inter-agent-trust/iatp/trust"
+)
+
+// standing is how the wrapped agent stands right now: its manifest, what that
+// is worth, and the rules it is held to. It is immutable; a reload swaps the
+// whole, so that no exchange sees half of two.
+type standing struct {
+	manifest   *iatp.Manifest
+	digest     string // of the manifest, as in iatp.Manifest.Digest
+	assessment trust.Assessment
+	rules      *policy.Set
+	require    policy.Requirements
+	slots      chan struct{} // capabilities.concurrency_limit; nil = no limit promised
+	etag       string
+}
+
+// load reads manifest and rules. What it returns is complete or an error.
+func (c *Config) load() (*standing, error) {
+	m, err := c.manifest()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.checkClaims(m); err != nil {
+		return nil, err
+	}
+	rules, err := policy.Load(c.Policy...)
+	if err != nil {
+		return nil, err
+	}
+	digest, err := m.Digest()
+	if err != nil {
+		return nil, fmt.Errorf("manifest digest: %w", err)
+	}
+	st := &standing{
+		manifest: m,
+		digest:   digest,
+		// The operator's own file is the best evidence there is (E6): the
+		// operator answers for the agent he runs (protocol 2.1).
+		assessment: trust.Assess(trust.Input{
+			Manifest: m,
+			Claims:   []trust.Claim{{Evidence: trust.E6, Ceiling: iatp.VerifiedPartner}},
+		}),
+		rules:   rules,
+		require: c.requirements(),
+		etag:    entityTag(m.Bytes()),
+	}
+	if n := m.Capabilities.ConcurrencyLimit; n > 0 {
+		st.slots = make(chan struct{}, min(n, int64(c.Limits.Concurrency)))
+	}
+	return st, nil
+}
+
+// manifest is the operator's file, or the document that the environment and
+// the safe defaults make.
+func (c *Config) manifest() (*iatp.Manifest, error) {
+	if c.Manifest == "" {
+		return defaultManifest(os.Getenv)
+	}
+	data, err := os.ReadFile(c.Manifest)
+	if err != nil {
+		return nil, fmt.Errorf("read manifest: %w", err)
+	}
+	m, err := iatp.ParseOperatorManifest(data)
+	if err != nil {
+		return nil, fmt.Errorf("manifest %s: %w", c.Manifest, err)
+	}
+	return m, nil
+}
+
+// checkClaims refuses a promise that nothing stands behind (protocol 6.3).
+func (c *Config) checkClaims(m *iatp.Manifest) error {
+	level := m.Reversibility.Level
+	if level == "" || level == iatp.ReversibilityNone || c.AllowUnbackedClaims {
+		return nil
+	}
+	endpoint := c.Compensation.URL
+	if endpoint == "" {
+		endpoint = m.Reversibility.CompensationEndpoint
+	}
+	if endpoint == "" {
+		return fmt.Errorf("the manifest promises reversibility %q, but no compensation endpoint stands behind it: "+
+			"set compensation: {url: \"/compensate/{transaction_id}\"}, or reversibility \"none\", or --allow-unbacked-claims for a demonstration", level)
+	}
+	if !strings.Contains(endpoint, "{transaction_id}") {
+		return errors.New("the compensation endpoint must contain {transaction_id}, as in /compensate/{transaction_id}")
+	}
+	u, err := url.Parse(strings.ReplaceAll(endpoint, "{transaction_id}", "tx"))
+	if err != nil || u.User != nil || u.Fragment != "" || (u.Scheme != "" && u.Scheme != "http" && u.Scheme != "https") {
+		return errors.New("the compensation endpoint is not a path or an http(s) URL, such as /compensate/{transaction_id}")
+	}
+	return nil
+}

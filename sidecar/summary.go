@@ -1,0 +1,66 @@
+package sidecar
+
+import (
+	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/policy"
+	"github.com/inter-agent-trust/iatp/trust"
+)
+
+// Summary is what a person who starts a sidecar wants to know of it.
+type Summary struct {
+	AgentID    iatp.AgentID
+	Agent      string // URL
+	Manifest   string // file; empty if there is none
+	Assessment trust.Assessment
+	Override   OverrideMode // with auto resolved
+	Outlook    []Outlook
+}
+
+// Outlook is what would become of one kind of call now.
+type Outlook struct {
+	Call    string // in words
+	Verdict policy.Verdict
+}
+
+// Summary describes how the wrapped agent stands at this moment.
+func (s *Sidecar) Summary() Summary { return s.standing.Load().summary(s.active.Load()) }
+
+// Check validates cfg as New would, with its manifest, rules and secrets, and
+// leaves the data directory alone.
+func Check(cfg Config) (Summary, error) {
+	if err := cfg.Validate(); err != nil {
+		return Summary{}, err
+	}
+	st, err := cfg.load()
+	if err != nil {
+		return Summary{}, err
+	}
+	for key, path := range map[string]string{"override_token": cfg.OverrideToken, "operator_token": cfg.OperatorToken} {
+		if path == "" {
+			continue
+		}
+		if _, err := readSecret(key, path); err != nil {
+			return Summary{}, err
+		}
+	}
+	return st.summary(&cfg), nil
+}
+
+func (st *standing) summary(c *Config) Summary {
+	s := Summary{
+		AgentID: st.manifest.Identity.AgentID, Agent: c.Agent, Manifest: c.Manifest,
+		Assessment: st.assessment, Override: c.overrideMode(),
+	}
+	for _, sample := range []struct {
+		call     string
+		findings []iatp.DataClass
+	}{
+		{"a plain call", nil},
+		{"with a payment card", []iatp.DataClass{iatp.CreditCard}},
+		{"with a social security number", []iatp.DataClass{iatp.SSN}},
+	} {
+		v := st.rules.Decide(policy.Facts{Manifest: st.manifest, Assessment: st.assessment, Require: st.require, Findings: sample.findings})
+		s.Outlook = append(s.Outlook, Outlook{sample.call, v})
+	}
+	return s
+}
