@@ -65,6 +65,7 @@ func TestFields(t *testing.T) {
 		{`undo_window_seconds: [unstated]`, []Facts{silent}, []Facts{plain, endless}},
 		{`sla_latency_ms: [">1999"]`, []Facts{plain, silent}, nil},
 		{`sla_latency_ms: ["<=1999"]`, nil, []Facts{plain, silent}},
+		{`sla_latency_ms: ["<=2000"]`, []Facts{plain}, []Facts{silent}},
 		{`sla_latency_ms: [unstated]`, []Facts{silent}, []Facts{plain}},
 		{`retention_policy: [permanent]`, []Facts{bad}, []Facts{plain, silent}},
 		{`retention: [forever]`, []Facts{bad}, []Facts{plain, silent}},
