@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// The exit codes.
+const (
+	exitDone    = 0
+	exitRefused = 1 // refused, or a check failed
+	exitUsage   = 2 // called the wrong way
+)
+
+// program is one run of the command line.
+type program struct {
+	stdin  io.Reader
+	stdout io.Writer
+	stderr io.Writer
+	out    page // stdout as a person sees it
+	begun  bool // a command has its arguments; errors from here on are not usage
+}
+
+// run is the whole program with everything that it touches as an argument.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, out: newPage(stdout)}
+	root := p.rootCommand()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	cmd, err := root.ExecuteContextC(ctx)
+	return p.report(cmd, err)
+}
+
+// report says what went wrong, once, and turns it into an exit code.
+func (p *program) report(cmd *cobra.Command, err error) int {
+	if err == nil {
+		return exitDone
+	}
+	if errors.Is(err, errFailed) { // the verdict is on the page already
+		return exitRefused
+	}
+	fmt.Fprintf(p.stderr, "iatp: %s\n", strings.ReplaceAll(err.Error(), "\n", "\n      "))
+	if _, ok := errors.AsType[usageError](err); ok || !p.begun {
+		fmt.Fprintf(p.stderr, "Run '%s --help' for how to use it.\n", cmd.CommandPath())
+		return exitUsage
+	}
+	return exitRefused
+}
+
+// errFailed ends a command whose check failed and which has said so itself.
+var errFailed = errors.New("a check failed")
+
+// usageError is a way of calling that cannot be meant.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+func (p *program) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "iatp",
+		Short: "Trust between agents: a sidecar that judges, records and explains every call",
+		Long: `IATP stands beside an agent as a sidecar. It judges every call before it leaves,
+by what the agent's manifest promises and by what is in the call; it lets pass,
+asks or blocks, and writes all of it into a flight recorder that cannot be
+rewritten unseen.`,
+		Example: `  iatp demo
+  iatp run --agent http://localhost:8000 --manifest agent.json`,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		PersistentPreRun:  func(*cobra.Command, []string) { p.begun = true },
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
+	}
+	asGroup(root)
+	root.AddCommand(p.runCommand(), p.manifestCommand(), p.verifyCommand(), p.versionCommand())
+	return root
+}
+
+// asGroup makes a command that only holds others: without one of them, or with
+// a word that is none, it was called the wrong way.
+func asGroup(cmd *cobra.Command) *cobra.Command {
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return usagef("%s has no command %q%s", cmd.CommandPath(), args[0], suggestion(cmd, args[0]))
+		}
+		cmd.SetOut(cmd.ErrOrStderr())
+		return errors.Join(cmd.Help(), usagef("name a command"))
+	}
+	return cmd
+}
+
+func suggestion(cmd *cobra.Command, word string) string {
+	cmd.SuggestionsMinimumDistance = 2
+	if names := cmd.SuggestionsFor(word); len(names) > 0 {
+		return fmt.Sprintf("; did you mean %q?", names[0])
+	}
+	return ""
+}

@@ -1,0 +1,222 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/flight"
+)
+
+// maxEvidence bounds a file that is to be verified, in bytes.
+const maxEvidence = 1 << 20
+
+// verifyFlags are what a proof needs besides itself.
+type verifyFlags struct {
+	line, lineText, key string
+	asJSON              bool
+}
+
+func (p *program) verifyCommand() *cobra.Command {
+	var f verifyFlags
+	cmd := &cobra.Command{
+		Use:   "verify FILE",
+		Short: "Verify a manifest, a log proof or a checkpoint, offline",
+		Long: `Verify a document offline; what it is, the document says itself.
+
+  manifest     as iatp manifest check
+  proof        that a record is in a flight log: with the record (--line FILE or
+               --line-text TEXT) and the log's public key (--key)
+  checkpoint   the signature of a flight log's state: with --key
+
+The key is the text in DATA/log.vkey, or the name of a file that holds it. Get
+it from the log's owner and not from whoever sent the proof.`,
+		Example: `  iatp verify agent.json
+  iatp verify proof.txt --line record.json --key log.vkey
+  iatp verify checkpoint.txt --key 'bank/iatp+e2dc3db6+AQ…'`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error { return p.verify(args[0], &f) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.line, "line", "", "file with the record that a proof is about")
+	flags.StringVar(&f.lineText, "line-text", "", "the record itself")
+	flags.StringVar(&f.key, "key", "", "public key of the log, or a file with it")
+	flags.BoolVar(&f.asJSON, "json", false, jsonUsage)
+	return cmd
+}
+
+func (p *program) verify(file string, f *verifyFlags) error {
+	data, err := p.readFile(file, maxEvidence)
+	if err != nil {
+		return err
+	}
+	switch kind := kindOf(data); kind {
+	case "proof":
+		return p.verifyProof(file, data, f)
+	case "checkpoint":
+		return p.verifyCheckpoint(file, data, f)
+	case "manifest":
+		if file == "-" {
+			p.stdin = bytes.NewReader(data)
+		}
+		return p.checkManifests([]string{file}, f.asJSON)
+	default:
+		return fmt.Errorf("%s is %s, which this version cannot verify; it verifies manifests, log proofs and checkpoints", file, kind)
+	}
+}
+
+// kindOf names what a document is, going by its first bytes.
+func kindOf(data []byte) string {
+	text := strings.TrimSpace(string(data[:min(len(data), 4096)]))
+	switch {
+	case strings.HasPrefix(text, "c2sp.org/tlog-proof@"):
+		return "proof"
+	case strings.HasPrefix(text, "{"):
+		return kindOfObject(data)
+	case strings.HasPrefix(text, "PK\x03\x04"):
+		return "a zip archive"
+	case strings.HasPrefix(text, "eyJ") && strings.Count(text, ".") == 2:
+		return "a signed statement (compact JWS)"
+	case strings.Contains(text, "\n\n\u2014 "):
+		return "checkpoint"
+	}
+	return "nothing that is known here"
+}
+
+func kindOfObject(data []byte) string {
+	var o struct {
+		Type      string          `json:"type"`
+		Seq       json.RawMessage `json:"seq"`
+		Payload   string          `json:"payload"`
+		Protected string          `json:"protected"`
+	}
+	if json.Unmarshal(data, &o) == nil {
+		switch {
+		case o.Type != "" && o.Seq != nil:
+			return "a record of a flight log (give it as --line together with its proof)"
+		case o.Payload != "" && o.Protected != "":
+			return "a signed statement (JWS)"
+		}
+	}
+	return "manifest"
+}
+
+// proven is the result of verifying a proof or a checkpoint.
+type proven struct {
+	File   string `json:"file"`
+	Kind   string `json:"kind"`
+	Valid  bool   `json:"valid"`
+	Error  string `json:"error,omitempty"`
+	Origin string `json:"origin,omitempty"`
+	Size   int64  `json:"size"`
+	Root   string `json:"root,omitempty"`
+	Index  *int64 `json:"index,omitempty"`
+}
+
+func (p *program) verifyProof(file string, data []byte, f *verifyFlags) error {
+	line, err := f.record()
+	if err != nil {
+		return err
+	}
+	key, err := readKey(f.key)
+	if err != nil {
+		return err
+	}
+	result := proven{File: file, Kind: "proof"}
+	c, err := flight.VerifyProof(data, line, key)
+	if err == nil {
+		proof, _ := flight.ParseProof(data) // VerifyProof has read it
+		result.Index = &proof.Index
+	}
+	result.checkpoint(c, err)
+	return p.printProven(&result, f.asJSON)
+}
+
+func (p *program) verifyCheckpoint(file string, data []byte, f *verifyFlags) error {
+	key, err := readKey(f.key)
+	if err != nil {
+		return err
+	}
+	result := proven{File: file, Kind: "checkpoint"}
+	c, err := flight.ParseCheckpoint(data, key)
+	result.checkpoint(c, err)
+	return p.printProven(&result, f.asJSON)
+}
+
+func (r *proven) checkpoint(c *flight.Checkpoint, err error) {
+	if err != nil {
+		r.Error = err.Error()
+		return
+	}
+	r.Valid, r.Origin, r.Size, r.Root = true, c.Origin, c.Size, c.Root.String()
+}
+
+func (p *program) printProven(r *proven, asJSON bool) error {
+	switch {
+	case asJSON:
+		if err := writeJSON(p.stdout, r); err != nil {
+			return err
+		}
+	case !r.Valid:
+		p.out.line("%s: %s %s", r.File, p.out.in(red, "not valid:"), shown(r.Error))
+	case r.Index != nil:
+		p.out.line("%s: %s, the record is number %d of the log %s, which has signed for %d records", r.File, p.out.in(green, "valid"), *r.Index, shown(r.Origin), r.Size)
+	default:
+		p.out.line("%s: %s, the log %s has signed for %d records with the root %s", r.File, p.out.in(green, "valid"), shown(r.Origin), r.Size, r.Root)
+	}
+	if !r.Valid {
+		return errFailed
+	}
+	return nil
+}
+
+// record is the line that a proof is about.
+func (f *verifyFlags) record() ([]byte, error) {
+	switch {
+	case (f.line == "") == (f.lineText == ""):
+		return nil, usagef("a proof is about a record: give it with --line FILE or with --line-text TEXT")
+	case f.lineText != "":
+		return []byte(f.lineText), nil
+	}
+	data, err := os.ReadFile(f.line)
+	if err != nil {
+		return nil, err
+	}
+	line := bytes.TrimSuffix(data, []byte("\n"))
+	if bytes.ContainsRune(line, '\n') {
+		return nil, errors.New(f.line + " holds more than one line: a proof is about one record")
+	}
+	return line, nil
+}
+
+// readKey takes a verifier key, or the file that holds it.
+func readKey(given string) (string, error) {
+	if given == "" {
+		return "", usagef("name the log's public key with --key: the text of DATA/log.vkey, or that file")
+	}
+	data, err := os.ReadFile(given)
+	switch {
+	case err == nil && len(data) <= 4096:
+		return strings.TrimSpace(string(data)), nil
+	case err == nil:
+		return "", fmt.Errorf("%s does not hold a key", given)
+	case strings.Contains(given, "+"): // name+hash+key: never a file by accident
+		return given, nil
+	}
+	return "", fmt.Errorf("log key: %w", err)
+}
+
+// safeID reads a trace id that somebody typed.
+func safeID(text string) (iatp.TraceID, error) {
+	id, err := iatp.ParseTraceID(text)
+	if err != nil {
+		return "", usageError{err}
+	}
+	return id, nil
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"github.com/inter-agent-trust/iatp"
+)
+
+// versions says what this program is.
+type versions struct {
+	Version  string `json:"version"`
+	Revision string `json:"revision,omitempty"`
+	Modified bool   `json:"modified,omitempty"`
+	Go       string `json:"go"`
+	Protocol string `json:"protocol"`
+}
+
+func readVersions() versions {
+	v := versions{Version: "(unknown)", Protocol: iatp.ProtocolVersion}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return v
+	}
+	v.Version, v.Go = info.Main.Version, info.GoVersion
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			v.Revision = s.Value
+		case "vcs.modified":
+			v.Modified = s.Value == "true"
+		}
+	}
+	return v
+}
+
+func (p *program) versionCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:     "version",
+		Short:   "Say which version this is",
+		Example: "  iatp version\n  iatp version --json",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			v := readVersions()
+			if asJSON {
+				return writeJSON(p.stdout, v)
+			}
+			p.out.line("iatp %s, protocol %s, %s", v.Version, v.Protocol, v.Go)
+			if v.Revision != "" {
+				changed := ""
+				if v.Modified {
+					changed = ", with local changes"
+				}
+				p.out.line("revision %s%s", v.Revision, changed)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, jsonUsage)
+	return cmd
+}
+
+// jsonUsage describes --json, which every reading command has.
+const jsonUsage = "write JSON for programs"
