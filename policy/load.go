@@ -32,10 +32,11 @@ const (
 	maxValues      = 256 // of one condition
 	maxName        = 64  // characters
 	maxDescription = 400 // characters
+	maxFaults      = 20  // shown; a file with more is not a rule file
 )
 
 // An Error is a fault in a rule file and where it stands. What [Load] and
-// [Parse] return holds every fault found, each an *Error.
+// [Parse] return holds the faults found, up to 20, each an *Error.
 type Error struct {
 	File   string
 	Line   int // 1-based; 0 if the fault is the file itself
@@ -99,6 +100,9 @@ func (l *loader) set() (*Set, error) {
 	if len(l.rules) > maxRules {
 		l.errs = append(l.errs, fmt.Errorf("policy has %d rules, more than %d", len(l.rules), maxRules))
 	}
+	if len(l.errs) > maxFaults {
+		l.errs = append(l.errs[:maxFaults], errors.New("policy has more faults than these"))
+	}
 	if len(l.errs) > 0 {
 		return nil, errors.Join(l.errs...)
 	}
@@ -144,7 +148,7 @@ func (l *loader) file(name string, text []byte) {
 		return
 	}
 	for _, n := range list.Values {
-		if len(l.rules) > maxRules {
+		if len(l.rules) > maxRules || len(l.errs) > maxFaults {
 			return // set says so
 		}
 		l.rule(n)
@@ -252,6 +256,9 @@ func (l *loader) members(m *ast.MappingNode) func(yield func(string, *ast.Mappin
 	return func(yield func(string, *ast.MappingValueNode) bool) {
 		seen := map[string]bool{}
 		for _, v := range m.Values {
+			if len(l.errs) > maxFaults {
+				return // set says so
+			}
 			key, ok := v.Key.(ast.Node).(*ast.StringNode)
 			switch {
 			case !ok:
@@ -414,7 +421,7 @@ func (l *loader) condition(r *rule, f *field, v *ast.MappingValueNode) {
 		return
 	}
 	c, shown := cond{field: f}, Condition{Field: f.name}
-	for _, n := range list.Values {
+	for _, n := range list.Values { // bounded by maxValues
 		text, err := c.add(n)
 		if err != nil {
 			l.fail(n, "%s: %v", f.name, err)

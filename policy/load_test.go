@@ -150,8 +150,8 @@ func TestParseNamesEveryFault(t *testing.T) {
 
 func TestTooManyRules(t *testing.T) {
 	text := strings.Repeat("- {}\n", maxRules+1)
-	if _, err := Parse("p", []byte(text)); err == nil {
-		t.Error("no error")
+	if _, err := Parse("p", []byte(text)); err == nil || strings.Count(err.Error(), "\n") != maxFaults {
+		t.Errorf("%d faults were found, want %d shown:\n%v", 3*(maxRules+1), maxFaults, err)
 	}
 	var b strings.Builder
 	for i := range maxRules + 1 {

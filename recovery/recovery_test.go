@@ -79,11 +79,11 @@ func drawFailure(t *rapid.T) Failure {
 	return Failure{
 		Kind:       rapid.SampledFrom(kinds).Draw(t, "kind"),
 		Sent:       rapid.Bool().Draw(t, "sent"),
-		Released:   rapid.Bool().Draw(t, "released"),
-		Attempt:    rapid.IntRange(-1, 100).Draw(t, "attempt"),
+		Released:   rapid.IntRange(0, 4).Draw(t, "released") == 4,
+		Attempt:    rapid.IntRange(-1, 5).Draw(t, "attempt"),
 		Remaining:  time.Duration(rapid.Int64Range(-1, int64(10*time.Second)).Draw(t, "remaining")),
 		Status:     rapid.IntRange(200, 599).Draw(t, "status"),
-		RetryAfter: time.Duration(rapid.Int64Range(0, int64(20*time.Second)).Draw(t, "retry after")),
+		RetryAfter: rapid.SampledFrom([]time.Duration{0, 0, 0, time.Millisecond, time.Second, 20 * time.Second}).Draw(t, "retry after"),
 	}
 }
 
@@ -249,6 +249,24 @@ func TestHandleStopsWaitingWhenTheCallerGoes(t *testing.T) {
 		}
 		if text := fmt.Sprint(r.ActionsTaken); strings.Contains(text, "4532") {
 			t.Errorf("the actions repeat what the agent said: %s", text)
+		}
+	})
+}
+
+func TestHandleKeepsTheDeadlineOfTheContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 70*time.Millisecond)
+		defer cancel()
+		attempts := 0
+		retry := func(ctx context.Context) error {
+			attempts++
+			<-ctx.Done() // an agent that hangs
+			return ctx.Err()
+		}
+		start := time.Now()
+		r := Handle(ctx, Failure{Kind: Reset, Sent: true, Remaining: time.Hour}, agent(true, ""), retry, nil)
+		if took := time.Since(start); r.Strategy != GiveUp || attempts != 1 || took != 70*time.Millisecond {
+			t.Errorf("%d attempts in %v: %+v", attempts, took, r)
 		}
 	})
 }
