@@ -268,6 +268,14 @@ func TestHandleKeepsTheDeadlineOfTheContext(t *testing.T) {
 		if took := time.Since(start); r.Strategy != GiveUp || attempts != 1 || took != 70*time.Millisecond {
 			t.Errorf("%d attempts in %v: %+v", attempts, took, r)
 		}
+
+		short, cancel := context.WithTimeout(t.Context(), 40*time.Millisecond)
+		defer cancel()
+		start = time.Now()
+		r = Handle(short, Failure{Kind: Reset, Sent: true, Remaining: time.Hour}, agent(true, ""), retry, nil)
+		if took := time.Since(start); r.Strategy != GiveUp || attempts != 1 || took != 0 {
+			t.Errorf("waited %v for an attempt that cannot come: %+v", took, r)
+		}
 	})
 }
 
