@@ -154,6 +154,7 @@ func (c *converter) private(v *value, name string) string {
 	switch {
 	case m == nil || c.err != nil:
 		return ""
+	case m.kind == ijson.Null && !c.signed:
 	case m.kind != ijson.String || m.text == "":
 		c.refuse(m, fmt.Sprintf("%s must be a URL or a path in a string, got %s", name, m.describe()))
 	case c.signed:

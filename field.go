@@ -118,15 +118,24 @@ func currency(dst *string) field {
 	}
 }
 
-// timestamp reads an RFC 3339 time. UnmarshalText keeps to the grammar; time.Parse
-// does not: it takes a comma for the point and hours of one digit.
+// timestamp reads an RFC 3339 time.
 func timestamp(dst *time.Time) field {
 	return func(b *binder, v *value) {
-		var t time.Time
-		if v.kind != ijson.String || t.UnmarshalText([]byte(v.text)) != nil {
+		t, err := time.Parse(time.RFC3339, v.text)
+		if v.kind != ijson.String || err != nil || !strictTime(v.text) {
 			b.wrongType(v, `a time such as "2026-11-01T00:00:00Z"`)
 			return
 		}
 		*dst = t
 	}
+}
+
+// strictTime refuses what time.Parse lets pass and RFC 3339 does not: hours of one
+// digit, a comma for the point, and offsets of a day and more (go.dev/issue/54580).
+func strictTime(s string) bool {
+	if s[len("2006-01-02T15")] != ':' || strings.Contains(s, ",") {
+		return false
+	}
+	zone := s[len(s)-len("07:00"):]
+	return strings.HasSuffix(s, "Z") || zone[:2] < "24" && zone[3:] < "60"
 }

@@ -206,10 +206,11 @@ func (b *binder) protocolVersion(v *value) {
 		b.wrongType(v, `a string such as "1.0"`)
 		return
 	}
-	major, minor, dotted := strings.Cut(v.text, ".")
-	if major != "1" || dotted && !numeric(minor) {
-		b.refuse(v, `protocol_version must be 1 or 1.x, got %s; this program speaks version %s`, v.describe(), ProtocolVersion)
-		return
+	for i, part := range strings.Split(v.text, ".") {
+		if i == 0 && part != "1" || !numeric(part) {
+			b.refuse(v, "protocol_version must be 1 or 1.x, got %s; this program speaks version %s", v.describe(), ProtocolVersion)
+			return
+		}
 	}
 	b.m.ProtocolVersion = v.text
 }

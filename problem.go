@@ -127,11 +127,13 @@ func (p *Problem) MarshalJSON() ([]byte, error) {
 	})
 }
 
+var slugWords = strings.NewReplacer("-", " ", "json", "JSON")
+
 // defaultTitle reads the slug aloud: "privacy-violation" is "Privacy violation".
 func (p *Problem) defaultTitle() string {
 	if p.Slug == "" {
 		return "Problem"
 	}
-	words := strings.ReplaceAll(p.Slug, "-", " ")
+	words := slugWords.Replace(p.Slug)
 	return strings.ToUpper(words[:1]) + words[1:]
 }
