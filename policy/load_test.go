@@ -201,17 +201,6 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// TestExamplePolicies: what the examples ship must load.
-func TestExamplePolicies(t *testing.T) {
-	files, err := filepath.Glob("../examples/policies/*.yaml")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no example policies: %v", err)
-	}
-	if _, err := Load(files...); err != nil {
-		t.Error(err)
-	}
-}
-
 // FuzzParse: whatever the file, Parse returns a set or faults that name the
 // file, and a set decides without complaint and keeps its laws.
 func FuzzParse(f *testing.F) {
