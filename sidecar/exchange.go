@@ -11,6 +11,16 @@ import (
 	"github.com/inter-agent-trust/iatp/privacy"
 )
 
+// What became of an exchange, for the metrics.
+const (
+	decidedAllow    = "allow"        // forwarded at once
+	decidedOverride = "override"     // forwarded on a person's word
+	decidedAsk      = "ask"          // a person was asked
+	decidedDeny     = "deny"         // refused
+	decidedBusy     = "busy"         // no place at the agent
+	decidedFailed   = "agent_failed" // forwarded, and no whole answer came
+)
+
 // exchange is one call on its way down the corridor. One goroutine owns it.
 type exchange struct {
 	w     http.ResponseWriter
@@ -33,7 +43,7 @@ type exchange struct {
 	recorded  bool // a request line is in the book, so an ending must follow
 	attempts  int
 	slot      bool
-	decision  string // what became of it, for the metrics
+	decision  string // one of the decided constants
 	wroteHead bool
 }
 
@@ -88,7 +98,7 @@ func (s *Sidecar) receive(x *exchange) (p *iatp.Problem) {
 
 // block ends an exchange that nobody can release.
 func (s *Sidecar) block(x *exchange) *iatp.Problem {
-	x.decision = "deny"
+	x.decision = decidedDeny
 	if p := s.recordRefusal(x, "blocked"); p != nil {
 		return p
 	}
@@ -100,7 +110,7 @@ func (s *Sidecar) block(x *exchange) *iatp.Problem {
 
 // ask ends an exchange that a person can release, with the question.
 func (s *Sidecar) ask(x *exchange, refused overrideRefused) *iatp.Problem {
-	x.decision = "ask"
+	x.decision = decidedAsk
 	if p := s.recordRefusal(x, "warning"); p != nil {
 		return p
 	}
@@ -149,7 +159,7 @@ func (s *Sidecar) admit(x *exchange) *iatp.Problem {
 		x.slot = true
 		return nil
 	default:
-		x.decision = "busy"
+		x.decision = decidedBusy
 		return s.about(x, &iatp.Problem{
 			Slug: iatp.SlugQuotaExceeded, Status: http.StatusTooManyRequests, RetryAfter: 1, Outcome: iatp.OutcomeNone,
 			Error: "the agent already has as many calls as its manifest allows (capabilities.concurrency_limit)",

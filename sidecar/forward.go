@@ -230,7 +230,7 @@ func (s *Sidecar) agentFailed(x *exchange, f *failed) *iatp.Problem {
 	default:
 		p.Error = "the agent broke the connection or did not speak HTTP"
 	}
-	x.decision = "agent_failed"
+	x.decision = decidedFailed
 	end := &ending{status: p.Status, outcome: flight.Outcome(p.Outcome), errCode: code}
 	if err := s.recordEnd(x, end); err != nil {
 		return s.logUnavailable(err)

@@ -65,7 +65,7 @@ func TestAgentFailures(t *testing.T) {
 	}{
 		{"reset", iatptest.Friend, []string{""}, 502, "unknown", 1, "give_up"},
 		{"reset, idempotent, then well", idempotent, []string{"", ok}, 200, "", 2, ""},
-		{"reset for ever, idempotent", idempotent, []string{""}, 502, "unknown", 4, "retry"},
+		{"reset for ever, idempotent", idempotent, []string{""}, 502, "unknown", 4, "give_up"},
 		{"shorter than it says", iatptest.Friend, []string{"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n{}"}, 502, "unknown", 1, "give_up"},
 		{"longer than it says", iatptest.Friend, []string{ok + "surplus"}, 200, "", 1, ""},
 		{"not HTTP", iatptest.Friend, []string{"SSH-2.0-OpenSSH_9.2\r\n"}, 502, "unknown", 1, "give_up"},
@@ -169,6 +169,7 @@ func TestStreamsPassWithoutDelay(t *testing.T) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		w.Header().Set("Set-Cookie", "a=b")
 		w.Header().Set("Access-Control-Allow-Origin", "*")
+		w.(http.Flusher).Flush()
 		for e := range next {
 			fmt.Fprintf(w, "data: %s\n\n", e)
 			w.(http.Flusher).Flush()

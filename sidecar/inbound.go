@@ -226,35 +226,25 @@ const firstBody = 4 << 10
 func (s *Sidecar) readBody(w http.ResponseWriter, r *http.Request, x *exchange) *iatp.Problem {
 	limit := int64(s.cfg.Limits.Body)
 	if r.ContentLength > limit {
-		return s.tooLarge()
+		return s.tooLarge(w, r)
 	}
-	rc := http.NewResponseController(w)
-	// Without a deadline a caller could hold a body open for ever. Errors mean
-	// that the connection has no deadlines (a test recorder); it is bounded
-	// by size all the same.
-	_ = rc.SetReadDeadline(s.now().Add(time.Duration(s.cfg.Limits.BodyTime)))
-	defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
-
 	size := int64(firstBody)
 	if r.ContentLength >= 0 && r.ContentLength < size {
 		size = r.ContentLength + 1 // one more, so that the last read sees EOF
 	}
 	if !s.bodies.take(size) {
-		return s.overloaded("request bodies already hold " + sizeText(s.cfg.Limits.BodyMemory))
+		return s.noRoom(w, r)
 	}
 	x.held = size
 	buf := make([]byte, 0, size)
 	for {
 		if len(buf) == cap(buf) {
-			if int64(len(buf)) > limit {
-				return s.tooLarge()
-			}
 			more := min(int64(cap(buf)), limit+1-int64(cap(buf)))
 			if more <= 0 {
-				return s.tooLarge()
+				return s.tooLarge(w, r)
 			}
 			if !s.bodies.take(more) {
-				return s.overloaded("request bodies already hold " + sizeText(s.cfg.Limits.BodyMemory))
+				return s.noRoom(w, r)
 			}
 			x.held += more
 			grown := make([]byte, len(buf), int64(cap(buf))+more)
@@ -267,17 +257,33 @@ func (s *Sidecar) readBody(w http.ResponseWriter, r *http.Request, x *exchange) 
 			break
 		}
 		if err != nil {
-			return s.bodyProblem(err)
+			return s.bodyProblem(w, err)
 		}
 	}
 	if int64(len(buf)) > limit {
-		return s.tooLarge()
+		return s.tooLarge(w, r)
 	}
+	// The body is here; what comes on this connection now is either nothing or
+	// the end of the caller's interest, for which net/http listens.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	x.body = buf
 	return nil
 }
 
-func (s *Sidecar) bodyProblem(err error) *iatp.Problem {
+// boundBody gives the body of a request, whoever reads it, a time in which to
+// arrive: without one a caller could hold it open for ever. An error means that
+// the connection has no deadlines, as in a test recorder.
+func (s *Sidecar) boundBody(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(time.Duration(s.cfg.Limits.BodyTime)))
+	}
+}
+
+// bodyProblem refuses a body that did not arrive. The connection is of no use
+// any more: without Connection: close, net/http would wait for the rest of the
+// body before it answers.
+func (s *Sidecar) bodyProblem(w http.ResponseWriter, err error) *iatp.Problem {
+	w.Header().Set("Connection", "close")
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return &iatp.Problem{Slug: "request-timeout", Status: http.StatusRequestTimeout,
 			Error: "the body did not arrive within " + time.Duration(s.cfg.Limits.BodyTime).String(), Hint: "send it faster, or raise limits.body_time"}
@@ -285,9 +291,24 @@ func (s *Sidecar) bodyProblem(err error) *iatp.Problem {
 	return badRequest("bad-request", "the body broke off before its end")
 }
 
-func (s *Sidecar) tooLarge() *iatp.Problem {
+// turnAway gives up on a body. It reads on for a moment, holding nothing: a
+// caller who is still sending would be cut off before he could read the answer.
+// The connection ends with the answer.
+func (s *Sidecar) turnAway(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Connection", "close")
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(time.Second))
+	_, _ = io.CopyN(io.Discard, r.Body, 2*int64(s.cfg.Limits.Body))
+}
+
+func (s *Sidecar) tooLarge(w http.ResponseWriter, r *http.Request) *iatp.Problem {
+	s.turnAway(w, r)
 	return &iatp.Problem{Slug: iatp.SlugTooLarge, Status: http.StatusRequestEntityTooLarge,
 		Error: "the body is larger than " + sizeText(s.cfg.Limits.Body), Hint: "send less, or raise limits.body: a request is judged whole before it leaves"}
+}
+
+func (s *Sidecar) noRoom(w http.ResponseWriter, r *http.Request) *iatp.Problem {
+	s.turnAway(w, r)
+	return s.overloaded("request bodies already hold " + sizeText(s.cfg.Limits.BodyMemory))
 }
 
 func sizeText(s Size) string {

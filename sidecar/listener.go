@@ -26,6 +26,7 @@ func (s *Sidecar) Handler() http.Handler {
 
 func (s *Sidecar) serve(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set(iatp.HeaderFrom, iatp.FromSidecar)
+	s.boundBody(w, r)
 	if p := s.guard(r); p != nil {
 		s.refuse(w, p)
 		return

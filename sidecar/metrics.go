@@ -66,6 +66,14 @@ func newMetrics(s *Sidecar) *metrics {
 	m.slaBreaches = counter("iatp_sla_breaches_total", "Exchanges that took longer than the sla_latency_ms of the manifest.")
 	m.reloads = vec("iatp_reloads_total", "Reloads of manifest and policies, by result.", "result")
 
+	// A counter that nobody has touched is shown as 0, not left out: a rate
+	// over something absent alarms nobody.
+	for _, d := range []string{decidedAllow, decidedAsk, decidedDeny, decidedOverride, decidedBusy, decidedFailed} {
+		m.requests.WithLabelValues(d)
+	}
+	m.reloads.WithLabelValues("done")
+	m.reloads.WithLabelValues("refused")
+
 	gauge("iatp_request_body_bytes_held", "Bytes of request bodies held in memory.", func() float64 { return float64(s.bodies.held.Load()) })
 	gauge("iatp_quarantine_open", "Quarantined traces that nobody has released.", func() float64 { return float64(s.quarantine.open()) })
 	stat := func(name, help string, value func(flight.Stats) float64) {

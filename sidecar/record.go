@@ -25,7 +25,7 @@ func (s *Sidecar) line(x *exchange, kind flight.Type) flight.Entry {
 // leaves. Without a question, the request line with decision allow is the
 // permission to forward; after one, the forward line is (hardening 26).
 func (s *Sidecar) recordRequest(x *exchange) *iatp.Problem {
-	x.decision = "allow"
+	x.decision = decidedAllow
 	if s.cfg.Durability == DurabilityStrict || x.in.idempotencyKey != "" || x.released != nil {
 		x.durable = flight.Durable
 	}
@@ -37,7 +37,7 @@ func (s *Sidecar) recordRequest(x *exchange) *iatp.Problem {
 		x.recorded = true
 		return nil
 	}
-	x.decision = "override"
+	x.decision = decidedOverride
 	said := s.line(x, flight.UserOverride)
 	said.Override, said.Actor, said.Note = string(x.released.mode), x.released.actor, "action "+x.released.act.String()
 	said.Reasons = x.verdict.Codes()

@@ -126,7 +126,7 @@ func (s *Sidecar) finishStream(c *call, x *exchange, resp *http.Response, scan *
 		if errors.Is(context.Cause(c.ctx), errClientGone) || x.r.Context().Err() != nil {
 			end.errCode = "client_gone"
 		}
-		x.decision = "agent_failed"
+		x.decision = decidedFailed
 		s.metrics.agentFailures.WithLabelValues(end.errCode).Inc()
 	}
 	recErr := s.recordEnd(x, end)

@@ -2,7 +2,9 @@ package sidecar
 
 import (
 	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/internal/ijson"
 	"github.com/inter-agent-trust/iatp/policy"
+	"github.com/inter-agent-trust/iatp/privacy"
 	"github.com/inter-agent-trust/iatp/trust"
 )
 
@@ -63,4 +65,15 @@ func (st *standing) summary(c *Config) Summary {
 		s.Outlook = append(s.Outlook, Outlook{sample.call, v})
 	}
 	return s
+}
+
+// Findings returns the classes of sensitive data that a sidecar finds in the
+// body of a request, with the default limits. The error says where the body is
+// not the JSON that a sidecar takes.
+func Findings(body []byte) ([]iatp.DataClass, error) {
+	report, err := privacy.New().ScanJSON(body, ijson.Limits{Depth: DefaultConfig().Limits.Depth})
+	if err != nil {
+		return nil, err
+	}
+	return report.Classes(), nil
 }
