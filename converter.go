@@ -129,8 +129,8 @@ func (c *converter) rename(from *value, old string, to *value, name string, as c
 	case present == nil:
 		to.set(name, converted)
 	case !same(present, converted):
-		c.refuse(v, fmt.Sprintf("%s says %s, but %s, its present name, says %s; keep %s only",
-			old, v.describe(), name, present.describe(), name))
+		c.refuse(v, fmt.Sprintf("%s says %s here, but %s of the published form says %s; keep that one only",
+			old, v.describe(), name, present.describe()))
 	}
 }
 

@@ -2,7 +2,6 @@ package iatp
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 
@@ -96,11 +95,11 @@ func TestOperatorManifestRefuses(t *testing.T) {
 	const signature = `"updated_at":"2026-11-01T00:00:00Z","signatures":[{"protected":"e30","signature":"YQ"}]`
 	for _, c := range []struct{ name, doc, want string }{
 		{"contradiction", `{"identity":{"agent_id":"a"},"trust_level":"unknown","privacy":{"retention":"ephemeral","retention_policy":"permanent"}}`,
-			`line 1, column 76, at /privacy/retention: retention says "ephemeral", but retention_policy, its present name, says "permanent"; keep retention_policy only`},
+			`line 1, column 77, at /privacy/retention: retention says "ephemeral" here, but retention_policy of the published form says "permanent"; keep that one only`},
 		{"contradicting windows", `{"identity":{"agent_id":"a"},"trust_level":"unknown","reversibility":{"undo_window":"1h","undo_window_seconds":60}}`,
-			`line 1, column 84, at /reversibility/undo_window: undo_window says "1h", but undo_window_seconds, its present name, says 60; keep undo_window_seconds only`},
+			`line 1, column 85, at /reversibility/undo_window: undo_window says "1h" here, but undo_window_seconds of the published form says 60; keep that one only`},
 		{"contradicting ids", `{"identity":{"agent_id":"a"},"agent_id":"b","trust_level":"unknown"}`,
-			`line 1, column 41, at /agent_id: agent_id says "b", but agent_id, its present name, says "a"; keep agent_id only`},
+			`line 1, column 41, at /agent_id: agent_id says "b" here, but agent_id of the published form says "a"; keep that one only`},
 		{"not a duration", `{"agent_id":"a","trust_level":"unknown","undo_window":"a day"}`,
 			`line 1, column 55, at /undo_window: must be a whole number of seconds, such as "24h", got "a day"`},
 		{"negative duration", `{"agent_id":"a","trust_level":"unknown","undo_window":"-1h"}`,
@@ -110,11 +109,11 @@ func TestOperatorManifestRefuses(t *testing.T) {
 		{"bad word in an old form", `{"agent_id":"a","trust_level":"unknown","capabilities":{"reversibility":"some"}}`,
 			`line 1, column 73, at /capabilities/reversibility: level must be one of none, partial, full, got "some"`},
 		{"signed old form", `{"identity":{"agent_id":"a"},"trust_level":"unknown","privacy":{"retention":"ephemeral"},` + signature + `}`,
-			`line 1, column 76, at /privacy/retention: this is an older form, which is not published, and changing it would break the signature; use the present one and sign again`},
+			`line 1, column 77, at /privacy/retention: this is an older form, which is not published, and changing it would break the signature; use the present one and sign again`},
 		{"signed endpoint", `{"identity":{"agent_id":"a"},"trust_level":"unknown","reversibility":{"compensation_endpoint":"/undo"},` + signature + `}`,
-			`line 1, column 94, at /reversibility/compensation_endpoint: compensation_endpoint is not published, but the signature covers it; move it to the configuration file (compensation) and sign again`},
+			`line 1, column 95, at /reversibility/compensation_endpoint: compensation_endpoint is not published, but the signature covers it; move it to the configuration file (compensation) and sign again`},
 		{"endpoint of a wrong type", `{"identity":{"agent_id":"a"},"trust_level":"unknown","reversibility":{"compensation_endpoint":{}}}`,
-			`line 1, column 94, at /reversibility/compensation_endpoint: compensation_endpoint must be a URL or a path in a string, got an object`},
+			`line 1, column 95, at /reversibility/compensation_endpoint: compensation_endpoint must be a URL or a path in a string, got an object`},
 		{"identity is no object", `{"identity":"a","agent_id":"a","trust_level":"unknown"}`, `line 1, column 13, at /identity: must be an object, got "a"`},
 	} {
 		_, err := ParseOperatorManifest([]byte(c.doc))
@@ -157,19 +156,4 @@ func FuzzParseOperatorManifest(f *testing.F) {
 			t.Fatalf("%q has digest %s, its published form %s", doc, ours, theirs)
 		}
 	})
-}
-
-func ExampleParseOperatorManifest() {
-	m, err := ParseOperatorManifest([]byte(`{
-		"agent_id": "my-agent",
-		"trust_level": "trusted",
-		"capabilities": {"reversibility": "full", "undo_window": "24h"}
-	}`))
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	fmt.Println(string(m.Bytes()))
-	// Output:
-	// {"trust_level":"trusted","capabilities":{},"identity":{"agent_id":"my-agent"},"reversibility":{"level":"full","undo_window_seconds":86400}}
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"log"
 	"os"
 	"strings"
 	"testing"
@@ -290,25 +289,4 @@ func FuzzParseKey(f *testing.F) {
 			t.Errorf("ParseKey(%q) = %v, %v", text, k, err)
 		}
 	})
-}
-
-func ExampleManifest_VerifySignature() {
-	data, err := os.ReadFile("spec/vectors/manifest.json")
-	if err != nil {
-		log.Fatal(err)
-	}
-	m, err := ParseManifest(data)
-	if err != nil {
-		log.Fatal(err)
-	}
-	signers, err := m.VerifySignature()
-	if err != nil {
-		log.Fatal(err)
-	}
-	digest, _ := m.Digest()
-	fmt.Println(digest)
-	fmt.Println("signed by", signers[0].Thumbprint())
-	// Output:
-	// sha-256=:PPYNByHqITZCThYjTCDuY2uaSTlORi2wbrifliVhVlI=:
-	// signed by lE51E3MevnF670f9fhD7-IzcjRcCfrWzAdaJXevvjqk
 }

@@ -2,7 +2,6 @@ package iatp
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"reflect"
 	"strings"
@@ -408,18 +407,4 @@ func FuzzParseManifest(f *testing.F) {
 			}
 		}
 	})
-}
-
-func ExampleParseManifest() {
-	_, err := ParseManifest([]byte(`{
-  "identity": {"agent_id": "bank"},
-  "trust_level": "gold"
-}`))
-	fmt.Println(err)
-
-	m, err := ParseManifest([]byte(`{"identity": {"agent_id": "bank"}, "trust_level": "trusted"}`))
-	fmt.Println(m.Identity.AgentID, m.TrustLevel, err)
-	// Output:
-	// line 3, column 18, at /trust_level: trust_level must be one of verified_partner, trusted, standard, unknown, untrusted, got "gold"
-	// bank trusted <nil>
 }

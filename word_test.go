@@ -2,7 +2,6 @@ package iatp
 
 import (
 	"encoding/json"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -208,33 +207,4 @@ func TestProblemJSON(t *testing.T) {
 			t.Errorf("problem (-want +got):\n%s", diff)
 		}
 	}
-}
-
-func ExampleProblem() {
-	out, err := json.MarshalIndent(&Problem{
-		Slug:   SlugQuotaExceeded,
-		Status: 429,
-		Error:  "the agent takes 5 requests at once",
-		Hint:   "try again in a second",
-	}, "", "  ")
-	fmt.Println(string(out), err)
-	// Output:
-	// {
-	//   "type": "https://inter-agent-trust.org/problems/quota-exceeded",
-	//   "title": "Quota exceeded",
-	//   "status": 429,
-	//   "error": "the agent takes 5 requests at once",
-	//   "hint": "try again in a second"
-	// } <nil>
-}
-
-func ExamplePrintable() {
-	fmt.Println(Printable("all good\u202e\x1b[2J"))
-	// Output: all good\u202e\x1b[2J
-}
-
-func ExampleTraceID_Bits() {
-	bits, ok := TraceID("e4b5c6d7-8a9b-0c1d-2e3f-4a5b6c7d8e9f").Bits()
-	fmt.Println(TraceParent{TraceID: bits, SpanID: [8]byte{7: 1}, Flags: Sampled}, ok)
-	// Output: 00-e4b5c6d78a9b0c1d2e3f4a5b6c7d8e9f-0000000000000001-01 true
 }
