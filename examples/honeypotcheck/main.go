@@ -9,6 +9,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -113,7 +114,7 @@ func (c *check) run(ctx context.Context, url string) error {
 
 func (c *check) compare(resp *http.Response, body []byte) error {
 	if resp.StatusCode != c.status {
-		return fmt.Errorf("status %d, want %d: %s", resp.StatusCode, c.status, body)
+		return fmt.Errorf("status %d, want %d: %s", resp.StatusCode, c.status, bytes.TrimSpace(body))
 	}
 	if resp.Header.Get("X-Agent-Trace-ID") == "" {
 		return fmt.Errorf("no trace id")

@@ -14,9 +14,10 @@ import (
 // UndoWindow is how long the bank undoes a transfer, as its manifest promises.
 const UndoWindow = time.Hour
 
-// maxTransfers bounds the bank's memory. When that many transfers can still be
-// undone, it takes no more: forgetting one would break a promise.
-const maxTransfers = 250_000
+// maxTransfers bounds the bank's memory, at some 300 bytes each. When that many
+// transfers can still be undone, it takes no more: forgetting one would break a
+// promise.
+const maxTransfers = 1_000_000
 
 // A Bank is the trusted agent: transfers between accounts, each of which can be
 // undone, and none of which is made twice when a request is repeated. It keeps
@@ -32,7 +33,7 @@ type Bank struct {
 	mu        sync.Mutex
 	accounts  map[string]Cents
 	transfers map[string]*transfer // by transaction id
-	made      map[[32]byte]*transfer
+	made      map[digest]*transfer
 	oldest    []*transfer // in the order in which they were made
 }
 
@@ -43,8 +44,16 @@ type transfer struct {
 	amount   Cents
 	at       time.Time
 	undone   bool
-	request  [32]byte // what it was made for: a key of Bank.made, or zero
-	content  [32]byte // digest of the request's body
+	request  digest // what it was made for: a key of Bank.made, or zero
+	content  digest // of the request's body
+}
+
+// A digest is the first half of a SHA-256.
+type digest [16]byte
+
+func digestOf(text []byte) digest {
+	sum := sha256.Sum256(text)
+	return digest(sum[:16])
 }
 
 // NewBank returns a bank with the accounts 123 (a billion dollars, enough for
@@ -54,7 +63,7 @@ func NewBank() *Bank {
 		now:       time.Now,
 		accounts:  map[string]Cents{"123": 1_000_000_000_00, "456": 500_00, "789": 0},
 		transfers: map[string]*transfer{},
-		made:      map[[32]byte]*transfer{},
+		made:      map[digest]*transfer{},
 	}
 	b.agent = newAgent("secure-bank-agent", map[string]task{"transfer": b.transfer, "balance": b.balance})
 	b.mux.HandleFunc("POST /compensate/{id}", b.compensate)
@@ -97,7 +106,7 @@ func (b *Bank) transfer(j *job) (any, error) {
 	if err != nil {
 		return nil, refuse(http.StatusBadRequest, "%v", err)
 	}
-	want := &transfer{from: order.From, to: order.To, amount: amount, content: sha256.Sum256(j.body), request: requestOf(j)}
+	want := &transfer{from: order.From, to: order.To, amount: amount, content: digestOf(j.body), request: requestOf(j)}
 	t, err := b.enter(want)
 	if err != nil {
 		return nil, err
@@ -116,21 +125,21 @@ func (b *Bank) transfer(j *job) (any, error) {
 // requestOf names the request that a job is, so that the same request sent
 // again is known: its idempotency key, else the span that the sidecar minted
 // for the exchange together with the body. Zero means that nothing names it.
-func requestOf(j *job) [32]byte {
+func requestOf(j *job) digest {
 	if key := j.header.Get("Idempotency-Key"); key != "" {
-		return sha256.Sum256([]byte("key\x00" + key))
+		return digestOf([]byte("key\x00" + key))
 	}
 	if span := j.header.Get("Traceparent"); span != "" {
-		return sha256.Sum256([]byte("span\x00" + span + "\x00" + string(j.body)))
+		return digestOf([]byte("span\x00" + span + "\x00" + string(j.body)))
 	}
-	return [32]byte{}
+	return digest{}
 }
 
 // enter makes a transfer, or returns the one that the same request made before.
 func (b *Bank) enter(t *transfer) (*transfer, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if done, ok := b.made[t.request]; ok && t.request != [32]byte{} {
+	if done, ok := b.made[t.request]; ok && t.request != (digest{}) {
 		if done.content != t.content {
 			return nil, refuse(http.StatusUnprocessableEntity, "this idempotency key was used for another transfer")
 		}
@@ -157,7 +166,7 @@ func (b *Bank) enter(t *transfer) (*transfer, error) {
 	b.accounts[t.to] += t.amount
 	b.transfers[t.id] = t
 	b.oldest = append(b.oldest, t)
-	if t.request != [32]byte{} {
+	if t.request != (digest{}) {
 		b.made[t.request] = t
 	}
 	return t, nil
