@@ -49,22 +49,30 @@ func Check(cfg Config) (Summary, error) {
 }
 
 func (st *standing) summary(c *Config) Summary {
-	s := Summary{
+	facts := policy.Facts{Manifest: st.manifest, Assessment: st.assessment, Require: st.require}
+	return Summary{
 		AgentID: st.manifest.Identity.AgentID, Agent: c.Agent, Manifest: c.Manifest,
-		Assessment: st.assessment, Override: c.overrideMode(),
+		Assessment: st.assessment, Override: c.overrideMode(), Outlook: Outlooks(st.rules, facts),
 	}
-	for _, sample := range []struct {
+}
+
+// Outlooks says what rules decide about a few kinds of call to an agent. The
+// findings of the facts are replaced by those of each kind.
+func Outlooks(rules *policy.Set, facts policy.Facts) []Outlook {
+	kinds := []struct {
 		call     string
 		findings []iatp.DataClass
 	}{
 		{"a plain call", nil},
 		{"with a payment card", []iatp.DataClass{iatp.CreditCard}},
 		{"with a social security number", []iatp.DataClass{iatp.SSN}},
-	} {
-		v := st.rules.Decide(policy.Facts{Manifest: st.manifest, Assessment: st.assessment, Require: st.require, Findings: sample.findings})
-		s.Outlook = append(s.Outlook, Outlook{sample.call, v})
 	}
-	return s
+	out := make([]Outlook, len(kinds))
+	for i, k := range kinds {
+		facts.Findings = k.findings
+		out[i] = Outlook{k.call, rules.Decide(facts)}
+	}
+	return out
 }
 
 // Findings returns the classes of sensitive data that a sidecar finds in the

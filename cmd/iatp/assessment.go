@@ -6,6 +6,7 @@ import (
 
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/policy"
+	"github.com/inter-agent-trust/iatp/sidecar"
 	"github.com/inter-agent-trust/iatp/trust"
 )
 
@@ -49,16 +50,6 @@ func assess(m *iatp.Manifest, as string) (trust.Assessment, error) {
 		return trust.Assessment{}, usagef("--as %q is not one of %s, %s", as, asOperator, asStranger)
 	}
 	return trust.Assess(in), nil
-}
-
-// samples are the kinds of call by which a person is told what a sidecar does.
-var samples = []struct {
-	call     string
-	findings []iatp.DataClass
-}{
-	{"a plain call", nil},
-	{"with a payment card", []iatp.DataClass{iatp.CreditCard}},
-	{"with a social security number", []iatp.DataClass{iatp.SSN}},
 }
 
 // printManifest writes what a manifest says, for a person.
@@ -141,10 +132,9 @@ func printAssessment(out page, a *trust.Assessment) {
 
 // printOutlook says what a sidecar would do with calls to this agent.
 func printOutlook(out page, m *iatp.Manifest, a trust.Assessment) {
-	var rules *policy.Set
-	for i, s := range samples {
-		v := rules.Decide(policy.Facts{Manifest: m, Assessment: a, Findings: s.findings})
-		out.row(chosen(i == 0, "calls", ""), manifestWidth, outlookText(out, s.call, v))
+	facts := policy.Facts{Manifest: m, Assessment: a}
+	for i, o := range sidecar.Outlooks(nil, facts) {
+		out.row(chosen(i == 0, "calls", ""), manifestWidth, outlookText(out, o))
 	}
 }
 

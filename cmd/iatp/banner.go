@@ -26,11 +26,7 @@ func banner(out page, s *sidecar.Sidecar, cfg *sidecar.Config, addr net.Addr) {
 	row("manifest", manifestText(sum.Manifest))
 	row("score", scoreText(out, &sum.Assessment)+"\n"+reasonsText(sum.Assessment.Reasons))
 	for i, o := range sum.Outlook {
-		label := ""
-		if i == 0 {
-			label = "calls"
-		}
-		row(label, outlookText(out, o.Call, o.Verdict))
+		row(chosen(i == 0, "calls", ""), outlookText(out, o))
 	}
 	row("override", overrideText(sum.Override))
 	row("data", cfg.Data)
@@ -86,9 +82,9 @@ func reasonsText(reasons []trust.Reason) string {
 }
 
 // outlookText says what becomes of a kind of call, and why.
-func outlookText(out page, call string, v policy.Verdict) string {
-	text := pad(call, len("with a social security number")) + "  " + decisionText(out, v.Decision)
-	for _, r := range deciding(v) {
+func outlookText(out page, o sidecar.Outlook) string {
+	text := pad(o.Call, len("with a social security number")) + "  " + decisionText(out, o.Verdict.Decision)
+	for _, r := range deciding(o.Verdict) {
 		text += "\n" + strings.Repeat(" ", 4) + "because: " + shown(r.Text) + ruleText(r)
 	}
 	return text

@@ -35,7 +35,7 @@ key. What contradicts itself is warned of; warnings do not fail the check.`,
 		Example: `  iatp manifest check agent.json
   iatp manifest check examples/manifests/*.json
   curl -s https://agent.example/.well-known/agent-manifest | iatp manifest check -`,
-		Args: cobra.MinimumNArgs(1),
+		Args: takesFiles,
 		RunE: func(_ *cobra.Command, files []string) error { return p.checkManifests(files, asJSON) },
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, jsonUsage)
@@ -159,7 +159,7 @@ scores it as an unsigned manifest of somebody else.`,
 		Example: `  iatp manifest show agent.json
   iatp manifest show agent.json --as stranger
   iatp manifest show agent.json --json`,
-		Args: cobra.ExactArgs(1),
+		Args: takes("FILE"),
 		RunE: func(_ *cobra.Command, args []string) error { return p.showManifest(args[0], as, asJSON) },
 	}
 	cmd.Flags().StringVar(&as, "as", asOperator, "whose eyes: operator or stranger")

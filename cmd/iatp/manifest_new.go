@@ -70,7 +70,7 @@ retention.`,
   iatp manifest new agent.json --agent-id travel-bot --trust-level trusted --retention ephemeral
   iatp manifest new agent.json --agent-id bank --reversibility full --undo-window 3600 \
       --compensation '/compensate/{transaction_id}'`,
-		Args: cobra.ExactArgs(1),
+		Args: takes("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().Changed("undo-window") {
 				d.Reversibility.UndoWindowSeconds = &window

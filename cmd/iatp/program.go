@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 )
@@ -54,6 +56,14 @@ func (p *program) report(cmd *cobra.Command, err error) int {
 	return exitRefused
 }
 
+// interruptible ends ctx on the first SIGINT or SIGTERM; the second one ends the
+// process, as it does by default.
+func interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
+}
+
 // errFailed ends a command whose check failed and which has said so itself.
 var errFailed = errors.New("a check failed")
 
@@ -78,8 +88,32 @@ rewritten unseen.`,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
 	}
 	asGroup(root)
-	root.AddCommand(p.runCommand(), p.manifestCommand(), p.verifyCommand(), p.versionCommand())
+	root.AddCommand(
+		p.runCommand(), p.scanCommand(), p.manifestCommand(), p.verifyCommand(), p.traceCommand(),
+		p.quarantineCommand(), p.logCommand(), p.policyCommand(), p.versionCommand(),
+	)
 	return root
+}
+
+// takes says which words a command wants: at least one of each, none beyond.
+func takes(words ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) < len(words):
+			return fmt.Errorf("%s wants %s", cmd.CommandPath(), strings.Join(words, " and "))
+		case len(args) > len(words):
+			return fmt.Errorf("%s takes %s, so %q is too much", cmd.CommandPath(), chosen(len(words) == 0, "no words", "one "+strings.Join(words, " and one ")), args[len(words)])
+		}
+		return nil
+	}
+}
+
+// takesFiles wants one file or more.
+func takesFiles(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return fmt.Errorf("%s wants a FILE, or several", cmd.CommandPath())
+	}
+	return nil
 }
 
 // asGroup makes a command that only holds others: without one of them, or with

@@ -43,7 +43,7 @@ IATP_TRAINING_CONSENT make one.`,
   iatp run --config sidecar.yaml
   iatp run --config sidecar.yaml --check
   iatp run --listen unix:/run/iatp.sock --policy rules.yaml`,
-		Args: cobra.NoArgs,
+		Args: takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			load := func() (sidecar.Config, error) { return f.load(cmd.Flags()) }
 			if f.check {
@@ -148,7 +148,7 @@ func newLogger(w io.Writer, format string) (*slog.Logger, error) {
 // serve runs a sidecar until a signal or the end of ctx. The first signal
 // drains it, the second one ends the process at once.
 func (p *program) serve(ctx context.Context, load func() (sidecar.Config, error), log *slog.Logger) (err error) {
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	ctx, stop := interruptible(ctx)
 	defer stop()
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
@@ -178,7 +178,6 @@ func (p *program) serve(ctx context.Context, load func() (sidecar.Config, error)
 		case <-hangup:
 			reload(s, load, log)
 		case <-ctx.Done():
-			stop() // from here on a signal does what it does by default
 			return <-served
 		case err := <-served:
 			return err

@@ -40,7 +40,7 @@ it from the log's owner and not from whoever sent the proof.`,
 		Example: `  iatp verify agent.json
   iatp verify proof.txt --line record.json --key log.vkey
   iatp verify checkpoint.txt --key 'bank/iatp+e2dc3db6+AQ…'`,
-		Args: cobra.ExactArgs(1),
+		Args: takes("FILE"),
 		RunE: func(_ *cobra.Command, args []string) error { return p.verify(args[0], &f) },
 	}
 	flags := cmd.Flags()

@@ -41,7 +41,7 @@ func (p *program) versionCommand() *cobra.Command {
 		Use:     "version",
 		Short:   "Say which version this is",
 		Example: "  iatp version\n  iatp version --json",
-		Args:    cobra.NoArgs,
+		Args:    takes(),
 		RunE: func(*cobra.Command, []string) error {
 			v := readVersions()
 			if asJSON {
