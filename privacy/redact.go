@@ -1,7 +1,283 @@
 package privacy
 
-// AppendRedacted appends body to dst with a placeholder in place of each value that r names.
-func AppendRedacted(dst, body []byte, r Report) []byte { return append(dst, body...) }
+import (
+	"bytes"
+	"cmp"
+	"io"
+	"slices"
+	"strconv"
+
+	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/internal/ijson"
+)
+
+// kinds are the kinds of data to take out; nil means all.
+type kinds []iatp.DataClass
+
+func (k kinds) has(c iatp.DataClass) bool { return k == nil || slices.Contains(k, c) }
+
+// placeholder returns what stands for a value of the given kind.
+func placeholder(c iatp.DataClass) string {
+	for _, d := range detectors {
+		if d.kind == c {
+			return d.placeholder
+		}
+	}
+	return "[REDACTED]"
+}
+
+// AppendRedacted appends body to dst with a placeholder in place of each value
+// that r names: [CREDIT_CARD_REDACTED], [SSN_REDACTED], [EMAIL_REDACTED]. The
+// report must be of that very body; leaving some of its findings out leaves
+// their values in.
+//
+// If the report came from ScanJSON, the result is I-JSON too: a number becomes
+// a string, JSON nested in a string is redacted inside, and members of one
+// object whose names become equal get _2, _3 and so on. In a string that holds
+// a finding nothing of the same kinds is left, even what could only be seen
+// after something else was gone; other bytes of body stay as they are.
+func AppendRedacted(dst, body []byte, r Report) []byte {
+	if len(r.Findings) == 0 {
+		return append(dst, body...)
+	}
+	d := redaction{limits: r.limits}
+	for _, c := range r.Classes() {
+		d.kinds = append(d.kinds, c)
+	}
+	if !r.json {
+		return append(dst, d.text(body, r.Findings)...)
+	}
+	found := r.Findings
+	if byStart := func(a, b Finding) int { return cmp.Compare(a.Start, b.Start) }; !slices.IsSortedFunc(found, byStart) {
+		found = slices.SortedFunc(slices.Values(found), byStart)
+	}
+	return d.document(dst, body, found, 0, names{})
+}
 
 // RedactText returns text with a placeholder in place of each sensitive value.
-func (s *Scanner) RedactText(text string) string { return text }
+// Nothing is left in the result that the scanner would find.
+func (s *Scanner) RedactText(text string) string {
+	b := []byte(text)
+	if len(s.ScanText(b).Findings) == 0 {
+		return text
+	}
+	w := s.work()
+	defer s.release(w)
+	return string(w.redactText(b, names{}, nil))
+}
+
+// A redaction is one call of AppendRedacted.
+type redaction struct {
+	work   work
+	kinds  kinds
+	limits ijson.Limits
+}
+
+// text redacts plain text: what was found, and then whatever that uncovers.
+func (d *redaction) text(body []byte, found []Finding) []byte {
+	hits := make([]hit, 0, len(found))
+	for _, f := range found {
+		if 0 <= f.Start && f.Start <= f.End && f.End <= len(body) {
+			hits = append(hits, hit{by: detectorOf(f.Kind), start: f.Start, end: f.End})
+		}
+	}
+	return d.work.redactText(splice(body, hits), names{}, d.kinds)
+}
+
+func detectorOf(c iatp.DataClass) *detector {
+	for _, d := range detectors {
+		if d.kind == c {
+			return d
+		}
+	}
+	return &detector{kind: c, placeholder: placeholder(c)}
+}
+
+// document appends doc, redacted where something was found.
+func (d *redaction) document(dst, doc []byte, found []Finding, nesting int, outside names) []byte {
+	taken := d.takenNames(doc, found)
+	p, object := path{outside: outside}, new(objects)
+	var r ijson.Reader
+	r.Reset(doc, d.limits)
+	copied := 0
+	for {
+		tok, err := r.Next()
+		if err != nil {
+			if err != io.EOF { // not the body of the report: nothing in it can be trusted to be in its place
+				return ijson.AppendString(dst, bytes.ToValidUTF8(d.work.redactText(doc, outside, d.kinds), []byte("\uFFFD")))
+			}
+			return append(dst, doc[copied:]...)
+		}
+		object.follow(tok.Kind)
+		switch tok.Kind {
+		case ijson.BeginObject, ijson.BeginArray:
+			p.enter(r.Depth())
+			continue
+		case ijson.Name:
+			p.set(r.Depth(), tok)
+		}
+		var here []Finding
+		if here, found = within(found, tok); len(here) == 0 {
+			continue
+		}
+		dst = append(dst, doc[copied:tok.Start]...)
+		copied = tok.End
+		around := p.around(doc, r.Depth(), tok.Kind == ijson.Name)
+		switch tok.Kind {
+		case ijson.Number:
+			dst = append(append(append(dst, '"'), placeholder(here[0].Kind)...), '"')
+		case ijson.Name:
+			name := d.work.redactText(ijson.AppendDecoded(nil, doc[tok.Start:tok.End]), around, d.kinds)
+			dst = appendEscaped(dst, taken.unique(object.current(), name))
+		default:
+			dst = appendEscaped(dst, d.string(ijson.AppendDecoded(nil, doc[tok.Start:tok.End]), nesting, around))
+		}
+	}
+}
+
+// within splits off the findings inside a token; those before it are dropped.
+func within(found []Finding, tok ijson.Token) (here, rest []Finding) {
+	for len(found) > 0 && found[0].Start < tok.Start {
+		found = found[1:]
+	}
+	n := 0
+	for n < len(found) && found[n].Start < tok.End {
+		n++
+	}
+	return found[:n], found[n:]
+}
+
+// string redacts the decoded text of a JSON string.
+func (d *redaction) string(text []byte, nesting int, around names) []byte {
+	if nesting < maxNesting && looksLikeJSON(text) {
+		if found, ok := d.nested(text, nesting+1, around); ok {
+			return d.document(nil, text, found, nesting+1, around)
+		}
+	}
+	return d.work.redactText(text, around, d.kinds)
+}
+
+// nested scans text as a document of its own, as deep as the scan that made
+// the report did.
+func (d *redaction) nested(text []byte, nesting int, around names) ([]Finding, bool) {
+	w := &d.work
+	w.report, w.budget, w.deepest = Report{}, 0, maxNesting-nesting
+	ok := w.scanNested(0, text, nil, 0, around, d.limits)
+	found := w.report.Findings
+	w.report = Report{}
+	return slices.DeleteFunc(found, func(f Finding) bool { return !d.kinds.has(f.Kind) }), ok
+}
+
+// maxRounds is how often redactText looks again. Two rounds are usual; no text
+// is known that takes more than three.
+const maxRounds = 8
+
+// redactText returns text without what is sensitive in it: text itself if
+// there is nothing. What a redaction uncovers is redacted as well.
+func (w *work) redactText(text []byte, around names, which kinds) []byte {
+	for range maxRounds {
+		hits := slices.DeleteFunc(w.find(text, around), func(h hit) bool { return !which.has(h.by.kind) })
+		if len(hits) == 0 {
+			return text
+		}
+		text = splice(text, hits)
+	}
+	if hits := w.find(text, around); len(hits) > 0 {
+		return []byte(hits[0].by.placeholder)
+	}
+	return text
+}
+
+// splice returns text with placeholders in place of hits, which are in order.
+// Of hits that overlap, the detector that comes first names the whole.
+func splice(text []byte, hits []hit) []byte {
+	out := make([]byte, 0, len(text)+16*len(hits))
+	copied := 0
+	for i := 0; i < len(hits); {
+		h := hits[i]
+		for i++; i < len(hits) && hits[i].start < h.end; i++ {
+			h.end = max(h.end, hits[i].end)
+			if precedes(hits[i].by, h.by) {
+				h.by = hits[i].by
+			}
+		}
+		out = append(append(out, text[copied:h.start]...), h.by.placeholder...)
+		copied = h.end
+	}
+	return append(out, text[copied:]...)
+}
+
+// precedes reports whether a comes before b in detectors.
+func precedes(a, b *detector) bool {
+	return slices.Index(detectors[:], a) < slices.Index(detectors[:], b)
+}
+
+// objects numbers the objects of a document in the order of their opening.
+type objects struct {
+	opened int
+	stack  []int // 0 for an array
+}
+
+func (o *objects) follow(k ijson.Kind) {
+	switch k {
+	case ijson.BeginObject:
+		o.opened++
+		o.stack = append(o.stack, o.opened)
+	case ijson.BeginArray:
+		o.stack = append(o.stack, 0)
+	case ijson.EndObject, ijson.EndArray:
+		o.stack = o.stack[:len(o.stack)-1]
+	}
+}
+
+func (o *objects) current() int { return o.stack[len(o.stack)-1] }
+
+// A member is a name in one object of a document.
+type member struct {
+	object int
+	name   string
+}
+
+// taken holds the names that a redacted name must not repeat, and the number
+// that the next repetition gets.
+type taken map[member]int
+
+// takenNames collects the names that stay as they are, if any name does not.
+func (d *redaction) takenNames(doc []byte, found []Finding) taken {
+	t := taken{}
+	if !slices.ContainsFunc(found, func(f Finding) bool { return f.InName }) {
+		return t
+	}
+	var r ijson.Reader
+	r.Reset(doc, d.limits)
+	var object objects
+	for {
+		tok, err := r.Next()
+		if err != nil {
+			return t
+		}
+		object.follow(tok.Kind)
+		var here []Finding
+		here, found = within(found, tok)
+		if tok.Kind == ijson.Name && len(here) == 0 {
+			t[member{object.current(), string(ijson.AppendDecoded(nil, doc[tok.Start:tok.End]))}] = 2
+		}
+	}
+}
+
+// unique returns name, with a number behind it if the object has it already.
+func (t taken) unique(object int, name []byte) []byte {
+	first := member{object, string(name)}
+	n, repeated := t[first]
+	if !repeated {
+		t[first] = 2
+		return name
+	}
+	for ; ; n++ {
+		try := member{object, first.name + "_" + strconv.Itoa(n)}
+		if _, ok := t[try]; !ok {
+			t[first], t[try] = n+1, 2
+			return []byte(try.name)
+		}
+	}
+}

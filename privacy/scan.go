@@ -1,11 +1,403 @@
 package privacy
 
-import "github.com/inter-agent-trust/iatp/internal/ijson"
+import (
+	"io"
 
-// ScanJSON checks that body is one valid document and looks for sensitive values in it.
-func (s *Scanner) ScanJSON(body []byte, lim ijson.Limits) (Report, error) {
-	return Report{json: true, limits: lim}, ijson.Check(body, lim)
+	"github.com/inter-agent-trust/iatp/internal/ijson"
+)
+
+// maxNesting is how deep JSON nested in strings is read as JSON.
+const maxNesting = 4
+
+// maxPointers is how many bytes of pointers one report holds.
+const maxPointers = 64 << 10
+
+// maxName is how much of a member name is looked at for telling words.
+const maxName = 64
+
+// A level is the reading of one document: the body, or one nested in a string.
+type level struct {
+	reader ijson.Reader
+	doc    []byte
+	path   path
+
+	// Where doc stands in the document around it: decoded from outer[base:],
+	// doc[i] from outer[base+at[i]]. A nil at means that nothing was escaped.
+	base int
+	at   []int32
+
+	// The last string with escapes, and where its bytes came from.
+	text []byte
+	from []int32
 }
 
-// ScanText looks for sensitive values in text.
-func (s *Scanner) ScanText(b []byte) Report { return Report{} }
+// A path knows the member names around the current token.
+type path struct {
+	outside names // around the whole document
+	names   []ijson.Token
+}
+
+// enter notes that an object or array was opened at the given depth.
+func (p *path) enter(depth int) { p.set(depth, ijson.Token{}) }
+
+// set makes name the current one of the object at the given depth.
+func (p *path) set(depth int, name ijson.Token) {
+	for len(p.names) <= depth {
+		p.names = append(p.names, ijson.Token{})
+	}
+	p.names[depth] = name
+}
+
+// around returns the two innermost names around a value at the given depth,
+// or around a name there.
+func (p *path) around(doc []byte, depth int, isName bool) names {
+	found, n := p.outside, 0
+	if isName {
+		depth--
+	}
+	for ; depth > 0 && n < 2; depth-- {
+		tok := p.names[depth]
+		if tok.Kind != ijson.Name {
+			continue
+		}
+		text := doc[tok.Start:min(tok.End, tok.Start+maxName)]
+		if tok.Escaped {
+			var f folded
+			f.fold(text)
+			text = f.b
+		}
+		if n++; n == 1 {
+			found = names{p.outside[1], text}
+		} else {
+			found[0] = text
+		}
+	}
+	return found
+}
+
+// work is the memory of one scan, kept for the next.
+type work struct {
+	finder  finder
+	folded  folded
+	levels  [maxNesting + 1]level
+	report  Report
+	budget  int // bytes of pointers left
+	deepest int // last level to read
+	number  [maxDigits]byte
+	padded  [maxDigits]byte
+}
+
+func (s *Scanner) work() *work {
+	w, ok := s.pool.Get().(*work)
+	if !ok {
+		w = new(work)
+	}
+	w.report, w.budget, w.deepest = Report{}, maxPointers, maxNesting
+	return w
+}
+
+// maxScratch is how large a buffer may be and still be kept.
+const maxScratch = 1 << 20
+
+// release keeps w for the next scan, but neither text nor unusually much memory.
+func (s *Scanner) release(w *work) {
+	w.report = Report{}
+	w.finder.text, w.finder.names = nil, names{}
+	for i := range w.levels {
+		l := &w.levels[i]
+		l.reader.Reset(nil, ijson.Limits{})
+		l.doc, l.at, l.path.outside = nil, nil, names{}
+		if cap(l.text) > maxScratch {
+			l.text, l.from = nil, nil
+		}
+	}
+	if cap(w.folded.b) > maxScratch {
+		w.folded = folded{}
+	}
+	if cap(w.finder.hits) > maxScratch>>6 {
+		w.finder.hits = nil
+	}
+	s.pool.Put(w)
+}
+
+// ScanJSON checks that body is one valid I-JSON document within lim and looks
+// for sensitive values in its strings, numbers and member names, and in JSON
+// nested in its strings. An error is an *ijson.Error; the report is then empty.
+func (s *Scanner) ScanJSON(body []byte, lim ijson.Limits) (Report, error) {
+	w := s.work()
+	defer s.release(w)
+	l := &w.levels[0]
+	l.doc, l.base, l.at, l.path.outside = body, 0, nil, names{}
+	if err := w.scanDocument(0, lim); err != nil {
+		return Report{}, err
+	}
+	r := w.report
+	r.json, r.limits = true, lim
+	return r, nil
+}
+
+// scanDocument reads the document of w.levels[n] to its end.
+func (w *work) scanDocument(n int, lim ijson.Limits) error {
+	l := &w.levels[n]
+	l.reader.Reset(l.doc, lim)
+	for {
+		tok, err := l.reader.Next()
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+		switch tok.Kind {
+		case ijson.String:
+			if worthReading(l.doc, tok) {
+				w.scanString(n, tok, lim)
+			}
+		case ijson.Name:
+			l.path.set(l.reader.Depth(), tok)
+			if worthReading(l.doc, tok) {
+				w.scanString(n, tok, lim)
+			}
+		case ijson.Number:
+			if tok.End-tok.Start >= fewest-ssnPad {
+				w.scanNumber(n, tok)
+			}
+		case ijson.BeginObject, ijson.BeginArray:
+			l.path.enter(l.reader.Depth())
+		}
+	}
+}
+
+// worthReading is the prefilter of strings and names.
+func worthReading(doc []byte, tok ijson.Token) bool {
+	if tok.End-tok.Start < shortest {
+		return false
+	}
+	if tok.Escaped {
+		return siftEscaped(doc[tok.Start:tok.End])
+	}
+	return sift(doc[tok.Start:tok.End])
+}
+
+// scanString looks into a string or a name.
+func (w *work) scanString(n int, tok ijson.Token, lim ijson.Limits) {
+	l := &w.levels[n]
+	text, from := l.doc[tok.Start:tok.End], []int32(nil)
+	if tok.Escaped {
+		l.text, l.from = decode(l.text[:0], l.from[:0], text)
+		text, from = l.text, l.from
+	}
+	around := l.path.around(l.doc, l.reader.Depth(), tok.Kind == ijson.Name)
+	if tok.Kind == ijson.String && looksLikeJSON(text) {
+		if n == w.deepest {
+			w.report.TooDeep = w.report.TooDeep || ijson.Check(text, lim) == nil
+		} else if w.scanNested(n+1, text, from, tok.Start, around, lim) {
+			return
+		}
+	}
+	for _, h := range w.find(text, around) {
+		start, end := h.start, h.end
+		if from != nil {
+			start, end = int(from[start]), int(from[end])
+		}
+		w.add(n, tok.Kind == ijson.Name, h.by, tok.Start+start, tok.Start+end, h.confidence)
+	}
+}
+
+// looksLikeJSON reports whether it is worth trying to read text as a document
+// of its own. A bare number or word reads the same as text.
+func looksLikeJSON(text []byte) bool {
+	i, j := 0, len(text)
+	for i < j && text[i] <= ' ' {
+		i++
+	}
+	for i < j && text[j-1] <= ' ' {
+		j--
+	}
+	if j-i < 2 {
+		return false
+	}
+	switch first, last := text[i], text[j-1]; first {
+	case '{':
+		return last == '}'
+	case '[':
+		return last == ']'
+	case '"':
+		return last == '"'
+	}
+	return false
+}
+
+// scanNested reads text as a document of its own. If it is none, nothing of it
+// is reported.
+func (w *work) scanNested(n int, text []byte, from []int32, base int, around names, lim ijson.Limits) bool {
+	found, tooDeep := len(w.report.Findings), w.report.TooDeep
+	l := &w.levels[n]
+	l.doc, l.base, l.at, l.path.outside = text, base, from, around
+	if w.scanDocument(n, lim) == nil {
+		return true
+	}
+	w.report.Findings, w.report.TooDeep = w.report.Findings[:found], tooDeep
+	return false
+}
+
+// find folds text if need be and returns what is in it, in places of text.
+func (w *work) find(text []byte, around names) []hit {
+	if !needsFold(text) {
+		return w.finder.find(text, around)
+	}
+	w.folded.fold(text)
+	hits := w.finder.find(w.folded.b, around)
+	for i := range hits {
+		hits[i].start = int(w.folded.at[hits[i].start])
+		hits[i].end = int(w.folded.at[hits[i].end])
+	}
+	return hits
+}
+
+// ssnPad is how many leading zeros a number under a telling name may lack.
+const ssnPad = 2
+
+// scanNumber looks at a number: no detector cares how its value is written.
+func (w *work) scanNumber(n int, tok ijson.Token) {
+	l := &w.levels[n]
+	digits := integer(w.number[:0], l.doc[tok.Start:tok.End])
+	if len(digits) < fewest-ssnPad {
+		return
+	}
+	for _, d := range byDigits {
+		padded := digits
+		if missing := d.min - len(digits); missing > 0 && missing <= d.pad {
+			padded = append(append(w.padded[:0], "000000000"[:missing]...), digits...)
+		}
+		if len(padded) < d.min || len(padded) > d.max {
+			continue
+		}
+		conf := d.weighRun(padded, func() bool {
+			around := l.path.around(l.doc, l.reader.Depth(), false)
+			return d.told(around[0]) || d.told(around[1])
+		})
+		if conf >= reported {
+			w.add(n, false, d, tok.Start, tok.End, conf)
+			return
+		}
+	}
+}
+
+// weighRun returns the confidence in digits that stand alone.
+func (d *detector) weighRun(digits []byte, told func() bool) float64 {
+	left := d.valid(digits)
+	for i := range d.forms {
+		fm := &d.forms[i]
+		if fm.shape != run || left == 0 {
+			continue
+		}
+		if c := fm.alone * left; c >= reported || !told() {
+			return c
+		}
+		return fm.told * left
+	}
+	return 0
+}
+
+// integer appends the digits of a JSON number, if its value is an integer of at
+// most maxDigits digits: 4532015112830366, 4.532015112830366e15 and
+// 4532015112830366.0 are one.
+func integer(dst, number []byte) []byte {
+	if number[0] == '-' {
+		number = number[1:]
+	}
+	i, point := 0, -1
+	for ; i < len(number) && number[i]|0x20 != 'e'; i++ {
+		switch {
+		case number[i] == '.':
+			point = len(dst)
+		case len(dst) == maxDigits && number[i] != '0':
+			return nil
+		case len(dst) < maxDigits:
+			dst = append(dst, number[i])
+		case point < 0:
+			return nil
+		}
+	}
+	if point < 0 {
+		point = len(dst)
+	}
+	if i < len(number) {
+		e, ok := exponent(number[i+1:])
+		if !ok {
+			return nil
+		}
+		point += e
+	}
+	for len(dst) > 0 && dst[len(dst)-1] == '0' && len(dst) > point {
+		dst = dst[:len(dst)-1]
+	}
+	if len(dst) > point || point > maxDigits {
+		return nil
+	}
+	for len(dst) < point {
+		dst = append(dst, '0')
+	}
+	for len(dst) > 0 && dst[0] == '0' {
+		dst = dst[1:]
+	}
+	return dst
+}
+
+// exponent reads the exponent of a number. Three digits and more make no integer
+// of at most maxDigits digits, or so contrived a one that it is let go.
+func exponent(b []byte) (e int, ok bool) {
+	negative := b[0] == '-'
+	if negative || b[0] == '+' {
+		b = b[1:]
+	}
+	for len(b) > 1 && b[0] == '0' {
+		b = b[1:]
+	}
+	if len(b) > 2 {
+		return 0, false
+	}
+	for _, c := range b {
+		e = e*10 + int(c-'0')
+	}
+	if negative {
+		e = -e
+	}
+	return e, true
+}
+
+// add reports what was found at doc[start:end] of level n.
+func (w *work) add(n int, inName bool, by *detector, start, end int, confidence float64) {
+	for i := n; i > 0; i-- {
+		l := &w.levels[i]
+		if l.at != nil {
+			start, end = int(l.at[start]), int(l.at[end])
+		}
+		start, end = start+l.base, end+l.base
+	}
+	pointer := ""
+	if w.budget > 0 {
+		pointer = cleanPointer(w.levels[0].reader.Pointer())
+		if w.budget -= len(pointer) + 1; w.budget < 0 {
+			pointer = ""
+		}
+	}
+	w.report.Findings = append(w.report.Findings, Finding{
+		Kind: by.kind, Pointer: pointer, InName: inName && n == 0, Start: start, End: end, Confidence: confidence,
+	})
+}
+
+// ScanText looks for sensitive values in text of any kind: header values,
+// paths, identifiers, messages. What is percent-encoded must be decoded first.
+func (s *Scanner) ScanText(b []byte) Report {
+	if len(b) < shortest || !needsFold(b) && !sift(b) {
+		return Report{}
+	}
+	w := s.work()
+	defer s.release(w)
+	for _, h := range w.find(b, names{}) {
+		w.report.Findings = append(w.report.Findings, Finding{Kind: h.by.kind, Start: h.start, End: h.end, Confidence: h.confidence})
+	}
+	return w.report
+}

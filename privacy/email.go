@@ -1,0 +1,139 @@
+package privacy
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/inter-agent-trust/iatp"
+)
+
+// emails finds addresses of the common shape, with letters of any script. Not
+// found on purpose: addresses without a dot in the domain, quoted local parts,
+// address literals.
+var emails = detector{
+	kind:        iatp.Email,
+	placeholder: "[EMAIL_REDACTED]",
+	hits: []string{
+		"ann@example.com", "a.b+c@mail.example.co.uk", "<ann@example.com>", "mailto:ann@example.com?x", "ann@example.com.", "jörg@bücher.example",
+		"почта@пример.рф", "用户@例子.公司", "联系ann@example.com谢谢", "ann＠example.com", "ann@xn--bcher-kva.xn--p1ai", "ann@example.com.1",
+		`ann\u0040example.com`, "o'neil@example.ie", "ann@b.com-thanks", "{ann@example.com}", "a@b.co", "ann@3com.com",
+	},
+	misses: []string{
+		"ann@localhost", "@example.com", "ann@", "ann@example.c", "ann@@example.com", "icon@2x.png", "react@18.2.0", "git@github.com:iatp/iatp",
+		"https://user:secret@example.com/x", "https://user@example.com", "ann@-example.com", "ann@example..com", "[EMAIL_REDACTED]", "a @ b.co",
+		"ann.@example.com", "ann@example.123",
+	},
+}
+
+// emailConfidence is the same for all: the shape has no check digit.
+const emailConfidence = 0.9
+
+// Bounds of RFC 5321, section 4.5.3.1, and of RFC 1035, section 2.3.4.
+const (
+	maxLocal  = 64
+	maxDomain = 255
+	maxLabel  = 63
+)
+
+// findMailboxes looks at every @, and reports whether there was a mailbox.
+func (f *finder) findMailboxes() bool {
+	before := len(f.hits)
+	for i := 0; ; i++ {
+		n := bytes.IndexByte(f.text[i:], '@')
+		if n < 0 {
+			return len(f.hits) > before
+		}
+		i += n
+		start, end := f.localPart(i), f.domain(i+1)
+		if start < i && end > i+1 && !f.remote(start, end) {
+			f.hits = append(f.hits, hit{&emails, start, end, emailConfidence})
+		}
+	}
+}
+
+// localPart returns where the local part before the @ at i begins, or i.
+func (f *finder) localPart(i int) int {
+	j, foreign := i, i > 0 && f.text[i-1] == letter
+	for j > 0 && i-j < maxLocal {
+		c := f.text[j-1]
+		if !atom(c, foreign) || c == '.' && (j == i || f.text[j] == '.') {
+			break
+		}
+		j--
+	}
+	for j < i && !isDigit(f.text[j]) && !isLetter(f.text[j]) && f.text[j] != '_' {
+		j++
+	}
+	return j
+}
+
+// atom reports whether c may stand in a local part. Letters of other scripts
+// end a local part in ASCII: not every script puts spaces between words.
+func atom(c byte, foreign bool) bool {
+	switch {
+	case isDigit(c):
+		return true
+	case c == letter:
+		return foreign
+	case isLetter(c):
+		return !foreign
+	}
+	return c > ' ' && bytes.IndexByte([]byte("!#$%&'*+-./=?^_`{|}~"), c) >= 0
+}
+
+// domain returns the end of the domain that begins at i, or i.
+func (f *finder) domain(i int) int {
+	good, labels := i, 0
+	for j := i; j-i <= maxDomain; j++ {
+		start := j
+		for j < len(f.text) && j-start <= maxLabel && (isLetter(f.text[j]) || isDigit(f.text[j]) || f.text[j] == '-') {
+			j++
+		}
+		if j == start || j-start > maxLabel || f.text[start] == '-' {
+			break
+		}
+		if labels++; labels > 1 {
+			if end := f.topLabel(start, j); end > start {
+				good = end
+			}
+		}
+		if j == len(f.text) || f.text[j] != '.' || f.text[j-1] == '-' {
+			break
+		}
+	}
+	return good
+}
+
+// topLabel returns the end of the top-level label that text[i:j] begins with,
+// or i: letters of ASCII, or other letters, at least two; or the xn-- form.
+func (f *finder) topLabel(i, j int) int {
+	if hasPrefixFold(f.text[i:j], "xn--") {
+		return j
+	}
+	k := i
+	for k < j && (f.text[k] == letter || f.text[k] == latin) == (f.text[i] == letter || f.text[i] == latin) && isLetter(f.text[k]) {
+		k++
+	}
+	if k-i < 2 || k < j && isDigit(f.text[k]) {
+		return i
+	}
+	return k
+}
+
+// remote reports whether text[start:end] is a name in some other notation: the
+// user and host of a URL, of scp, or the file name of a picture (x@2x.png).
+func (f *finder) remote(start, end int) bool {
+	if string(f.text[start:min(start+4, end)]) == "git@" {
+		return true
+	}
+	at := bytes.IndexByte(f.text[start:end], '@') + start
+	if isDigit(f.text[at+1]) && f.text[at+2]|0x20 == 'x' && f.text[at+3] == '.' {
+		return true
+	}
+	// Back over what may be a user name and a password, to "//".
+	j := start
+	for j > 0 && start-j < maxLocal && f.text[j-1] != '/' && f.text[j-1] > ' ' && !slices.Contains([]byte(`"'<>,;`), f.text[j-1]) {
+		j--
+	}
+	return j >= 2 && f.text[j-1] == '/' && f.text[j-2] == '/'
+}

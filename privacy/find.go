@@ -1,0 +1,392 @@
+package privacy
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"math/bits"
+	"slices"
+	"strings"
+)
+
+// A hit is a value found in a folded text.
+type hit struct {
+	by         *detector
+	start, end int
+	confidence float64
+}
+
+// names are the two innermost member names around a text, the inner one last.
+type names [2][]byte
+
+// A finder looks through one folded text after another.
+type finder struct {
+	text  []byte
+	names names
+	hits  []hit
+	walk  walk
+}
+
+// find leaves in f.hits what text holds, in order. Time is linear in the
+// length of text: every place is looked at within a bounded distance.
+func (f *finder) find(text []byte, around names) []hit {
+	f.text, f.names, f.hits = text, around, f.hits[:0]
+	f.findDigits()
+	if n := len(f.hits); f.findMailboxes() && n > 0 {
+		slices.SortStableFunc(f.hits, func(a, b hit) int { return cmp.Compare(a.start, b.start) })
+	}
+	return f.hits
+}
+
+// findDigits walks from one group of digits to the next.
+func (f *finder) findDigits() {
+	last := -1 // end of the group before
+	for i := nextDigit(f.text, 0); i < len(f.text); i = nextDigit(f.text, i) {
+		end := endOfDigits(f.text, i)
+		h, ok := f.judge(i, end, last)
+		if ok {
+			f.hits = append(f.hits, h)
+			last, i = -1, h.end
+			continue
+		}
+		last, i = end, end
+	}
+}
+
+// judge asks the detectors about the place where the group text[i:end] begins.
+func (f *finder) judge(i, end, last int) (hit, bool) {
+	n := end - i
+	first := last < 0 || !f.joined(last, i)
+	if n > maxDigits || !first && !opens[n] {
+		return hit{}, false
+	}
+	if f.gluedBefore(i) {
+		return hit{}, false
+	}
+	w := &f.walk
+	w.from(f, i, end)
+	w.first, w.before = first, nil
+	if !first {
+		w.before = f.text[last:i]
+	}
+	for _, d := range byDigits {
+		if h, ok := f.ask(d, w); ok {
+			return h, true
+		}
+	}
+	return hit{}, false
+}
+
+// maxDigits is the length of the longest value made of digits.
+const maxDigits = 19
+
+// opens says how long a group is that may begin a value anywhere in a chain.
+var opens = openers()
+
+func openers() (t [maxDigits + 1]bool) {
+	for _, d := range byDigits {
+		for n := d.min; n <= d.max; n++ {
+			t[n] = true
+		}
+		for i := range d.forms {
+			if l := d.forms[i].lengths; l != "" {
+				t[l[0]-'0'] = true
+			}
+		}
+	}
+	return t
+}
+
+// joined reports whether nothing but a few separators is between two places.
+func (f *finder) joined(from, to int) bool {
+	if to == from || to-from > maxSeps {
+		return false
+	}
+	for _, c := range f.text[from:to] {
+		if !separator[c] {
+			return false
+		}
+	}
+	return true
+}
+
+var separator = [256]bool{' ': true, '-': true, '.': true, '/': true, '_': true, '+': true}
+
+// A walk is a chain of groups of digits, seen from one of them.
+type walk struct {
+	start  int
+	first  bool   // nothing is joined before
+	before []byte // the separators before, unless first
+	more   bool   // the chain goes on, or its next group is too long for any value
+	n      int    // groups
+	total  [maxDigits]uint8
+	end    [maxDigits]int
+	digits [maxDigits]byte
+}
+
+// from collects groups as long as their digits are at most maxDigits.
+func (w *walk) from(f *finder, i, end int) {
+	w.start, w.n, w.more = i, 0, false
+	count := 0
+	for {
+		if count+end-i > maxDigits {
+			w.more = true
+			return
+		}
+		count += copy(w.digits[count:], f.text[i:end])
+		w.total[w.n], w.end[w.n] = uint8(count), end
+		w.n++
+		i = end
+		for i < len(f.text) && i-end <= maxSeps && separator[f.text[i]] {
+			i++
+		}
+		if i == end || i-end > maxSeps || i == len(f.text) || !isDigit(f.text[i]) {
+			return
+		}
+		end = endOfDigits(f.text, i)
+		if end-i > maxDigits {
+			w.more = true
+			return
+		}
+	}
+}
+
+// sep returns the separators between group k and the next.
+func (f *finder) sep(w *walk, k int) []byte {
+	start := w.end[k]
+	end := start
+	for end < len(f.text) && separator[f.text[end]] {
+		end++
+	}
+	return f.text[start:end]
+}
+
+// ask tries the forms of one detector on a walk.
+func (f *finder) ask(d *detector, w *walk) (hit, bool) {
+	told := telling{f: f, d: d, start: w.start}
+	for i := range d.forms {
+		fm := &d.forms[i]
+		switch fm.shape {
+		case run:
+			if n := int(w.total[0]); n >= d.min && n <= d.max && !f.fraction(w) {
+				if h, ok := f.weigh(d, fm, w, 0, &told); ok {
+					return h, true
+				}
+			}
+		case groups:
+			if k := w.fits(fm.lengths); k > 0 && f.separated(fm, w, k) {
+				if h, ok := f.weigh(d, fm, w, k, &told); ok {
+					return h, true
+				}
+			}
+		case chain:
+			if h, ok := f.askChain(d, fm, w, &told); ok {
+				return h, true
+			}
+		}
+	}
+	return hit{}, false
+}
+
+// askChain tries a whole chain and, beside a telling word, what it begins with.
+func (f *finder) askChain(d *detector, fm *form, w *walk, told *telling) (hit, bool) {
+	if !w.first {
+		return hit{}, false
+	}
+	for k := w.n - 1; k > 0; k-- {
+		n := int(w.total[k])
+		if n > d.max {
+			continue
+		}
+		if n < d.min {
+			break
+		}
+		whole := k == w.n-1 && !w.more && f.uniform(w, k)
+		if !whole && !told.yes(w.end[k]) {
+			continue
+		}
+		if h, ok := f.weigh(d, fm, w, k, told); ok {
+			return h, true
+		}
+	}
+	return hit{}, false
+}
+
+// fits returns the last group of the walk that a form with groups of these
+// lengths takes, or 0.
+func (w *walk) fits(lengths string) int {
+	if len(lengths) > w.n {
+		return 0
+	}
+	sum := uint8(0)
+	for k := range len(lengths) {
+		sum += lengths[k] - '0'
+		if w.total[k] != sum {
+			return 0
+		}
+	}
+	return len(lengths) - 1
+}
+
+// separated checks the separators inside a form and, if it is single, that no
+// group is joined to it in the same way or by anything but spaces.
+func (f *finder) separated(fm *form, w *walk, k int) bool {
+	kind := byte(0)
+	for g := range k {
+		for _, c := range f.sep(w, g) {
+			if strings.IndexByte(fm.seps, c) < 0 {
+				return false
+			}
+			kind = c
+		}
+	}
+	if !fm.single {
+		return true
+	}
+	if !w.first && !apart(w.before, kind) {
+		return false
+	}
+	after := f.sep(w, k)
+	next := w.end[k] + len(after)
+	return len(after) == 0 || next == len(f.text) || !isDigit(f.text[next]) || apart(after, kind)
+}
+
+// apart reports whether separators between two groups part them, though the
+// groups of each are held together by kind.
+func apart(seps []byte, kind byte) bool {
+	for _, c := range seps {
+		if c != ' ' || kind == ' ' {
+			return false
+		}
+	}
+	return true
+}
+
+// uniform reports whether the groups up to k have the same separators
+// throughout, and are not a number with a fraction.
+func (f *finder) uniform(w *walk, k int) bool {
+	s := f.sep(w, 0)
+	for g := 1; g < k; g++ {
+		if !bytes.Equal(s, f.sep(w, g)) {
+			return false
+		}
+	}
+	return k > 1 || s[0] != '.'
+}
+
+// fraction reports whether the walk begins behind a decimal point.
+func (f *finder) fraction(w *walk) bool {
+	i := w.start
+	return i >= 2 && f.text[i-1] == '.' && isDigit(f.text[i-2])
+}
+
+// weigh decides about the groups of the walk up to k, written in form fm.
+func (f *finder) weigh(d *detector, fm *form, w *walk, k int, told *telling) (hit, bool) {
+	end := w.end[k]
+	digits := w.digits[:w.total[k]]
+	if f.gluedAfter(end) || f.phone(w.start, len(digits)) {
+		return hit{}, false
+	}
+	left := d.valid(digits)
+	if left == 0 {
+		return hit{}, false
+	}
+	conf := fm.alone * left
+	if conf < reported && fm.told*left >= reported && told.yes(end) {
+		conf = fm.told * left
+	}
+	return hit{d, w.start, end, conf}, conf >= reported
+}
+
+// telling looks for the words of a detector around a place, once.
+type telling struct {
+	f         *finder
+	d         *detector
+	start     int
+	asked, is bool
+}
+
+// A telling word stands at most this many characters before or after a value.
+const (
+	wordsBefore = 32
+	wordsAfter  = 24
+)
+
+func (t *telling) yes(end int) bool {
+	if !t.asked {
+		t.asked = true
+		t.is = t.d.told(t.f.names[1]) || t.d.told(t.f.names[0]) ||
+			t.d.told(t.f.window(t.start-wordsBefore, t.start)) || t.d.told(t.f.window(end, end+wordsAfter))
+	}
+	return t.is
+}
+
+// window returns text[from:to] less the words that it cuts.
+func (f *finder) window(from, to int) []byte {
+	from, to = max(from, 0), min(to, len(f.text))
+	for from > 0 && from < to && asciiLetter(f.text[from-1]) && asciiLetter(f.text[from]) {
+		from++
+	}
+	for to < len(f.text) && to > from && asciiLetter(f.text[to-1]) && (asciiLetter(f.text[to]) || f.text[to] == '_') {
+		to--
+	}
+	return f.text[from:to]
+}
+
+// maxGlue is how far letters beside digits are followed.
+const maxGlue = 32
+
+// gluedBefore reports whether the digits at i are part of a hexadecimal number:
+// only the letters a to f stand directly before, or 0x does. Other letters do
+// not count, or "card4532..." would hide a card.
+func (f *finder) gluedBefore(i int) bool {
+	j := i
+	for j > 0 && i-j < maxGlue && isLetter(f.text[j-1]) {
+		j--
+		if !isHexLetter(f.text[j]) {
+			return j+1 == i && f.text[j]|0x20 == 'x' && j > 0 && f.text[j-1] == '0'
+		}
+	}
+	return j < i
+}
+
+// gluedAfter is gluedBefore for what follows.
+func (f *finder) gluedAfter(i int) bool {
+	j := i
+	for j < len(f.text) && j-i < maxGlue && isLetter(f.text[j]) {
+		if !isHexLetter(f.text[j]) {
+			return false
+		}
+		j++
+	}
+	return j > i
+}
+
+// phone reports whether n digits at i are an international telephone number:
+// E.164 has at most 15 digits behind a plus. A plus behind a letter or a digit
+// is a space of a query string.
+func (f *finder) phone(i, n int) bool {
+	return n <= 15 && i > 0 && f.text[i-1] == '+' && (i == 1 || !isLetter(f.text[i-2]) && !isDigit(f.text[i-2]))
+}
+
+// nextDigit returns the position of the first digit from i on, or len(b).
+func nextDigit(b []byte, i int) int {
+	const low, high = 0x0101010101010101, 0x8080808080808080
+	for ; len(b)-i >= 8; i += 8 {
+		z := binary.LittleEndian.Uint64(b[i:]) ^ '0'*low
+		if m := ^((z&^high + 0x76*low) | z) & high; m != 0 {
+			return i + bits.TrailingZeros64(m)/8
+		}
+	}
+	for i < len(b) && !isDigit(b[i]) {
+		i++
+	}
+	return i
+}
+
+func endOfDigits(b []byte, i int) int {
+	for i < len(b) && isDigit(b[i]) {
+		i++
+	}
+	return i
+}
