@@ -1,5 +1,4 @@
-// Package examples holds the check that the examples are what they say.
-package examples
+package demo_test
 
 import (
 	"os"
@@ -13,8 +12,11 @@ import (
 	"github.com/inter-agent-trust/iatp/trust"
 )
 
+// examples is the directory whose files these tests hold to what they say.
+var examples = filepath.Join("..", "..", "examples")
+
 // TestManifests: every example manifest reads without a fault, and scores what
-// README.md says.
+// examples/README.md says.
 func TestManifests(t *testing.T) {
 	scores := map[string]int{"securebank": 10, "honeypot": 0, "backend": 8, "coder": 9, "reviewer": 8}
 	files := glob(t, "manifests/*.json")
@@ -77,14 +79,14 @@ func TestConfigs(t *testing.T) {
 	}
 }
 
-// TestReadme: everything in this directory is named in its README.
+// TestReadme: every program, configuration and rule file is named in README.md.
 func TestReadme(t *testing.T) {
-	readme, err := os.ReadFile("README.md")
+	readme, err := os.ReadFile(filepath.Join(examples, "README.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range append(glob(t, "*/main.go"), glob(t, "*/*.yaml")...) {
-		name = strings.TrimSuffix(name, "/main.go")
+		name = strings.TrimSuffix(filepath.ToSlash(strings.TrimPrefix(name, examples+string(filepath.Separator))), "/main.go")
 		if !strings.Contains(string(readme), name) {
 			t.Errorf("README.md does not name %s", name)
 		}
@@ -93,7 +95,7 @@ func TestReadme(t *testing.T) {
 
 func glob(t *testing.T, pattern string) []string {
 	t.Helper()
-	files, err := filepath.Glob(pattern)
+	files, err := filepath.Glob(filepath.Join(examples, pattern))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("%s matches nothing: %v", pattern, err)
 	}
