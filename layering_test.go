@@ -27,6 +27,7 @@ type room struct {
 	may     []string // folders of this module that its production files may import
 	beside  []string // the same, on its own floor: each is an exception that was decided
 	outside []string // libraries beyond the standard library; sub-packages included
+	tests   bool     // holds tests only, which may look at everything
 }
 
 // plan is the table of doc/architecture.md. Imports point to the ground. A
@@ -62,7 +63,8 @@ var plan = map[string]room{
 	},
 
 	"examples/*": {floor: 7, may: []string{"iatptest", "client", "internal/demo", ".", "trust", "policy", "privacy", "recovery", "flight", "api"}},
-	"e2e":        {floor: 7}, // tests only
+	"examples":   {floor: 7, tests: true},
+	"e2e":        {floor: 7, tests: true},
 }
 
 // vague are names that say nothing about what a package is for.
@@ -251,8 +253,8 @@ func (f source) faults(folder string) []string {
 		return all
 	}
 	test := strings.HasSuffix(f.name, "_test.go")
-	if folder == "e2e" && !test {
-		say(f.ast.Package, "e2e holds tests only")
+	if here.tests && !test {
+		say(f.ast.Package, "%s holds tests only", folder)
 	}
 	if test && name != f.ast.Name.Name {
 		return all // an external test is a user of its package: it may live anywhere
