@@ -89,7 +89,7 @@ rewritten unseen.`,
 	}
 	asGroup(root)
 	root.AddCommand(
-		p.runCommand(), p.scanCommand(), p.manifestCommand(), p.verifyCommand(), p.traceCommand(),
+		p.demoCommand(), p.runCommand(), p.scanCommand(), p.manifestCommand(), p.verifyCommand(), p.traceCommand(),
 		p.quarantineCommand(), p.logCommand(), p.policyCommand(), p.versionCommand(),
 	)
 	return root
