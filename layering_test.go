@@ -63,7 +63,6 @@ var plan = map[string]room{
 	},
 
 	"examples/*": {floor: 7, may: []string{"iatptest", "client", "internal/demo", ".", "trust", "policy", "privacy", "recovery", "flight", "api"}},
-	"examples":   {floor: 7, tests: true},
 	"e2e":        {floor: 7, tests: true},
 }
 
