@@ -126,3 +126,19 @@ func (e *ManifestError) Error() string {
 // had to be brought into the published form, the document in that form. The
 // caller must not change it.
 func (m *Manifest) Bytes() []byte { return m.raw }
+
+// clockSkew is how far the author's clock may be ahead of the reader's.
+const clockSkew = 30 * time.Second
+
+// ValidAt reports why the manifest must not be used at the given time: it was
+// written later than that, by more than the clocks of two machines may differ, or
+// it has expired. Times that are absent set no bound.
+func (m *Manifest) ValidAt(now time.Time) error {
+	if ahead := m.UpdatedAt.Sub(now); !m.UpdatedAt.IsZero() && ahead > clockSkew {
+		return fmt.Errorf("updated_at is %v in the future; are the clocks right?", ahead.Round(time.Second))
+	}
+	if !m.ExpiresAt.IsZero() && !now.Before(m.ExpiresAt) {
+		return fmt.Errorf("manifest expired at %s", m.ExpiresAt.UTC().Format(time.RFC3339))
+	}
+	return nil
+}

@@ -164,7 +164,7 @@ var badManifests = []struct {
 	{"bad UTF-8", with("\"x\":\"\xff\""), `line 1, column 60, at /x: invalid UTF-8`, true},
 	{"lone surrogate", with(`"x":"\ud800"`), `line 1, column 60, at /x: half of a surrogate pair without the other half`, true},
 	{"too deep", with(`"x":` + strings.Repeat("[", 16) + strings.Repeat("]", 16)),
-		`line 1, column 74, at /x` + strings.Repeat("/0", 15) + `: nested too deeply`, true},
+		`line 1, column 74, at /x` + strings.Repeat("/0", 15) + `: nested deeper than 16`, true},
 	{"too large", with(`"x":"` + strings.Repeat("x", MaxManifestSize) + `"`), `manifest has 65597 bytes, at most 65536 are read`, true},
 	{"number too large", with(`"x":[9007199254740993]`), `line 1, column 60, at /x/0: number is beyond ±2^53, where readers disagree, got 9007199254740993; write it as a string`, true},
 	{"number too small", with(`"x":-1e16`), `line 1, column 59, at /x: number is beyond ±2^53, where readers disagree, got -1e16; write it as a string`, true},
@@ -356,6 +356,34 @@ func TestWarnings(t *testing.T) {
 		if diff := cmp.Diff(c.want, m.Warnings()); diff != "" {
 			t.Errorf("Warnings of %s (-want +got):\n%s", c.doc, diff)
 		}
+	}
+}
+
+func TestValidAt(t *testing.T) {
+	m, err := ParseManifest([]byte(with(`"updated_at":"2026-11-01T00:00:00Z","expires_at":"2026-12-01T00:00:00Z"`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at, want := range map[string]string{
+		"2026-10-31T23:59:29Z": "updated_at is 31s in the future; are the clocks right?",
+		"2026-10-31T23:59:30Z": "",
+		"2026-11-30T23:59:59Z": "",
+		"2026-12-01T00:00:00Z": "manifest expired at 2026-12-01T00:00:00Z",
+	} {
+		now, err := time.Parse(time.RFC3339, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.ValidAt(now); want == "" && err != nil || want != "" && (err == nil || err.Error() != want) {
+			t.Errorf("ValidAt(%s) = %v, want %q", at, err, want)
+		}
+	}
+	timeless, err := ParseManifest([]byte(minimal))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := timeless.ValidAt(time.Unix(0, 0)); err != nil {
+		t.Errorf("ValidAt of a manifest without times = %v", err)
 	}
 }
 

@@ -34,6 +34,7 @@ import (
 	"hash/maphash"
 	"io"
 	"math/bits"
+	"strconv"
 	"sync"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -299,7 +300,7 @@ func (r *Reader) literal(i int, word string, k Kind) (Token, error) {
 
 func (r *Reader) open(i int, f frame, k Kind, want state) (Token, error) {
 	if len(r.stack) >= r.limit {
-		return r.fail(i, "nested too deeply")
+		return r.fail(i, "nested deeper than "+strconv.Itoa(r.limit))
 	}
 	r.stack = append(r.stack, f)
 	r.pos, r.want, r.then = i+1, want, wantMoreNames
