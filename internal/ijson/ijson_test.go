@@ -274,9 +274,8 @@ func TestResetAfterError(t *testing.T) {
 	}
 }
 
-// Many members, in one object or in many, take time in
-// proportion to their number. Quadratic work
-// would take minutes.
+// Many members, in one object or in many, take time in proportion to their number.
+// Quadratic work would take minutes.
 func TestManyMembersTakeLinearTime(t *testing.T) {
 	many := append(bytes.Repeat(append(members(300), ','), 300), '0')
 	docs := [][]byte{members(300_000), append(append([]byte{'['}, many...), ']')}
