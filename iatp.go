@@ -10,7 +10,7 @@
 //	if err != nil {
 //		return err // a *iatp.ManifestError: line, column, JSON Pointer, remedy
 //	}
-//	state, err := m.VerifySignature()
+//	signers, err := m.VerifySignature() // none means unsigned
 //
 // What a manifest says about its author is a claim. How far to believe it is
 // decided by package trust.
