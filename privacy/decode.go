@@ -44,18 +44,26 @@ func appendEscaped(dst, text []byte) []byte {
 	return dst[:len(dst)-2]
 }
 
-// cleanPointer takes sensitive member names out of a pointer.
-func cleanPointer(pointer string) string {
-	if !sift([]byte(pointer)) {
+// pointer returns the pointer of the current token of the body, without
+// sensitive member names.
+func (w *work) pointer() string {
+	pointer := w.levels[0].reader.Pointer()
+	w.steps = append(w.steps[:0], pointer...)
+	if !sift(w.steps) {
 		return pointer
 	}
+	return cleanPointer(pointer)
+}
+
+// cleanPointer takes sensitive member names out of a pointer.
+func cleanPointer(pointer string) string {
 	var w work
 	var out strings.Builder
 	var around names
 	for step := range strings.SplitSeq(pointer[1:], "/") {
 		text := []byte(step)
 		out.WriteByte('/')
-		out.Write(w.redactText(text, around, nil))
+		out.Write(w.redactText(text, place{given: around}, nil))
 		if index := len(text) < fewest && endOfDigits(text, 0) == len(text); !index {
 			around = names{around[1], text[:min(len(text), maxName)]}
 		}

@@ -16,21 +16,18 @@ type hit struct {
 	confidence float64
 }
 
-// names are the two innermost member names around a text, the inner one last.
-type names [2][]byte
-
 // A finder looks through one folded text after another.
 type finder struct {
-	text  []byte
-	names names
-	hits  []hit
-	walk  walk
+	text   []byte
+	around place
+	hits   []hit
+	walk   walk
 }
 
 // find leaves in f.hits what text holds, in order. Time is linear in the
 // length of text: every place is looked at within a bounded distance.
-func (f *finder) find(text []byte, around names) []hit {
-	f.text, f.names, f.hits = text, around, f.hits[:0]
+func (f *finder) find(text []byte, around place) []hit {
+	f.text, f.around, f.hits = text, around, f.hits[:0]
 	f.findDigits()
 	if n := len(f.hits); f.findMailboxes() && n > 0 {
 		slices.SortStableFunc(f.hits, func(a, b hit) int { return cmp.Compare(a.start, b.start) })
@@ -40,11 +37,22 @@ func (f *finder) find(text []byte, around names) []hit {
 
 // findDigits walks from one group of digits to the next.
 func (f *finder) findDigits() {
+	w := &f.walk
 	last := -1 // end of the group before
 	for i := nextDigit(f.text, 0); i < len(f.text); i = nextDigit(f.text, i) {
+		first := last < 0 || !f.joined(last, i)
 		end := endOfDigits(f.text, i)
-		h, ok := f.judge(i, end, last)
-		if ok {
+		if n := end - i; n > maxDigits || !first && !opens[n] {
+			last, i = end, end
+			continue
+		}
+		w.from(f, i, end)
+		w.first, w.last = first, last
+		if first && !w.more && w.digitsUpTo(w.n-1) < fewest {
+			last, i = w.end[w.n-1], w.end[w.n-1] // times, amounts: a chain too short for anything
+			continue
+		}
+		if h, ok := f.judge(); ok {
 			f.hits = append(f.hits, h)
 			last, i = -1, h.end
 			continue
@@ -53,23 +61,16 @@ func (f *finder) findDigits() {
 	}
 }
 
-// judge asks the detectors about the place where the group text[i:end] begins.
-func (f *finder) judge(i, end, last int) (hit, bool) {
-	n := end - i
-	first := last < 0 || !f.joined(last, i)
-	if n > maxDigits || !first && !opens[n] {
-		return hit{}, false
-	}
-	if f.gluedBefore(i) {
-		return hit{}, false
-	}
+// judge asks the detectors about the walk.
+func (f *finder) judge() (hit, bool) {
 	w := &f.walk
-	w.from(f, i, end)
-	w.first, w.before = first, nil
-	if !first {
-		w.before = f.text[last:i]
+	if f.gluedBefore(w.start) {
+		return hit{}, false
 	}
 	for _, d := range byDigits {
+		if w.digitsUpTo(w.n-1) < d.min {
+			continue
+		}
 		if h, ok := f.ask(d, w); ok {
 			return h, true
 		}
@@ -115,14 +116,17 @@ var separator = [256]bool{' ': true, '-': true, '.': true, '/': true, '_': true,
 // A walk is a chain of groups of digits, seen from one of them.
 type walk struct {
 	start  int
-	first  bool   // nothing is joined before
-	before []byte // the separators before, unless first
-	more   bool   // the chain goes on, or its next group is too long for any value
-	n      int    // groups
+	first  bool // nothing is joined before
+	last   int  // end of the group before, unless first
+	more   bool // the chain goes on, or its next group is too long for any value
+	n      int  // groups
 	total  [maxDigits]uint8
 	end    [maxDigits]int
 	digits [maxDigits]byte
 }
+
+// digitsUpTo returns how many digits there are up to and with group k.
+func (w *walk) digitsUpTo(k int) int { return int(w.total[k]) }
 
 // from collects groups as long as their digits are at most maxDigits.
 func (w *walk) from(f *finder, i, end int) {
@@ -168,7 +172,7 @@ func (f *finder) ask(d *detector, w *walk) (hit, bool) {
 		fm := &d.forms[i]
 		switch fm.shape {
 		case run:
-			if n := int(w.total[0]); n >= d.min && n <= d.max && !f.fraction(w) {
+			if n := w.digitsUpTo(0); n >= d.min && n <= d.max && !f.fraction(w) {
 				if h, ok := f.weigh(d, fm, w, 0, &told); ok {
 					return h, true
 				}
@@ -194,7 +198,7 @@ func (f *finder) askChain(d *detector, fm *form, w *walk, told *telling) (hit, b
 		return hit{}, false
 	}
 	for k := w.n - 1; k > 0; k-- {
-		n := int(w.total[k])
+		n := w.digitsUpTo(k)
 		if n > d.max {
 			continue
 		}
@@ -243,7 +247,7 @@ func (f *finder) separated(fm *form, w *walk, k int) bool {
 	if !fm.single {
 		return true
 	}
-	if !w.first && !apart(w.before, kind) {
+	if !w.first && !apart(f.text[w.last:w.start], kind) {
 		return false
 	}
 	after := f.sep(w, k)
@@ -315,7 +319,8 @@ const (
 func (t *telling) yes(end int) bool {
 	if !t.asked {
 		t.asked = true
-		t.is = t.d.told(t.f.names[1]) || t.d.told(t.f.names[0]) ||
+		names := t.f.around.names()
+		t.is = t.d.told(names[1]) || t.d.told(names[0]) ||
 			t.d.told(t.f.window(t.start-wordsBefore, t.start)) || t.d.told(t.f.window(end, end+wordsAfter))
 	}
 	return t.is

@@ -51,7 +51,7 @@ func AppendRedacted(dst, body []byte, r Report) []byte {
 	if byStart := func(a, b Finding) int { return cmp.Compare(a.Start, b.Start) }; !slices.IsSortedFunc(found, byStart) {
 		found = slices.SortedFunc(slices.Values(found), byStart)
 	}
-	return d.document(dst, body, found, 0, names{})
+	return d.document(dst, body, found, 0, place{})
 }
 
 // RedactText returns text with a placeholder in place of each sensitive value.
@@ -63,7 +63,7 @@ func (s *Scanner) RedactText(text string) string {
 	}
 	w := s.work()
 	defer s.release(w)
-	return string(w.redactText(b, names{}, nil))
+	return string(w.redactText(b, place{}, nil))
 }
 
 // A redaction is one call of AppendRedacted.
@@ -81,7 +81,7 @@ func (d *redaction) text(body []byte, found []Finding) []byte {
 			hits = append(hits, hit{by: detectorOf(f.Kind), start: f.Start, end: f.End})
 		}
 	}
-	return d.work.redactText(splice(body, hits), names{}, d.kinds)
+	return d.work.redactText(splice(body, hits), place{}, d.kinds)
 }
 
 func detectorOf(c iatp.DataClass) *detector {
@@ -94,7 +94,7 @@ func detectorOf(c iatp.DataClass) *detector {
 }
 
 // document appends doc, redacted where something was found.
-func (d *redaction) document(dst, doc []byte, found []Finding, nesting int, outside names) []byte {
+func (d *redaction) document(dst, doc []byte, found []Finding, nesting int, outside place) []byte {
 	taken := d.takenNames(doc, found)
 	p, object := path{outside: outside}, new(objects)
 	var r ijson.Reader
@@ -122,7 +122,7 @@ func (d *redaction) document(dst, doc []byte, found []Finding, nesting int, outs
 		}
 		dst = append(dst, doc[copied:tok.Start]...)
 		copied = tok.End
-		around := p.around(doc, r.Depth(), tok.Kind == ijson.Name)
+		around := p.of(doc, r.Depth(), tok)
 		switch tok.Kind {
 		case ijson.Number:
 			dst = append(append(append(dst, '"'), placeholder(here[0].Kind)...), '"')
@@ -148,7 +148,7 @@ func within(found []Finding, tok ijson.Token) (here, rest []Finding) {
 }
 
 // string redacts the decoded text of a JSON string.
-func (d *redaction) string(text []byte, nesting int, around names) []byte {
+func (d *redaction) string(text []byte, nesting int, around place) []byte {
 	if nesting < maxNesting && looksLikeJSON(text) {
 		if found, ok := d.nested(text, nesting+1, around); ok {
 			return d.document(nil, text, found, nesting+1, around)
@@ -159,7 +159,7 @@ func (d *redaction) string(text []byte, nesting int, around names) []byte {
 
 // nested scans text as a document of its own, as deep as the scan that made
 // the report did.
-func (d *redaction) nested(text []byte, nesting int, around names) ([]Finding, bool) {
+func (d *redaction) nested(text []byte, nesting int, around place) ([]Finding, bool) {
 	w := &d.work
 	w.report, w.budget, w.deepest = Report{}, 0, maxNesting-nesting
 	ok := w.scanNested(0, text, nil, 0, around, d.limits)
@@ -174,7 +174,7 @@ const maxRounds = 8
 
 // redactText returns text without what is sensitive in it: text itself if
 // there is nothing. What a redaction uncovers is redacted as well.
-func (w *work) redactText(text []byte, around names, which kinds) []byte {
+func (w *work) redactText(text []byte, around place, which kinds) []byte {
 	for range maxRounds {
 		hits := slices.DeleteFunc(w.find(text, around), func(h hit) bool { return !which.has(h.by.kind) })
 		if len(hits) == 0 {

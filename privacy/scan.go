@@ -12,9 +12,6 @@ const maxNesting = 4
 // maxPointers is how many bytes of pointers one report holds.
 const maxPointers = 64 << 10
 
-// maxName is how much of a member name is looked at for telling words.
-const maxName = 64
-
 // A level is the reading of one document: the body, or one nested in a string.
 type level struct {
 	reader ijson.Reader
@@ -31,50 +28,6 @@ type level struct {
 	from []int32
 }
 
-// A path knows the member names around the current token.
-type path struct {
-	outside names // around the whole document
-	names   []ijson.Token
-}
-
-// enter notes that an object or array was opened at the given depth.
-func (p *path) enter(depth int) { p.set(depth, ijson.Token{}) }
-
-// set makes name the current one of the object at the given depth.
-func (p *path) set(depth int, name ijson.Token) {
-	for len(p.names) <= depth {
-		p.names = append(p.names, ijson.Token{})
-	}
-	p.names[depth] = name
-}
-
-// around returns the two innermost names around a value at the given depth,
-// or around a name there.
-func (p *path) around(doc []byte, depth int, isName bool) names {
-	found, n := p.outside, 0
-	if isName {
-		depth--
-	}
-	for ; depth > 0 && n < 2; depth-- {
-		tok := p.names[depth]
-		if tok.Kind != ijson.Name {
-			continue
-		}
-		text := doc[tok.Start:min(tok.End, tok.Start+maxName)]
-		if tok.Escaped {
-			var f folded
-			f.fold(text)
-			text = f.b
-		}
-		if n++; n == 1 {
-			found = names{p.outside[1], text}
-		} else {
-			found[0] = text
-		}
-	}
-	return found
-}
-
 // work is the memory of one scan, kept for the next.
 type work struct {
 	finder  finder
@@ -85,6 +38,7 @@ type work struct {
 	deepest int // last level to read
 	number  [maxDigits]byte
 	padded  [maxDigits]byte
+	steps   []byte // a pointer
 }
 
 func (s *Scanner) work() *work {
@@ -102,14 +56,17 @@ const maxScratch = 1 << 20
 // release keeps w for the next scan, but neither text nor unusually much memory.
 func (s *Scanner) release(w *work) {
 	w.report = Report{}
-	w.finder.text, w.finder.names = nil, names{}
+	w.finder.text, w.finder.around = nil, place{}
 	for i := range w.levels {
 		l := &w.levels[i]
 		l.reader.Reset(nil, ijson.Limits{})
-		l.doc, l.at, l.path.outside = nil, nil, names{}
+		l.doc, l.at, l.path.outside = nil, nil, place{}
 		if cap(l.text) > maxScratch {
 			l.text, l.from = nil, nil
 		}
+	}
+	if cap(w.steps) > maxScratch {
+		w.steps = nil
 	}
 	if cap(w.folded.b) > maxScratch {
 		w.folded = folded{}
@@ -127,7 +84,7 @@ func (s *Scanner) ScanJSON(body []byte, lim ijson.Limits) (Report, error) {
 	w := s.work()
 	defer s.release(w)
 	l := &w.levels[0]
-	l.doc, l.base, l.at, l.path.outside = body, 0, nil, names{}
+	l.doc, l.base, l.at, l.path.outside = body, 0, nil, place{}
 	if err := w.scanDocument(0, lim); err != nil {
 		return Report{}, err
 	}
@@ -187,7 +144,7 @@ func (w *work) scanString(n int, tok ijson.Token, lim ijson.Limits) {
 		l.text, l.from = decode(l.text[:0], l.from[:0], text)
 		text, from = l.text, l.from
 	}
-	around := l.path.around(l.doc, l.reader.Depth(), tok.Kind == ijson.Name)
+	around := l.path.of(l.doc, l.reader.Depth(), tok)
 	if tok.Kind == ijson.String && looksLikeJSON(text) {
 		if n == w.deepest {
 			w.report.TooDeep = w.report.TooDeep || ijson.Check(text, lim) == nil
@@ -230,7 +187,7 @@ func looksLikeJSON(text []byte) bool {
 
 // scanNested reads text as a document of its own. If it is none, nothing of it
 // is reported.
-func (w *work) scanNested(n int, text []byte, from []int32, base int, around names, lim ijson.Limits) bool {
+func (w *work) scanNested(n int, text []byte, from []int32, base int, around place, lim ijson.Limits) bool {
 	found, tooDeep := len(w.report.Findings), w.report.TooDeep
 	l := &w.levels[n]
 	l.doc, l.base, l.at, l.path.outside = text, base, from, around
@@ -242,7 +199,7 @@ func (w *work) scanNested(n int, text []byte, from []int32, base int, around nam
 }
 
 // find folds text if need be and returns what is in it, in places of text.
-func (w *work) find(text []byte, around names) []hit {
+func (w *work) find(text []byte, around place) []hit {
 	if !needsFold(text) {
 		return w.finder.find(text, around)
 	}
@@ -274,7 +231,7 @@ func (w *work) scanNumber(n int, tok ijson.Token) {
 			continue
 		}
 		conf := d.weighRun(padded, func() bool {
-			around := l.path.around(l.doc, l.reader.Depth(), false)
+			around := l.path.at(l.doc, l.reader.Depth()).names()
 			return d.told(around[0]) || d.told(around[1])
 		})
 		if conf >= reported {
@@ -378,7 +335,7 @@ func (w *work) add(n int, inName bool, by *detector, start, end int, confidence 
 	}
 	pointer := ""
 	if w.budget > 0 {
-		pointer = cleanPointer(w.levels[0].reader.Pointer())
+		pointer = w.pointer()
 		if w.budget -= len(pointer) + 1; w.budget < 0 {
 			pointer = ""
 		}
@@ -396,7 +353,7 @@ func (s *Scanner) ScanText(b []byte) Report {
 	}
 	w := s.work()
 	defer s.release(w)
-	for _, h := range w.find(b, names{}) {
+	for _, h := range w.find(b, place{}) {
 		w.report.Findings = append(w.report.Findings, Finding{Kind: h.by.kind, Start: h.start, End: h.end, Confidence: h.confidence})
 	}
 	return w.report

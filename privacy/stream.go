@@ -83,7 +83,7 @@ func (st *Stream) Close() error {
 func (st *Stream) settle(all bool) {
 	w := st.scanner.work()
 	defer st.scanner.release(w)
-	hits := w.find(st.buf, names{})
+	hits := w.find(st.buf, place{})
 	limit := st.limit(hits, all)
 
 	hits = slices.DeleteFunc(hits, func(h hit) bool { return h.end <= st.settled || h.start >= limit })
@@ -166,7 +166,7 @@ func isBinary(b []byte) bool {
 func (st *Stream) finish() []byte {
 	w := st.scanner.work()
 	defer st.scanner.release(w)
-	text := w.redactText(st.kept, names{}, nil)
+	text := w.redactText(st.kept, place{}, nil)
 	if len(text) <= st.keep {
 		return slices.Clone(text)
 	}
@@ -179,7 +179,7 @@ func (st *Stream) finish() []byte {
 		n--
 	}
 	for {
-		hits := w.find(text[:n], names{})
+		hits := w.find(text[:n], place{})
 		if len(hits) == 0 {
 			return slices.Clone(text[:n])
 		}

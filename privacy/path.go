@@ -1,0 +1,73 @@
+package privacy
+
+import "github.com/inter-agent-trust/iatp/internal/ijson"
+
+// maxName is how much of a member name is looked at for telling words.
+const maxName = 64
+
+// names are the two innermost member names around a text, the inner one last.
+type names [2][]byte
+
+// A path knows the member names around the current token of a document.
+type path struct {
+	outside place // of the whole document
+	current []ijson.Token
+}
+
+// enter notes that an object or array was opened at the given depth.
+func (p *path) enter(depth int) { p.set(depth, ijson.Token{}) }
+
+// set makes name the current one of the object at the given depth.
+func (p *path) set(depth int, name ijson.Token) {
+	for len(p.current) <= depth {
+		p.current = append(p.current, ijson.Token{})
+	}
+	p.current[depth] = name
+}
+
+// A place is where a text stands. It is good until its path moves on.
+type place struct {
+	given names // if path is nil
+	path  *path
+	doc   []byte
+	depth int
+}
+
+// at returns the place of a value at the given depth of doc.
+func (p *path) at(doc []byte, depth int) place { return place{path: p, doc: doc, depth: depth} }
+
+// of returns the place of a token at the given depth of doc. A name does not
+// stand under itself.
+func (p *path) of(doc []byte, depth int, tok ijson.Token) place {
+	if tok.Kind == ijson.Name {
+		depth--
+	}
+	return p.at(doc, depth)
+}
+
+// names returns the names around the place. They are worked out when somebody
+// asks, which is seldom.
+func (at place) names() names {
+	if at.path == nil {
+		return at.given
+	}
+	found, n := at.path.outside.names(), 0
+	for depth := at.depth; depth > 0 && n < 2; depth-- {
+		tok := at.path.current[depth]
+		if tok.Kind != ijson.Name {
+			continue
+		}
+		text := at.doc[tok.Start:min(tok.End, tok.Start+maxName)]
+		if tok.Escaped {
+			var f folded
+			f.fold(text)
+			text = f.b
+		}
+		if n++; n == 1 {
+			found = names{found[1], text}
+		} else {
+			found[0] = text
+		}
+	}
+	return found
+}

@@ -1,0 +1,218 @@
+package privacy
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/internal/ijson"
+)
+
+const card = "4532015112830366"
+
+func scan(t *testing.T, body string) Report {
+	t.Helper()
+	r, err := New().ScanJSON([]byte(body), ijson.Limits{})
+	if err != nil {
+		t.Fatalf("ScanJSON(%s): %v", body, err)
+	}
+	return r
+}
+
+func TestScanJSON(t *testing.T) {
+	quote := func(s string) string { return string(ijson.AppendString(nil, s)) }
+	nested := func(doc string, times int) string {
+		for range times {
+			doc = quote(doc)
+		}
+		return doc
+	}
+	for _, c := range []struct {
+		name, body string
+		want       []Finding // without span and confidence
+	}{
+		{"string", `{"a":["x","4532-0151-1283-0366"]}`, []Finding{{Kind: iatp.CreditCard, Pointer: "/a/1"}}},
+		{"number", `{"a":4532015112830366}`, []Finding{{Kind: iatp.CreditCard, Pointer: "/a"}}},
+		{"negative", `{"a":-4532015112830366}`, []Finding{{Kind: iatp.CreditCard, Pointer: "/a"}}},
+		{"exponent", `{"a":4.532015112830366e15}`, []Finding{{Kind: iatp.CreditCard, Pointer: "/a"}}},
+		{"long exponent", `{"a":453201511283036600E-0002}`, []Finding{{Kind: iatp.CreditCard, Pointer: "/a"}}},
+		{"point zero", `{"a":4532015112830366.00}`, []Finding{{Kind: iatp.CreditCard, Pointer: "/a"}}},
+		{"fraction", `{"a":4532015112830366.5}`, nil},
+		{"small fraction", `{"a":0.4532015112830366}`, nil},
+		{"bare value", `4532015112830366`, []Finding{{Kind: iatp.CreditCard}}},
+		{"name", `{"a":{"4532015112830366":1}}`, []Finding{{Kind: iatp.CreditCard, Pointer: "/a/[CREDIT_CARD_REDACTED]", InName: true}}},
+		{"escapes", `{"a":"\u00344532"}`, nil},
+		{"escaped digits", `{"a":"\u0034\u0035\u0033\u0032015112830366"}`, []Finding{{Kind: iatp.CreditCard, Pointer: "/a"}}},
+		{"escaped space", `{"a":"4532\u00a00151\t1283\u20030366"}`, []Finding{{Kind: iatp.CreditCard, Pointer: "/a"}}},
+		{"full width", `{"a":"４５３２０１５１１２８３０３６６"}`, []Finding{{Kind: iatp.CreditCard, Pointer: "/a"}}},
+		{"escaped full width", `{"a":"\uff14\uff15\uff13\uff12\uff10\uff11\uff15\uff11\uff11\uff12\uff18\uff13\uff10\uff13\uff16\uff16"}`, []Finding{{Kind: iatp.CreditCard, Pointer: "/a"}}},
+		{"mathematical", `{"a":"\ud835\udfd2532015112830366"}`, []Finding{{Kind: iatp.CreditCard, Pointer: "/a"}}},
+		{"zero width", `{"a":"4532\u200b0151\u200d1283\ufeff0366"}`, []Finding{{Kind: iatp.CreditCard, Pointer: "/a"}}},
+		{"nul", `{"a":"4532\u00000151\u00001283\u00000366"}`, []Finding{{Kind: iatp.CreditCard, Pointer: "/a"}}},
+		{"nested once", `{"a":` + nested(`{"b":4532015112830366}`, 1) + `}`, []Finding{{Kind: iatp.CreditCard, Pointer: "/a"}}},
+		{"nested four times", nested(`{"b":"\u0034532015112830366"}`, 4), []Finding{{Kind: iatp.CreditCard}}},
+		{"nested nine times, read as text", nested(`{"b":"4532015112830366"}`, 9), []Finding{{Kind: iatp.CreditCard}}},
+		{"nested number with an exponent", `["{\"b\":4.532015112830366e15}"]`, []Finding{{Kind: iatp.CreditCard, Pointer: "/0"}}},
+		{"nested name", `["{\"4532015112830366\":1}"]`, []Finding{{Kind: iatp.CreditCard, Pointer: "/0"}}},
+		{"nearly nested", `["{\"b\":\"\\u0034532015112830366\",}"]`, []Finding{{Kind: iatp.CreditCard, Pointer: "/0"}}},
+		{"ssn", `{"x":"536-90-4399"}`, []Finding{{Kind: iatp.SSN, Pointer: "/x"}}},
+		{"ssn under a name", `{"ssn":"536904399"}`, []Finding{{Kind: iatp.SSN, Pointer: "/ssn"}}},
+		{"ssn as a number", `{"userSSN":536904399}`, []Finding{{Kind: iatp.SSN, Pointer: "/userSSN"}}},
+		{"ssn that lost zeros", `{"ssn":1234567}`, []Finding{{Kind: iatp.SSN, Pointer: "/ssn"}}},
+		{"ssn deeper", `{"social_security":{"values":[536904399]}}`, []Finding{{Kind: iatp.SSN, Pointer: "/social_security/values/0"}}},
+		{"ssn under an escaped name", `{"s\u0073n":536904399}`, []Finding{{Kind: iatp.SSN, Pointer: "/ssn"}}},
+		{"ssn in nested JSON under a name", `{"ssn":"{\"v\":536904399}"}`, []Finding{{Kind: iatp.SSN, Pointer: "/ssn"}}},
+		{"ssn as a name", `{"ssn":{"536904399":1}}`, []Finding{{Kind: iatp.SSN, Pointer: "/ssn/[SSN_REDACTED]", InName: true}}},
+		{"nine digits", `{"order":536904399,"className":"536904399","session":536904399}`, nil},
+		{"a name does not tell of its neighbour", `{"ssn":null,"order":536904399}`, nil},
+		{"email", `{"x":"Ann <ann@example.com>"}`, []Finding{{Kind: iatp.Email, Pointer: "/x"}}},
+		{"escaped email", `{"x":"ann\u0040example.com"}`, []Finding{{Kind: iatp.Email, Pointer: "/x"}}},
+		{"card in an email", `["4532015112830366@example.com"]`, []Finding{{Kind: iatp.CreditCard, Pointer: "/0"}, {Kind: iatp.Email, Pointer: "/0"}}},
+		{"split", `["4532","0151","1283","0366"]`, nil},
+		{"clean", string(cleanJSON(4 << 10)), nil},
+	} {
+		got := scan(t, c.body).Findings
+		if d := cmp.Diff(c.want, got, cmpopts.IgnoreFields(Finding{}, "Start", "End", "Confidence")); d != "" {
+			t.Errorf("%s: %s (-want +got):\n%s", c.name, c.body, d)
+		}
+	}
+}
+
+// TestSpans checks that the span of a finding is exactly what was written.
+func TestSpans(t *testing.T) {
+	for _, c := range []struct{ body, want string }{
+		{`{"a":"pay 4532 0151 1283 0366 now"}`, `4532 0151 1283 0366`},
+		{`{"a":"pay \u0034532 0151 1283\u00a00366 now"}`, `\u0034532 0151 1283\u00a00366`},
+		{`{"a":"Größe ４532015112830366."}`, `４532015112830366`},
+		{`["{\"b\":\"\\u0034532015112830366\"}"]`, `\\u0034532015112830366`},
+		{`["[\"[\\\"ann@example.com\\\"]\"]"]`, `ann@example.com`},
+		{`{"a": 4532015112830366 }`, card},
+	} {
+		r := scan(t, c.body)
+		if len(r.Findings) != 1 {
+			t.Errorf("%s: %d findings, want 1", c.body, len(r.Findings))
+			continue
+		}
+		if f := r.Findings[0]; c.body[f.Start:f.End] != c.want {
+			t.Errorf("%s: span %q, want %q", c.body, c.body[f.Start:f.End], c.want)
+		}
+	}
+}
+
+func TestScanJSONRefuses(t *testing.T) {
+	for _, body := range []string{``, `{`, `{"a":1,"a":2}`, "[\"\xff\"]", `["4532015112830366"`, `[[["` + card + `"]]]`} {
+		r, err := New().ScanJSON([]byte(body), ijson.Limits{Depth: 2})
+		var e *ijson.Error
+		if !errors.As(err, &e) || len(r.Findings) > 0 {
+			t.Errorf("ScanJSON(%q) = %v, %v; want an *ijson.Error and nothing else", body, r, err)
+		}
+	}
+}
+
+func TestTooDeep(t *testing.T) {
+	doc := []byte(`{"n":4.532015112830366e15}`)
+	for range maxNesting {
+		doc = ijson.AppendString(nil, doc)
+	}
+	if r := scan(t, string(doc)); r.TooDeep || len(r.Findings) != 1 {
+		t.Errorf("nested %d deep: %+v, want one finding", maxNesting, r)
+	}
+	if r := scan(t, string(ijson.AppendString(nil, doc))); !r.TooDeep {
+		t.Errorf("nested %d deep: TooDeep is not set", maxNesting+1)
+	}
+}
+
+// TestPointersAreBounded: a long name over many values must not be multiplied.
+func TestPointersAreBounded(t *testing.T) {
+	body := `{"` + strings.Repeat("n", 60<<10) + `":[` + strings.Repeat(`4532015112830366,`, 5000) + `0]}`
+	r, sum := scan(t, body), 0
+	for _, f := range r.Findings {
+		sum += len(f.Pointer)
+	}
+	if len(r.Findings) != 5000 || sum == 0 || sum > maxPointers {
+		t.Errorf("%d findings with %d bytes of pointers, want 5000 with 1 to %d", len(r.Findings), sum, maxPointers)
+	}
+}
+
+// TestPointersHideNames: what a name holds is in no pointer, not even of what
+// is below it.
+func TestPointersHideNames(t *testing.T) {
+	r := scan(t, `{"ssn":{"536904399":{"b":"ann@example.com"}},"4532015112830366":["bob@example.com"]}`)
+	if len(r.Findings) != 4 {
+		t.Fatalf("%d findings, want 4", len(r.Findings))
+	}
+	for _, f := range r.Findings {
+		if strings.Contains(f.Pointer, "536904399") || strings.Contains(f.Pointer, card) {
+			t.Errorf("pointer %s tells the value", f.Pointer)
+		}
+	}
+}
+
+func TestScanJSONAllocatesNothing(t *testing.T) {
+	s := New()
+	for _, size := range benchSizes[:2] {
+		body := cleanJSON(size)
+		if n := testing.AllocsPerRun(20, func() { _, _ = s.ScanJSON(body, ijson.Limits{}) }); n >= 1 && !raceEnabled {
+			t.Errorf("%d bytes: %v allocations", size, n)
+		}
+	}
+}
+
+// TestLinear: twice the input takes about twice the time, for inputs made to
+// take more.
+func TestLinear(t *testing.T) {
+	hostile := map[string]func(n int) string{
+		"digits":          func(n int) string { return strings.Repeat("4", n) },
+		"single digits":   func(n int) string { return strings.Repeat("4 ", n/2) },
+		"cards of nearly": func(n int) string { return strings.Repeat("4532 0151 1283 036 ", n/19) },
+		"at signs":        func(n int) string { return strings.Repeat("@", n) },
+		"locals":          func(n int) string { return strings.Repeat("a.", n/2) + "@" },
+		"domains":         func(n int) string { return "a@" + strings.Repeat("a.", n/2) },
+		"mailboxes":       func(n int) string { return strings.Repeat("a@b.c", n/5) },
+		"slashes":         func(n int) string { return strings.Repeat("/a@b.co", n/7) },
+		"backslashes":     func(n int) string { return strings.Repeat(`\`, n) + "u00401234567890" },
+		"hex":             func(n int) string { return strings.Repeat("abcdef4532015112830366", n/22) },
+		"seps":            func(n int) string { return strings.Repeat("123456789 - - - - ", n/18) },
+		"zero width":      func(n int) string { return strings.Repeat("\u200b4", n/4) },
+	}
+	s := New()
+	for name, make := range hostile {
+		measure := func(n int) time.Duration {
+			text := []byte(make(n))
+			best := time.Hour
+			for range 5 {
+				start := time.Now()
+				s.ScanText(text)
+				best = min(best, time.Since(start))
+			}
+			return best
+		}
+		const n = 1 << 16
+		small, large := measure(n), measure(16*n)
+		if large > 64*small+10*time.Millisecond {
+			t.Errorf("%s: %d bytes take %v, %d bytes %v", name, n, small, 16*n, large)
+		}
+	}
+}
+
+func TestManyTinyMembers(t *testing.T) {
+	var b strings.Builder
+	b.WriteByte('{')
+	for i := range 1_000_000 {
+		fmt.Fprintf(&b, `"%d":%d,`, i, i)
+	}
+	b.WriteString(`"ssn":536904399}`)
+	start := time.Now()
+	if r := scan(t, b.String()); len(r.Findings) != 1 {
+		t.Errorf("%d findings, want 1", len(r.Findings))
+	}
+	if d := time.Since(start); d > 20*time.Second {
+		t.Errorf("a million members take %v", d)
+	}
+}
