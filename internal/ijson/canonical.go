@@ -2,6 +2,8 @@ package ijson
 
 import (
 	"bytes"
+	"cmp"
+	"encoding/binary"
 	"io"
 	"math"
 	"slices"
@@ -48,8 +50,9 @@ var canonicalizers = sync.Pool{New: func() any { return new(canonicalizer) }}
 type canonicalizer struct {
 	r       Reader
 	objects []openObject
-	members []member // of all open objects
-	text    []byte   // decoded names that had escapes
+	members []member  // of all open objects
+	keys    []sortKey // of the object being put in order
+	text    []byte    // decoded names that had escapes
 	scratch []byte
 }
 
@@ -67,6 +70,13 @@ type member struct {
 	start, end         int
 	nameStart, nameEnd int
 	decoded            bool
+}
+
+// A sortKey orders a member by the first eight bytes of its name, which is nearly
+// always enough, and costs less to move about than the member.
+type sortKey struct {
+	prefix uint64
+	member int
 }
 
 func (c *canonicalizer) nameOf(m member) []byte {
@@ -162,38 +172,70 @@ func (c *canonicalizer) order(dst []byte) []byte {
 		members[len(members)-1].end = len(dst)
 	}
 	if !o.sorted {
-		begin := members[0].start
-		c.scratch = append(c.scratch[:0], dst[begin:]...)
-		slices.SortFunc(members, func(a, b member) int { return compareUTF16(c.nameOf(a), c.nameOf(b)) })
-		dst = dst[:begin]
-		for i, m := range members {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst = append(dst, c.scratch[m.start-begin:m.end-begin]...)
-		}
+		dst = c.rewrite(dst, members)
 	}
 	c.members, c.text = c.members[:o.members], c.text[:o.text]
 	return dst
 }
 
-// compareUTF16 compares two valid UTF-8 texts by their UTF-16 code units. That is
-// byte order, but for characters from U+10000 on, which UTF-16 writes with
-// surrogates and so puts before U+E000 to U+FFFF.
+// rewrite replaces the members at the end of dst by the same ones in order.
+func (c *canonicalizer) rewrite(dst []byte, members []member) []byte {
+	begin := members[0].start
+	c.scratch = append(c.scratch[:0], dst[begin:]...)
+	c.keys = c.keys[:0]
+	for i, m := range members {
+		c.keys = append(c.keys, sortKey{prefix(c.nameOf(m)), i})
+	}
+	slices.SortFunc(c.keys, func(a, b sortKey) int {
+		if a.prefix != b.prefix {
+			return cmp.Compare(a.prefix, b.prefix)
+		}
+		return compareUTF16(c.nameOf(members[a.member]), c.nameOf(members[b.member]))
+	})
+	dst = dst[:begin]
+	for i, key := range c.keys {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		m := members[key.member]
+		dst = append(dst, c.scratch[m.start-begin:m.end-begin]...)
+	}
+	return dst
+}
+
+// prefix returns a number that orders names by their first eight bytes.
+func prefix(name []byte) uint64 {
+	var p [8]byte
+	if copy(p[:], name); binary.LittleEndian.Uint64(p[:])&highs != 0 {
+		for i, b := range p {
+			p[i] = utf16Order(b)
+		}
+	}
+	return binary.BigEndian.Uint64(p[:])
+}
+
+// utf16Order maps the bytes of UTF-8 to ones whose order is that of the UTF-16
+// code units they stand for. The two differ in one thing: UTF-16 writes characters
+// from U+10000 on, whose first byte is 0xF0 or more, with surrogates, and these
+// come before U+E000 to U+FFFF, whose first byte is 0xEE or 0xEF.
+func utf16Order(b byte) byte {
+	switch {
+	case b >= 0xF0:
+		return b - 2
+	case b >= 0xEE:
+		return b + 0xF8 - 0xEE
+	}
+	return b
+}
+
+// compareUTF16 compares two valid UTF-8 texts by their UTF-16 code units.
 func compareUTF16(a, b []byte) int {
-	n := min(len(a), len(b))
-	i := 0
-	for i < n && a[i] == b[i] {
-		i++
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return int(utf16Order(a[i])) - int(utf16Order(b[i]))
+		}
 	}
-	if i == n {
-		return len(a) - len(b)
-	}
-	x, y := a[i], b[i]
-	if x >= 0xEE && y >= 0xEE && (x >= 0xF0) != (y >= 0xF0) {
-		return int(y) - int(x)
-	}
-	return int(x) - int(y)
+	return len(a) - len(b)
 }
 
 const hexDigits = "0123456789abcdef"

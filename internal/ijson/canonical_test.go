@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"math"
+	"slices"
 	"strconv"
 	"testing"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/gowebpki/jcs"
@@ -91,6 +93,37 @@ func TestAppendCanonicalDoesNotAllocate(t *testing.T) {
 		}); n != 0 {
 			t.Errorf("the canonical form of %d bytes takes %v allocations, want 0", len(doc), n)
 		}
+	}
+}
+
+// Members come in the order of their names' UTF-16 code units, whatever comes
+// first in the names and however long they are.
+func TestMemberOrder(t *testing.T) {
+	pieces := []string{"", "\x00", "a", "é", "\ud7fb", "\ue000", "\uee00", "\uffff", "\U00010000", "\U0010ffff", "abcdefgh", "\uf000\uf000\uf000"}
+	var names []string
+	for _, a := range pieces {
+		for _, b := range pieces {
+			names = append(names, a+b)
+		}
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		return slices.Compare(utf16.Encode([]rune(a)), utf16.Encode([]rune(b)))
+	})
+	names = slices.Compact(names)
+	object := func(names []string) []byte {
+		b := []byte{'{'}
+		for i, name := range names {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = append(AppendString(b, name), ":0"...)
+		}
+		return append(b, '}')
+	}
+	want := object(names)
+	slices.Reverse(names)
+	if got, err := AppendCanonical(nil, object(names), Limits{}); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("AppendCanonical = %s, %v\nwant %s", got, err, want)
 	}
 }
 
