@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
 
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/policy"
@@ -363,17 +364,30 @@ func (c *Config) requirements() policy.Requirements {
 // Duration is a time.Duration written as "30s" or "720h".
 type Duration time.Duration
 
-// UnmarshalText reads Go's duration syntax.
-func (d *Duration) UnmarshalText(b []byte) error {
-	v, err := time.ParseDuration(string(b))
+// UnmarshalYAML reads Go's duration syntax.
+func (d *Duration) UnmarshalYAML(n ast.Node) error {
+	v, err := time.ParseDuration(scalar(n))
 	if err != nil {
-		return fmt.Errorf("%q is not a duration such as 30s, 5m or 720h", b)
+		return valueError(n, "a duration such as 30s, 5m or 720h")
 	}
 	*d = Duration(v)
 	return nil
 }
 
-// MarshalText writes what UnmarshalText reads.
+// scalar is the text of a node, without quotes.
+func scalar(n ast.Node) string {
+	if s, ok := n.(*ast.StringNode); ok {
+		return s.Value
+	}
+	return n.String()
+}
+
+// valueError is an error of a value, at its place.
+func valueError(n ast.Node, want string) error {
+	return &yaml.SyntaxError{Message: fmt.Sprintf("%s is not %s", strconv.Quote(iatp.Printable(clip(scalar(n), 40))), want), Token: n.GetToken()}
+}
+
+// MarshalText writes what UnmarshalYAML reads.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
 
 // Size is a number of bytes, written as 1024, 512KiB, 1MiB or 10GiB.
@@ -384,9 +398,9 @@ var sizeUnits = []struct {
 	n    int64
 }{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}
 
-// UnmarshalText reads a whole number with an optional binary unit.
-func (s *Size) UnmarshalText(b []byte) error {
-	text, unit := strings.TrimSpace(string(b)), int64(1)
+// UnmarshalYAML reads a whole number with an optional binary unit.
+func (s *Size) UnmarshalYAML(node ast.Node) error {
+	text, unit := strings.TrimSpace(scalar(node)), int64(1)
 	for _, u := range sizeUnits {
 		if t, ok := strings.CutSuffix(text, u.name); ok {
 			text, unit = strings.TrimSpace(t), u.n
@@ -395,7 +409,7 @@ func (s *Size) UnmarshalText(b []byte) error {
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < 0 || n > math.MaxInt64/unit {
-		return fmt.Errorf("%q is not a size such as 1024, 512KiB, 1MiB or 10GiB", b)
+		return valueError(node, "a size such as 1024, 512KiB, 1MiB or 10GiB")
 	}
 	*s = Size(n * unit)
 	return nil

@@ -110,6 +110,7 @@ func (s *Sidecar) tryAgent(c *call, x *exchange) (*http.Response, []byte, *faile
 	var resp *http.Response
 	var whole []byte
 	var last recovery.Failure
+	sent := false // in any attempt: what counts for the outcome
 	attempt := func(context.Context) error {
 		x.attempts++
 		var err error
@@ -117,6 +118,7 @@ func (s *Sidecar) tryAgent(c *call, x *exchange) (*http.Response, []byte, *faile
 			return nil
 		}
 		last = s.classify(c, x, err)
+		sent = sent || last.Sent
 		return &last
 	}
 	if attempt(c.ctx) == nil {
@@ -128,6 +130,7 @@ func (s *Sidecar) tryAgent(c *call, x *exchange) (*http.Response, []byte, *faile
 	if result.Success {
 		return resp, whole, nil
 	}
+	last.Sent = sent
 	return nil, nil, &failed{last, result}
 }
 

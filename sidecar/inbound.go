@@ -100,6 +100,7 @@ func (s *Sidecar) scanHead(in *inbound) *iatp.Problem {
 	}
 	if !in.trace.minted {
 		if p := check(iatp.HeaderTraceID, string(in.trace.id)); p != nil {
+			in.trace.id = "" // or the refusal would repeat it
 			return p
 		}
 	}

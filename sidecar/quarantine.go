@@ -29,11 +29,13 @@ const maxQuarantined = 1 << 16
 // overrideReason names why an overridden call is held, in the seed's words
 // where it has some.
 func overrideReason(v policy.Verdict) string {
-	codes := v.Codes()
+	asked := func(code string) bool {
+		return slices.ContainsFunc(v.Reasons, func(r policy.Reason) bool { return r.Code == code && r.Action == policy.ActionWarn })
+	}
 	switch {
-	case slices.Contains(codes, policy.CodeLowTrust):
+	case asked(policy.CodeLowTrust):
 		return "low_trust_override"
-	case slices.Contains(codes, policy.CodeRequirementUnmet):
+	case asked(policy.CodeRequirementUnmet):
 		return "requirement_override"
 	}
 	return "policy_override"
