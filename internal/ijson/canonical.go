@@ -219,11 +219,8 @@ func prefix(name []byte) uint64 {
 // from U+10000 on, whose first byte is 0xF0 or more, with surrogates, and these
 // come before U+E000 to U+FFFF, whose first byte is 0xEE or 0xEF.
 func utf16Order(b byte) byte {
-	switch {
-	case b >= 0xF0:
-		return b - 2
-	case b >= 0xEE:
-		return b + 0xF8 - 0xEE
+	if b == 0xEE || b == 0xEF {
+		return b + 0x10
 	}
 	return b
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"testing"
@@ -121,7 +122,8 @@ func TestMemberOrder(t *testing.T) {
 		return append(b, '}')
 	}
 	want := object(names)
-	slices.Reverse(names)
+	random := rand.New(rand.NewPCG(1, 2))
+	random.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
 	if got, err := AppendCanonical(nil, object(names), Limits{}); err != nil || !bytes.Equal(got, want) {
 		t.Errorf("AppendCanonical = %s, %v\nwant %s", got, err, want)
 	}
