@@ -45,7 +45,7 @@ cross: ## static binaries for linux and darwin on amd64 and arm64, in dist/
 	@set -e; for p in $(PLATFORMS); do \
 		export GOOS=$${p%/*} GOARCH=$${p#*/}; \
 		echo "$$p"; \
-		CGO_ENABLED=0 $(GO) build ./...; \
+		CGO_ENABLED=0 $(GO) build -trimpath ./...; \
 		$(STATIC) -o dist/iatp-$$GOOS-$$GOARCH ./cmd/iatp; \
 	done
 
