@@ -55,8 +55,8 @@ func (s *Sidecar) readHead(r *http.Request) (inbound, *iatp.Problem) {
 		}
 	}
 	if ce := h.Get("Content-Encoding"); ce != "" && !strings.EqualFold(ce, "identity") {
-		return in, &iatp.Problem{Slug: iatp.SlugUnsupportedEncoding, Status: http.StatusUnsupportedMediaType,
-			Error: "Content-Encoding " + strconv.Quote(iatp.Printable(clip(ce, 40))) + " is not read here", Hint: "send the body as it is, uncompressed: what cannot be scanned is not forwarded"}
+		return in, s.cleanProblem(&iatp.Problem{Slug: iatp.SlugUnsupportedEncoding, Status: http.StatusUnsupportedMediaType,
+			Error: "Content-Encoding " + strconv.Quote(iatp.Printable(clip(ce, 40))) + " is not read here", Hint: "send the body as it is, uncompressed: what cannot be scanned is not forwarded"})
 	}
 	if h.Get("Early-Data") == "1" {
 		return in, &iatp.Problem{Slug: iatp.SlugTooEarly, Status: http.StatusTooEarly, Error: "the request came as TLS early data, which can be replayed", Hint: "send it again after the handshake"}

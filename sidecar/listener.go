@@ -61,8 +61,8 @@ func (s *Sidecar) serveDeep(w http.ResponseWriter, r *http.Request, path string)
 		return
 	}
 	if peer, ok := strings.CutPrefix(path, "/proxy/"); ok {
-		s.refuse(w, &iatp.Problem{Slug: iatp.SlugNotFound, Status: http.StatusNotFound,
-			Error: "no peer is named " + strconv.Quote(iatp.Printable(clip(peer, 64))), Hint: "POST /proxy reaches the wrapped agent"})
+		s.refuse(w, s.cleanProblem(&iatp.Problem{Slug: iatp.SlugNotFound, Status: http.StatusNotFound,
+			Error: "no peer is named " + strconv.Quote(iatp.Printable(clip(peer, 64))), Hint: "POST /proxy reaches the wrapped agent"}))
 		return
 	}
 	if h := s.operatorRoute(path); h != nil {
