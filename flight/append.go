@@ -62,11 +62,23 @@ func (l *Log) queue(c *encoder, trace string) (int64, error) {
 		// Offsets count from the end of what is written and in flight.
 		l.seg.index = append(l.seg.index, newIndexEntry(traceHash([]byte(trace)), l.seg.queued+int64(at)))
 	}
-	l.leaves = append(l.leaves, tlog.RecordHash(l.pending[at:]))
+	l.leaves = append(l.leaves, l.hashLeaf(l.pending[at:]))
 	l.pending = append(l.pending, '\n')
 	l.next++
 	return seq, nil
 }
+
+// hashLeaf is tlog.RecordHash without its allocation. It needs mu.
+func (l *Log) hashLeaf(line []byte) tlog.Hash {
+	l.hasher.Reset()
+	l.hasher.Write(leafPrefix)
+	l.hasher.Write(line)
+	l.hasher.Sum(l.sum[:0])
+	return l.sum
+}
+
+// leafPrefix sets leaves apart from nodes (RFC 6962, 2.1).
+var leafPrefix = []byte{0}
 
 // awaitWritten returns when the record is in the kernel. It needs mu.
 func (l *Log) awaitWritten(seq int64) error {
@@ -192,14 +204,20 @@ func (l *Log) flush() {
 // syncOnce writes what is queued and syncs what is written. It needs mu and
 // gives it up meanwhile.
 func (l *Log) syncOnce() error {
+	// Those that the last sync released are about to queue their next record:
+	// without a step aside every other sync would be for the first of them.
+	l.mu.Unlock()
+	runtime.Gosched()
+	l.mu.Lock()
 	for l.writing {
 		l.progress.Wait()
 	}
+	// Before the write: what is queued while it runs asks again.
+	l.needSync = false
 	l.writeBatch()
 	if l.err != nil {
 		return l.err
 	}
-	l.needSync = false
 	mark, file := l.written, l.seg.file
 	if mark == l.synced {
 		return nil
@@ -213,6 +231,7 @@ func (l *Log) syncOnce() error {
 		return fmt.Errorf("sync record %d: %w", mark-1, err)
 	}
 	l.synced, l.lastSync = mark, took
+	l.syncs++
 	l.durable.Broadcast()
 	l.wakeKeeper()
 	return nil

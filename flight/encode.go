@@ -12,6 +12,10 @@ import (
 	"github.com/inter-agent-trust/iatp/internal/ijson"
 )
 
+// maxInteger bounds numbers: beyond it RFC 8785 writes what a double makes of
+// them.
+const maxInteger = 1<<53 - 1
+
 const timeLayout = "2006-01-02T15:04:05.000Z"
 
 // encoder builds one line. It holds everything that building needs, so that a
@@ -93,12 +97,12 @@ func (c *encoder) untilPayload(e *Entry, keys *storeKey) {
 	c.truth("minted", e.Minted)
 	if e.cut.set {
 		c.name("new_size")
-		c.buf = strconv.AppendInt(c.buf, e.cut.newSize, 10)
+		c.integer(e.cut.newSize)
 	}
 	c.text("note", e.Note)
 	if e.cut.set {
 		c.name("old_size")
-		c.buf = strconv.AppendInt(c.buf, e.cut.oldSize, 10)
+		c.integer(e.cut.oldSize)
 	}
 	c.text("opaque", e.Opaque)
 	c.text("outcome", string(e.Outcome))
@@ -117,7 +121,7 @@ func (c *encoder) untilSeq(e *Entry) {
 	c.rules(e.Rules)
 	if e.Assessed {
 		c.name("score")
-		c.buf = strconv.AppendInt(c.buf, int64(e.Score), 10)
+		c.integer(int64(e.Score))
 	}
 	c.name("seq")
 	c.seqAt = len(c.buf)
@@ -188,7 +192,12 @@ func (c *encoder) number(name string, n int64) {
 		return
 	}
 	c.name(name)
-	c.buf = strconv.AppendInt(c.buf, n, 10)
+	c.integer(n)
+}
+
+// integer writes n; what no double can hold exactly becomes the bound.
+func (c *encoder) integer(n int64) {
+	c.buf = strconv.AppendInt(c.buf, min(max(n, -maxInteger), maxInteger), 10)
 }
 
 func (c *encoder) truth(name string, b bool) {
@@ -211,9 +220,10 @@ func (c *encoder) millis(name string, d time.Duration) {
 	if d <= 0 {
 		return
 	}
-	micros := max(d.Microseconds(), 1) // measured and short, not absent
+	// At least one, for it was measured; at most 15 digits, which a double keeps.
+	micros := min(max(d.Microseconds(), 1), 999_999_999_999_999)
 	c.name(name)
-	c.buf = strconv.AppendInt(c.buf, micros/1000, 10)
+	c.integer(micros / 1000)
 	if rest := micros % 1000; rest != 0 {
 		c.buf = append(c.buf, '.', byte('0'+rest/100), byte('0'+rest/10%10), byte('0'+rest%10))
 		for c.buf[len(c.buf)-1] == '0' {
@@ -231,7 +241,7 @@ func (c *encoder) findings(list []Count) {
 	for i, f := range list[:c.items(len(list))] {
 		c.comma(i)
 		c.buf = append(c.buf, `{"count":`...)
-		c.buf = strconv.AppendInt(c.buf, int64(f.Count), 10)
+		c.integer(int64(f.Count))
 		c.buf = append(c.buf, `,"kind":`...)
 		c.cutString(string(f.Kind), maxItem)
 		c.buf = append(c.buf, '}')
@@ -323,12 +333,23 @@ func appendString[T ~string | ~[]byte](dst []byte, s T, limit int) ([]byte, bool
 	dst = append(dst, '"')
 	end := len(dst) + limit
 	for i := 0; i < len(s); {
+		plain := i
+		for plain < len(s) && isPlain(s[plain]) {
+			plain++
+		}
+		if room := end - len(dst); plain-i > room {
+			return append(append(dst, s[i:i+room]...), '"'), false
+		}
+		dst, i = append(dst, s[i:plain]...), plain
+		if i == len(s) {
+			break
+		}
 		before := len(dst)
-		if b := s[i]; b >= utf8.RuneSelf {
+		if s[i] < utf8.RuneSelf {
+			dst, i = appendEscape(dst, s[i]), i+1
+		} else {
 			r, n := decodeRune(s[i:])
 			dst, i = utf8.AppendRune(dst, r), i+n
-		} else {
-			dst, i = appendASCII(dst, b), i+1
 		}
 		if len(dst) > end {
 			return append(dst[:before], '"'), false
@@ -336,6 +357,9 @@ func appendString[T ~string | ~[]byte](dst []byte, s T, limit int) ([]byte, bool
 	}
 	return append(dst, '"'), true
 }
+
+// isPlain reports whether b stands for itself in a string.
+func isPlain(b byte) bool { return b >= ' ' && b < utf8.RuneSelf && b != '"' && b != '\\' }
 
 // decodeRune is utf8.DecodeRune for both kinds of text, without a copy.
 func decodeRune[T ~string | ~[]byte](s T) (rune, int) {
@@ -345,22 +369,21 @@ func decodeRune[T ~string | ~[]byte](s T) (rune, int) {
 
 const hexDigits = "0123456789abcdef"
 
-// appendASCII appends one character, escaped where RFC 8785, 3.2.2.2 says so.
-func appendASCII(dst []byte, b byte) []byte {
-	switch {
-	case b == '"' || b == '\\':
+// appendEscape appends an ASCII character that is not plain, as RFC 8785,
+// 3.2.2.2 writes it.
+func appendEscape(dst []byte, b byte) []byte {
+	switch b {
+	case '"', '\\':
 		return append(dst, '\\', b)
-	case b >= ' ':
-		return append(dst, b)
-	case b == '\b':
+	case '\b':
 		return append(dst, '\\', 'b')
-	case b == '\t':
+	case '\t':
 		return append(dst, '\\', 't')
-	case b == '\n':
+	case '\n':
 		return append(dst, '\\', 'n')
-	case b == '\f':
+	case '\f':
 		return append(dst, '\\', 'f')
-	case b == '\r':
+	case '\r':
 		return append(dst, '\\', 'r')
 	}
 	return append(dst, '\\', 'u', '0', '0', hexDigits[b>>4], hexDigits[b&15])

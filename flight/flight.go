@@ -27,8 +27,10 @@
 package flight
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -142,6 +144,8 @@ type Log struct {
 	pending   []byte      // lines with seq in [written, next), or behind the batch in flight
 	spare     []byte      // the other buffer
 	leaves    []tlog.Hash // leaf hashes that are not in the tree yet
+	hasher    hash.Hash   // of leaves
+	sum       tlog.Hash   // hasher writes here
 	seg       segment     // open segment
 	segments  []sealed    // ascending
 	unindexed []unindexed // sealed segments whose index is not on disk
@@ -153,6 +157,7 @@ type Log struct {
 	timer     *time.Timer // background sync
 	timed     bool        // timer runs
 	lastSync  time.Duration
+	syncs     int64
 
 	// views is used by whoever holds the writing flag.
 	views []*attached
@@ -187,7 +192,7 @@ func Open(dir string, o Options) (*Log, error) {
 func open(data string, o Options) (_ *Log, err error) {
 	l := &Log{
 		data: data, dir: filepath.Join(data, "log"), opt: o,
-		wake: make(chan struct{}, 1), flushed: make(chan struct{}),
+		hasher: sha256.New(), wake: make(chan struct{}, 1), flushed: make(chan struct{}),
 	}
 	l.progress.L, l.durable.L, l.work.L = &l.mu, &l.mu, &l.mu
 	l.encoders.New = func() any { return new(encoder) }
