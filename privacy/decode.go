@@ -65,7 +65,7 @@ func cleanPointer(pointer string) string {
 		out.WriteByte('/')
 		out.Write(w.redactText(text, place{given: around}, nil))
 		if index := len(text) < fewest && endOfDigits(text, 0) == len(text); !index {
-			around = names{around[1], text[:min(len(text), maxName)]}
+			around = names{around[1], text[:min(len(text), maxName+nameAhead)]}
 		}
 	}
 	return out.String()

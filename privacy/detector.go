@@ -69,16 +69,20 @@ var byDigits = detectors[:2]
 // about the number beside it.
 const redactedSuffix = "_redacted"
 
-// told reports whether text has one of the detector's words: whole words, in
-// any case and also inside camelCase, however they are separated.
-func (d *detector) told(text []byte) bool {
-	for i := 0; i < len(text); {
+// told reports whether text[from:to] has one of the detector's words: whole
+// words, in any case and also inside camelCase, however they are separated.
+func (d *detector) told(text []byte, from, to int) bool {
+	from, to = max(from, 0), min(to, len(text))
+	for from > 0 && from < to && asciiLetter(text[from-1]) && asciiLetter(text[from]) {
+		from++
+	}
+	for i := from; i < to; {
 		if !asciiLetter(text[i]) {
 			i++
 			continue
 		}
 		for _, phrase := range d.words {
-			if end := matchPhrase(text, i, phrase); end > 0 && !hasPrefixFold(text[end:], redactedSuffix) {
+			if end := matchPhrase(text, i, phrase); end > 0 && end <= to && !hasPrefixFold(text[end:], redactedSuffix) {
 				return true
 			}
 		}

@@ -320,22 +320,9 @@ func (t *telling) yes(end int) bool {
 	if !t.asked {
 		t.asked = true
 		names := t.f.around.names()
-		t.is = t.d.told(names[1]) || t.d.told(names[0]) ||
-			t.d.told(t.f.window(t.start-wordsBefore, t.start)) || t.d.told(t.f.window(end, end+wordsAfter))
+		t.is = names.tell(t.d) || t.d.told(t.f.text, t.start-wordsBefore, t.start) || t.d.told(t.f.text, end, end+wordsAfter)
 	}
 	return t.is
-}
-
-// window returns text[from:to] less the words that it cuts.
-func (f *finder) window(from, to int) []byte {
-	from, to = max(from, 0), min(to, len(f.text))
-	for from > 0 && from < to && asciiLetter(f.text[from-1]) && asciiLetter(f.text[from]) {
-		from++
-	}
-	for to < len(f.text) && to > from && asciiLetter(f.text[to-1]) && (asciiLetter(f.text[to]) || f.text[to] == '_') {
-		to--
-	}
-	return f.text[from:to]
 }
 
 // maxGlue is how far letters beside digits are followed.

@@ -2,11 +2,18 @@ package privacy
 
 import "github.com/inter-agent-trust/iatp/internal/ijson"
 
-// maxName is how much of a member name is looked at for telling words.
-const maxName = 64
+// maxName is how much of a member name is looked at for telling words; a
+// placeholder that ends later is still known as one.
+const (
+	maxName   = 64
+	nameAhead = len("_REDACTED]")
+)
 
 // names are the two innermost member names around a text, the inner one last.
 type names [2][]byte
+
+// tell reports whether one of the names has a word of the detector.
+func (n names) tell(d *detector) bool { return d.told(n[1], 0, maxName) || d.told(n[0], 0, maxName) }
 
 // A path knows the member names around the current token of a document.
 type path struct {
@@ -57,12 +64,13 @@ func (at place) names() names {
 		if tok.Kind != ijson.Name {
 			continue
 		}
-		text := at.doc[tok.Start:min(tok.End, tok.Start+maxName)]
+		text := at.doc[tok.Start:tok.End]
 		if tok.Escaped {
 			var f folded
-			f.fold(text)
+			f.fold(text[:min(len(text), 6*(maxName+nameAhead))]) // an escape is six bytes
 			text = f.b
 		}
+		text = text[:min(len(text), maxName+nameAhead)]
 		if n++; n == 1 {
 			found = names{found[1], text}
 		} else {

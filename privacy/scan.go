@@ -231,8 +231,7 @@ func (w *work) scanNumber(n int, tok ijson.Token) {
 			continue
 		}
 		conf := d.weighRun(padded, func() bool {
-			around := l.path.at(l.doc, l.reader.Depth()).names()
-			return d.told(around[0]) || d.told(around[1])
+			return l.path.at(l.doc, l.reader.Depth()).names().tell(d)
 		})
 		if conf >= reported {
 			w.add(n, false, d, tok.Start, tok.End, conf)

@@ -63,9 +63,8 @@ func siftUnicode(b []byte, digits int) bool {
 	return digits >= fewest
 }
 
-// siftEscaped is sift for the raw text of a JSON string with backslashes. The
-// code point of every digit has a decimal digit in its hexadecimal form, so
-// counting holds for escaped digits too; an escaped @ has to be looked for.
+// siftEscaped is sift for the raw text of a JSON string with backslashes: what
+// is written as a code point, at whatever depth of nesting, has to be read.
 func siftEscaped(b []byte) bool { return sift(b) || bytes.Contains(b, []byte(`\u`)) }
 
 // mayFold says which first bytes of UTF-8 begin a digit or an @ above ASCII.
