@@ -109,6 +109,9 @@ func New(address string, o Options) (*Client, error) {
 	return c, nil
 }
 
+// Close closes the connections that wait to be used again.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
 // ReadToken reads a token file.
 func ReadToken(path string) (string, error) {
 	f, err := os.Open(path)

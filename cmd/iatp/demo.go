@@ -135,6 +135,7 @@ func (p *program) showTrace(ctx context.Context, party *demo.Party, id iatp.Trac
 	if err != nil {
 		return err
 	}
+	defer c.Close()
 	t, err := c.Trace(ctx, id)
 	if err != nil {
 		return err

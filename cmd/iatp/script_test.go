@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"io"
@@ -33,9 +32,10 @@ func TestMain(m *testing.M) {
 // testscript's own commands they have:
 //
 //	exits CODE PROGRAM ARG…   runs a program that must exit with CODE
-//	start NAME PROGRAM ARG…   starts a program and waits for its line
-//	                          "listening on ADDRESS"; $NAME is the address, and
-//	                          NAME.out and NAME.err are what it writes
+//	begin NAME PROGRAM ARG…   starts a program; NAME.out and NAME.err are what
+//	                          it writes
+//	start NAME PROGRAM ARG…   the same, and waits for its line
+//	                          "listening on ADDRESS"; $NAME is the address
 //	hangup NAME, stop NAME    send SIGHUP; send SIGTERM, after which it must
 //	                          exit with 0 in five seconds
 //	await FILE TEXT           waits until a file has a text
@@ -46,8 +46,9 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "start": start, "hangup": hangup, "stop": stop, "await": await, "post": post, "replace": replace,
+			"exits": exits, "begin": begin, "start": start, "hangup": hangup, "stop": stop, "await": await, "post": post, "replace": replace,
 		},
+		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
 			root, err := filepath.Abs("../..")
 			e.Setenv("ROOT", root)
@@ -78,57 +79,55 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func start(ts *testscript.TestScript, neg bool, args []string) {
+	begin(ts, neg, args)
+	name := args[0]
+	p, _ := ts.Value(running{}).(*sync.Map).Load(name)
+	done := p.(*process).done
+	for deadline := time.After(20 * time.Second); ; {
+		for line := range strings.Lines(ts.ReadFile(name + ".out")) {
+			if _, address, ok := strings.Cut(line, "listening on "); ok && strings.HasSuffix(line, "\n") {
+				ts.Setenv(name, strings.TrimSpace(address))
+				return
+			}
+		}
+		select {
+		case <-done:
+			ts.Fatalf("%s ended before it listened: %v\n%s", name, p.(*process).err, ts.ReadFile(name+".err"))
+		case <-deadline:
+			ts.Fatalf("%s does not listen", name)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+func begin(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
-		ts.Fatalf("usage: start NAME PROGRAM ARG…")
+		ts.Fatalf("usage: begin NAME PROGRAM ARG…")
 	}
 	name := args[0]
 	cmd := exec.Command(lookup(ts, args[1]), args[2:]...)
 	cmd.Dir = ts.MkAbs(".")
-	cmd.Env = append(os.Environ(), "PATH="+ts.Getenv("PATH"), "HOME="+ts.MkAbs("."), "TMPDIR="+ts.MkAbs("."))
-	errFile, err := os.Create(ts.MkAbs(name + ".err"))
+	cmd.Env = append(os.Environ(), "PATH="+ts.Getenv("PATH"), "HOME="+cmd.Dir, "TMPDIR="+cmd.Dir)
+	stdout, err := os.Create(ts.MkAbs(name + ".out"))
 	ts.Check(err)
-	outFile, err := os.Create(ts.MkAbs(name + ".out"))
+	stderr, err := os.Create(ts.MkAbs(name + ".err"))
 	ts.Check(err)
-	cmd.Stderr = errFile
-	stdout, err := cmd.StdoutPipe()
-	ts.Check(err)
-	ts.Check(cmd.Start())
-	p := &process{cmd: cmd, done: make(chan error, 1)}
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	ts.Check(errors.Join(cmd.Start(), stdout.Close(), stderr.Close()))
+	p := &process{cmd: cmd, done: make(chan struct{})}
 	ts.Value(running{}).(*sync.Map).Store(name, p)
-	ts.Defer(func() { cmd.Process.Kill(); <-p.done })
-
-	address := make(chan string, 1)
 	go func() {
-		defer close(address)
-		lines := bufio.NewScanner(stdout)
-		for lines.Scan() {
-			outFile.WriteString(lines.Text() + "\n")
-			if _, a, ok := strings.Cut(lines.Text(), "listening on "); ok {
-				address <- a
-			}
-		}
 		p.err = cmd.Wait()
-		outFile.Close()
-		errFile.Close()
 		close(p.done)
 	}()
-	select {
-	case a, ok := <-address:
-		if !ok {
-			<-p.done
-			ts.Fatalf("%s ended before it listened: %v\n%s", name, p.err, ts.ReadFile(name+".err"))
-		}
-		ts.Setenv(name, a)
-	case <-time.After(20 * time.Second):
-		ts.Fatalf("%s does not listen", name)
-	}
+	ts.Defer(func() { cmd.Process.Kill(); <-p.done })
 }
 
 // process is a started program. err is set when done is closed.
 type process struct {
 	cmd  *exec.Cmd
 	err  error
-	done chan error
+	done chan struct{}
 }
 
 func lookup(ts *testscript.TestScript, name string) string {

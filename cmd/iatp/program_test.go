@@ -1,0 +1,216 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+
+	"github.com/inter-agent-trust/iatp"
+)
+
+// TestCommandsExplainThemselves holds every command to an example, and every
+// reading one to --json.
+func TestCommandsExplainThemselves(t *testing.T) {
+	acting := map[string]bool{"iatp run": true, "iatp demo": true, "iatp manifest new": true}
+	var walk func(*cobra.Command)
+	walk = func(c *cobra.Command) {
+		if c.Short == "" || c.Example == "" {
+			t.Errorf("%s has no short text or no example", c.CommandPath())
+		}
+		for line := range strings.Lines(c.Example) {
+			if path := strings.Fields(line); len(path) > 0 && path[0] == "iatp" {
+				if found, _, err := c.Root().Find(path[1:]); err != nil || found == c.Root() {
+					t.Errorf("%s: the example %q is of no command", c.CommandPath(), line)
+				}
+			}
+		}
+		if !c.HasSubCommands() && !acting[c.CommandPath()] && c.Flags().Lookup("json") == nil {
+			t.Errorf("%s has no --json", c.CommandPath())
+		}
+		for _, sub := range c.Commands() {
+			walk(sub)
+		}
+	}
+	walk((&program{stdout: io.Discard, stderr: io.Discard}).rootCommand())
+}
+
+// TestFlagsReachTheConfiguration finds a flag of run that sets nothing.
+func TestFlagsReachTheConfiguration(t *testing.T) {
+	cmd := (&program{}).runCommand()
+	for _, name := range []string{"agent", "listen", "manifest", "data", "override", "override-token", "operator-token", "policy", "durability", "compensation", "allow-unbacked-claims", "host"} {
+		if overlays[name] == nil || cmd.Flags().Lookup(name) == nil {
+			t.Errorf("--%s is no flag of run, or reaches nothing", name)
+		}
+	}
+	for name := range overlays {
+		if cmd.Flags().Lookup(name) == nil {
+			t.Errorf("an overlay for --%s, which is no flag", name)
+		}
+	}
+}
+
+func TestPage(t *testing.T) {
+	var b bytes.Buffer
+	p := newPage(&b)
+	if p.colour {
+		t.Error("a buffer counts as a terminal")
+	}
+	if got := p.in(red, "text"); got != "text" {
+		t.Errorf("plain page: in = %q", got)
+	}
+	p.row("label", 8, "first\nsecond")
+	if got, want := b.String(), "  label     first\n            second\n"; got != want {
+		t.Errorf("row = %q, want %q", got, want)
+	}
+	if got, want := (page{&b, true}).in(red, "text"), "\x1b[31mtext\x1b[0m"; got != want {
+		t.Errorf("coloured page: in = %q, want %q", got, want)
+	}
+}
+
+func TestShown(t *testing.T) {
+	for in, want := range map[string]string{
+		"plain":                  "plain",
+		"\x1b[2J":                `\x1b[2J`,
+		"a\nb":                   `a\nb`,
+		"\u202egnp.exe":          `\u202egnp.exe`,
+		strings.Repeat("é", 400): strings.Repeat("é", 300) + "…",
+	} {
+		if got := shown(in); got != want {
+			t.Errorf("shown(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+// TestInterview answers the questions of manifest new.
+func TestInterview(t *testing.T) {
+	ask := func(answers string, args ...string) (*draft, string, error) {
+		var out bytes.Buffer
+		p := &program{stdin: strings.NewReader(answers), stdout: &out, out: page{Writer: &out}}
+		cmd := p.manifestNewCommand()
+		if err := cmd.ParseFlags(args); err != nil {
+			t.Fatal(err)
+		}
+		d := newDraft()
+		d.Identity.AgentID, _ = cmd.Flags().GetString("agent-id")
+		return d, out.String(), p.interview(d, cmd.Flags())
+	}
+	d, _, err := ask("bank\nExample Bank\ngold\ntrusted\nephemeral\nno\nno\nyes\nfull\nsoon\n60\n/undo/{transaction_id}\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.Identity.AgentID != "bank" || d.TrustLevel != "trusted" || d.Privacy.RetentionPolicy != "ephemeral" || !d.Capabilities.Idempotency ||
+		d.Reversibility.Level != "full" || *d.Reversibility.UndoWindowSeconds != 60 || d.Reversibility.CompensationEndpoint != "/undo/{transaction_id}" {
+		t.Errorf("draft = %+v", d)
+	}
+	d, out, err := ask("\n\n\n\n\n\n\n", "--agent-id", "named")
+	if err != nil || d.Identity.AgentID != "named" || strings.Contains(out, "Name of the agent") {
+		t.Errorf("with the name given: %v, %+v, asked %q", err, d, out)
+	}
+	if _, _, err := ask("bank\n"); err == nil {
+		t.Error("a dialogue that was broken off is no error")
+	}
+}
+
+// TestInterviewEnds asks nothing after the end of the input.
+func TestInterviewEnds(t *testing.T) {
+	var out bytes.Buffer
+	cmd := (&program{}).manifestNewCommand()
+	q := interview{in: bufio.NewReader(strings.NewReader("")), out: page{Writer: &out}, flags: cmd.Flags()}
+	var a, b string
+	q.text("agent-id", "First", &a, nil)
+	q.text("owner", "Second", &b, nil)
+	if q.err == nil || strings.Contains(out.String(), "Second") {
+		t.Errorf("error %v after %q", q.err, out.String())
+	}
+}
+
+// TestTokenStaysHere keeps a token that nobody named from leaving the machine.
+func TestTokenStaysHere(t *testing.T) {
+	for address, want := range map[string]bool{
+		"http://127.0.0.1:8001": true, "http://[::1]:8001": true, "http://localhost:8001": true, "unix:/run/s.sock": true,
+		"http://10.0.0.7:8001": false, "https://sidecar.example": false, "http://localhost.evil.example": false, "http://127.0.0.1.evil.example": false,
+	} {
+		if got := onThisMachine(address); got != want {
+			t.Errorf("onThisMachine(%s) = %t, want %t", address, got, want)
+		}
+	}
+}
+
+func TestCreateFileKeepsWhatIsThere(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "agent.json")
+	if err := createFile(name, []byte("first")); err != nil {
+		t.Fatal(err)
+	}
+	if err := createFile(name, []byte("second")); !errors.Is(err, os.ErrExist) {
+		t.Errorf("the second createFile = %v, want %v", err, os.ErrExist)
+	}
+	if got, err := os.ReadFile(name); err != nil || string(got) != "first" {
+		t.Errorf("the file holds %q, %v", got, err)
+	}
+}
+
+func TestEntriesAreRead(t *testing.T) {
+	for _, test := range []struct{ line, want string }{
+		{`{"type":"request","decision":"deny","method":"POST","path":"/proxy","score":0,"level":"untrusted","evidence":"E6"}`, "POST /proxy: denied, score 0/10 (untrusted, E6)"},
+		{`{"type":"error","error":"upstream_timeout","outcome":"unknown","latency_ms":120000}`, "no answer: upstream timeout, outcome unknown, 120000.0 ms"},
+		{`{"type":"recovery","old_size":7,"new_size":0}`, "7 records became 0"},
+		{`{"type":"recovery","dropped_below":41}`, "below record 41"},
+		{`{"type":"user_override","actor":"\u001b[31malice","override":"token"}`, `released by \x1b[31malice (token)`},
+		{`{"type":"key","reason":"pinned"}`, "key: pinned"},
+	} {
+		e, err := parseEntry([]byte(test.line))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := e.headline(); !strings.Contains(got, test.want) {
+			t.Errorf("headline of %s = %q, want %q in it", test.line, got, test.want)
+		}
+	}
+	if _, err := parseEntry([]byte(`{"type":1}`)); err == nil {
+		t.Error("a line that is no record was read")
+	}
+}
+
+func TestSummarise(t *testing.T) {
+	entries := make([]entry, 0, 4)
+	for i, line := range []string{
+		`{"type":"request","trace_id":"a","decision":"ask"}`,
+		`{"type":"request","trace_id":"b","decision":"allow"}`,
+		`{"type":"response","trace_id":"b","status_code":200}`,
+		`{"type":"user_override","trace_id":"a"}`,
+		`{"type":"recovery"}`,
+	} {
+		e, err := parseEntry([]byte(line))
+		if err != nil {
+			t.Fatalf("line %d: %v", i, err)
+		}
+		entries = append(entries, e)
+	}
+	var got []string
+	for _, s := range summarise(entries) {
+		got = append(got, fmt.Sprintf("%s %s %d", s.TraceID, s.Decision, s.StatusCode))
+	}
+	if want := "b allow 200, a override 0"; strings.Join(got, ", ") != want {
+		t.Errorf("summarise = %q, want %q", got, want)
+	}
+}
+
+// TestSafeID keeps what is no trace id from becoming a path.
+func TestSafeID(t *testing.T) {
+	for _, id := range []string{"../../etc/x", "a/b", "a?b", "", strings.Repeat("x", 129)} {
+		if got, err := safeID(id); err == nil {
+			t.Errorf("safeID(%q) = %q", id, got)
+		}
+	}
+	if id, err := safeID("trip-1"); err != nil || id != iatp.TraceID("trip-1") {
+		t.Errorf("safeID = %q, %v", id, err)
+	}
+}
