@@ -1,2 +1,71 @@
-// Package privacy finds sensitive values and takes them out.
+// Package privacy finds sensitive values in what agents send each other, and
+// takes them out of what is recorded: payment cards, social security numbers of
+// the United States, e-mail addresses.
+//
+// It reads values, not bytes. In JSON it looks at strings, numbers and member
+// names, and at JSON nested in strings, four deep; a card is the same card in
+// groups or in one piece, with dashes, dots or spaces of any script, in
+// full-width or other decimal digits, with invisible characters between, written
+// as \u escapes, or as the number 4.532015112830366e15.
+//
+//	report, err := scanner.ScanJSON(body, ijson.Limits{})
+//	if err != nil {
+//		return err // not valid I-JSON
+//	}
+//	for _, class := range report.Classes() { ... }
+//	record(privacy.AppendRedacted(nil, body, report))
+//
+// A [Finding] says what kind of value stands where, and how sure that is; it
+// never holds the value. [Scanner.ScanText] does the same for text, and a
+// [Stream] for replies of any type and size as they pass, in a window of a few
+// KiB.
+//
+// # How sure
+//
+// A card has 13 to 19 digits, a range that some network issues, and a check
+// digit (Luhn). One random number in ten has the right check digit, so ranges
+// that are very wide (most of Maestro's, all of UATP's) count only in the
+// grouping of a card or beside a telling word ("card", "pan"). Digits in odd
+// groups count if they are all there is of their row, or begin it beside such a
+// word. Digits behind a decimal point, in a hexadecimal number, in a run of more
+// than 19, or behind the plus of a telephone number are no card.
+//
+// A social security number has no check digit. In the form 123-45-6789, with
+// dashes or spaces, it stands for itself; nine digits in any other form need a
+// telling word ("ssn", "social security") in the name of the member or of the
+// one around it, or within 32 characters before or 24 after. Areas 000, 666 and
+// from 900, group 00 and serial 0000 were never issued; 078-05-1120 and
+// 219-09-9999, printed in advertising, are nobody's. 123-45-6789 may be
+// somebody's and is found.
+//
+// # What is not found
+//
+// Know these before relying on the scanner:
+//
+//   - a value split over several JSON values, member names, lines of an event
+//     stream or headers, or spelt across separators other than spaces, dashes,
+//     dots, "/", "_" and "+"
+//   - base64, hexadecimal, percent and HTML encodings, compression, encryption,
+//     digits written as words or as look-alike letters, superscripts
+//   - a card with something joined to it that makes a longer run of digits, or
+//     that stands in odd groups among other groups of digits
+//   - in a stream, a value stretched over more than 4 KiB of the text by
+//     invisible characters and escapes
+//   - a social security number without dashes whose only telling word is in a
+//     neighbouring member: {"kind":"ssn","value":"536904399"}
+//   - addresses with a quoted local part, an address literal or no dot in the
+//     domain; the user and host of a URL
+//   - names, street addresses and everything else that is not listed here
+//
+// JSON nested in strings deeper than four is read as text; [Report.TooDeep]
+// says so.
+//
+// # How it works
+//
+// Each detector is a table: digits, forms, a check, telling words, and the texts
+// that it must hit and must not, which a test runs. A prefilter looks at eight
+// bytes at a time and lets nearly all text go: what has neither nine digits nor
+// an @ holds nothing. The rest is folded, one byte a character, and walked once.
+// Nothing backtracks: the time is linear in the length of the input whatever is
+// in it. A body in which nothing is found costs no allocation.
 package privacy

@@ -16,6 +16,8 @@ type hit struct {
 	confidence float64
 }
 
+func byStart(a, b hit) int { return cmp.Compare(a.start, b.start) }
+
 // A finder looks through one folded text after another.
 type finder struct {
 	text   []byte
@@ -30,7 +32,7 @@ func (f *finder) find(text []byte, around place) []hit {
 	f.text, f.around, f.hits = text, around, f.hits[:0]
 	f.findDigits()
 	if n := len(f.hits); f.findMailboxes() && n > 0 {
-		slices.SortStableFunc(f.hits, func(a, b hit) int { return cmp.Compare(a.start, b.start) })
+		slices.SortStableFunc(f.hits, byStart)
 	}
 	return f.hits
 }

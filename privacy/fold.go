@@ -29,6 +29,32 @@ type folded struct {
 	at []int32
 }
 
+// keep replaces f by src, which needs no folding.
+func (f *folded) keep(src []byte) {
+	f.b, f.at = append(f.b[:0], src...), f.at[:0]
+	for i := range len(src) + 1 {
+		f.at = append(f.at, int32(i))
+	}
+}
+
+// splice replaces f by src with placeholders in place of hits, which are in
+// order and may overlap.
+func (f *folded) splice(src *folded, hits []hit) {
+	f.b, f.at = f.b[:0], f.at[:0]
+	copied := 0
+	for i := 0; i < len(hits); {
+		var h hit
+		h, i = merge(hits, i)
+		f.b, f.at = append(f.b, src.b[copied:h.start]...), append(f.at, src.at[copied:h.start]...)
+		f.b = append(f.b, h.by.placeholder...)
+		for range h.by.placeholder {
+			f.at = append(f.at, src.at[h.start])
+		}
+		copied = h.end
+	}
+	f.b, f.at = append(f.b, src.b[copied:]...), append(f.at, src.at[copied:]...)
+}
+
 // needsFold reports whether b differs from what folding makes of it.
 func needsFold(b []byte) bool {
 	const low, high = 0x0101010101010101, 0x8080808080808080

@@ -34,8 +34,8 @@ func placeholder(c iatp.DataClass) string {
 // If the report came from ScanJSON, the result is I-JSON too: a number becomes
 // a string, JSON nested in a string is redacted inside, and members of one
 // object whose names become equal get _2, _3 and so on. In a string that holds
-// a finding nothing of the same kinds is left, even what could only be seen
-// after something else was gone; other bytes of body stay as they are.
+// a finding nothing of the same kinds is left; other bytes of body stay as they
+// are.
 func AppendRedacted(dst, body []byte, r Report) []byte {
 	if len(r.Findings) == 0 {
 		return append(dst, body...)
@@ -48,8 +48,8 @@ func AppendRedacted(dst, body []byte, r Report) []byte {
 		return append(dst, d.text(body, r.Findings)...)
 	}
 	found := r.Findings
-	if byStart := func(a, b Finding) int { return cmp.Compare(a.Start, b.Start) }; !slices.IsSortedFunc(found, byStart) {
-		found = slices.SortedFunc(slices.Values(found), byStart)
+	if order := func(a, b Finding) int { return cmp.Compare(a.Start, b.Start) }; !slices.IsSortedFunc(found, order) {
+		found = slices.SortedFunc(slices.Values(found), order)
 	}
 	return d.document(dst, body, found, 0, place{})
 }
@@ -73,7 +73,7 @@ type redaction struct {
 	limits ijson.Limits
 }
 
-// text redacts plain text: what was found, and then whatever that uncovers.
+// text redacts plain text: what was found, and then whatever is left of it.
 func (d *redaction) text(body []byte, found []Finding) []byte {
 	hits := make([]hit, 0, len(found))
 	for _, f := range found {
@@ -168,12 +168,12 @@ func (d *redaction) nested(text []byte, nesting int, around place) ([]Finding, b
 	return slices.DeleteFunc(found, func(f Finding) bool { return !d.kinds.has(f.Kind) }), ok
 }
 
-// maxRounds is how often redactText looks again. Two rounds are usual; no text
-// is known that takes more than three.
+// maxRounds is how often find looks again after taking out what it found. Two
+// rounds are usual; no text is known that takes more than three.
 const maxRounds = 8
 
 // redactText returns text without what is sensitive in it: text itself if
-// there is nothing. What a redaction uncovers is redacted as well.
+// there is nothing. It looks again at the result, as a reader would.
 func (w *work) redactText(text []byte, around place, which kinds) []byte {
 	for range maxRounds {
 		hits := slices.DeleteFunc(w.find(text, around), func(h hit) bool { return !which.has(h.by.kind) })
@@ -189,22 +189,29 @@ func (w *work) redactText(text []byte, around place, which kinds) []byte {
 }
 
 // splice returns text with placeholders in place of hits, which are in order.
-// Of hits that overlap, the detector that comes first names the whole.
 func splice(text []byte, hits []hit) []byte {
 	out := make([]byte, 0, len(text)+16*len(hits))
 	copied := 0
 	for i := 0; i < len(hits); {
-		h := hits[i]
-		for i++; i < len(hits) && hits[i].start < h.end; i++ {
-			h.end = max(h.end, hits[i].end)
-			if precedes(hits[i].by, h.by) {
-				h.by = hits[i].by
-			}
-		}
+		var h hit
+		h, i = merge(hits, i)
 		out = append(append(out, text[copied:h.start]...), h.by.placeholder...)
 		copied = h.end
 	}
 	return append(out, text[copied:]...)
+}
+
+// merge returns hits[i] together with those that overlap it, named by the
+// detector that comes first, and the index of the next hit.
+func merge(hits []hit, i int) (hit, int) {
+	h := hits[i]
+	for i++; i < len(hits) && hits[i].start < h.end; i++ {
+		h.end = max(h.end, hits[i].end)
+		if precedes(hits[i].by, h.by) {
+			h.by = hits[i].by
+		}
+	}
+	return h, i
 }
 
 // precedes reports whether a comes before b in detectors.

@@ -2,6 +2,7 @@ package privacy
 
 import (
 	"io"
+	"slices"
 
 	"github.com/inter-agent-trust/iatp/internal/ijson"
 )
@@ -32,13 +33,16 @@ type level struct {
 type work struct {
 	finder  finder
 	folded  folded
+	spliced folded // folded, after what was found has gone
+	found   []hit
 	levels  [maxNesting + 1]level
-	report  Report
-	budget  int // bytes of pointers left
 	deepest int // last level to read
-	number  [maxDigits]byte
-	padded  [maxDigits]byte
-	steps   []byte // a pointer
+
+	report Report
+	budget int    // bytes of pointers left
+	steps  []byte // a pointer
+
+	number, padded [maxDigits]byte
 }
 
 func (s *Scanner) work() *work {
@@ -71,8 +75,11 @@ func (s *Scanner) release(w *work) {
 	if cap(w.folded.b) > maxScratch {
 		w.folded = folded{}
 	}
-	if cap(w.finder.hits) > maxScratch>>6 {
-		w.finder.hits = nil
+	if cap(w.spliced.b) > maxScratch {
+		w.spliced = folded{}
+	}
+	if cap(w.found) > maxScratch>>6 {
+		w.finder.hits, w.found = nil, nil
 	}
 	s.pool.Put(w)
 }
@@ -198,18 +205,35 @@ func (w *work) scanNested(n int, text []byte, from []int32, base int, around pla
 	return false
 }
 
-// find folds text if need be and returns what is in it, in places of text.
+// find returns what is in text, in order and in places of text. That includes
+// what shows only once something else is gone: a row of digits that an address
+// made longer. So a report names all that has to go.
 func (w *work) find(text []byte, around place) []hit {
+	var hits []hit
 	if !needsFold(text) {
-		return w.finder.find(text, around)
+		if hits = w.finder.find(text, around); len(hits) == 0 {
+			return nil
+		}
+		w.folded.keep(text)
+	} else {
+		w.folded.fold(text)
+		hits = w.finder.find(w.folded.b, around)
 	}
-	w.folded.fold(text)
-	hits := w.finder.find(w.folded.b, around)
-	for i := range hits {
-		hits[i].start = int(w.folded.at[hits[i].start])
-		hits[i].end = int(w.folded.at[hits[i].end])
+	w.found = w.found[:0]
+	for range maxRounds {
+		if len(hits) == 0 {
+			break
+		}
+		w.spliced.splice(&w.folded, hits)
+		for _, h := range hits {
+			h.start, h.end = int(w.folded.at[h.start]), int(w.folded.at[h.end])
+			w.found = append(w.found, h)
+		}
+		w.folded, w.spliced = w.spliced, w.folded
+		hits = w.finder.find(w.folded.b, around)
 	}
-	return hits
+	slices.SortStableFunc(w.found, byStart)
+	return w.found
 }
 
 // ssnPad is how many leading zeros a number under a telling name may lack.
