@@ -115,8 +115,12 @@ func (s *Sidecar) ask(x *exchange, refused overrideRefused) *iatp.Problem {
 		return p
 	}
 	var q *question
-	if s.overrideMode == OverrideConfirm {
+	switch {
+	case s.overrideMode != OverrideConfirm:
+	case x.in.override == "":
 		q = s.claims.ask(x.actionDigest(""))
+	default:
+		q = s.claims.askAgain(x.actionDigest(""))
 	}
 	p := &iatp.Problem{
 		Slug: iatp.SlugOverrideRequired, Status: iatp.StatusRetryWith,

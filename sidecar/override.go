@@ -38,6 +38,7 @@ type question struct {
 	key     action // the action with n = null: what a repetition is recognised by
 	n       string // the 128-bit number of this 449
 	expires time.Time
+	used    bool // answered: kept until it expires, see askAgain
 }
 
 // claims are the open questions of the confirm mode. Each can be used once.
@@ -52,11 +53,31 @@ func newClaims(now func() time.Time) *claims {
 	return &claims{byKey: map[action]*list.Element{}, order: list.New(), now: now}
 }
 
-// ask opens the question, or moves an open one's end.
+// ask opens the question, anew if it was open or used.
 func (c *claims) ask(key action) *question {
-	q := &question{key: key, n: newNumber(), expires: c.now().Add(confirmWindow)}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.open(key)
+}
+
+// askAgain asks a caller who sent the override already. It opens the question,
+// unless that was used up in this window: then it returns nil, and the caller
+// must ask without the override first. Or else, of many who send the same
+// override at once, each refusal would open the question for the next one.
+func (c *claims) askAgain(key action) *question {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e := c.byKey[key]; e != nil {
+		if q := e.Value.(*question); q.used && c.now().Before(q.expires) {
+			return nil
+		}
+	}
+	return c.open(key)
+}
+
+// open makes room and the question. The lock is held.
+func (c *claims) open(key action) *question {
+	q := &question{key: key, n: newNumber(), expires: c.now().Add(confirmWindow)}
 	c.forget(c.byKey[key])
 	for c.order.Len() >= maxClaims {
 		c.forget(c.order.Front())
@@ -76,9 +97,12 @@ func (c *claims) take(key action) (*question, bool) {
 	if e == nil {
 		return nil, false
 	}
-	c.forget(e)
 	q := e.Value.(*question)
-	return q, c.now().Before(q.expires)
+	if q.used || !c.now().Before(q.expires) {
+		return nil, false
+	}
+	q.used = true
+	return q, true
 }
 
 func (c *claims) forget(e *list.Element) {
@@ -158,7 +182,7 @@ func (s *Sidecar) tryOverride(x *exchange) (*override, overrideRefused) {
 		}
 		q, ok := s.claims.take(x.actionDigest(""))
 		if !ok {
-			return nil, "only the very request that got this answer in the last five minutes is released, and once; send it again unchanged"
+			return nil, "only the very request that was asked about in the last five minutes is released, and once; send it without the header to be asked"
 		}
 		return &override{OverrideConfirm, "unverified-local", x.actionDigest(q.n)}, ""
 	case OverrideLoopback:
@@ -244,13 +268,16 @@ func operatorToken(path string) ([]byte, error) {
 	return []byte(fresh), errors.Join(err, f.Close())
 }
 
-// approvalHint is what the 449 says about how it can be released.
+// approvalHint is what the 449 says about how it can be released. In the confirm
+// mode q is the open question, nil if there is none.
 func (s *Sidecar) approvalHint(q *question, x *exchange) *iatp.Approval {
 	a := &iatp.Approval{Modes: []string{}}
 	switch s.overrideMode {
 	case OverrideConfirm:
-		a.Action = x.actionDigest(q.n).String()
-		a.ExpiresAt = q.expires.UTC()
+		if q != nil {
+			a.Action = x.actionDigest(q.n).String()
+			a.ExpiresAt = q.expires.UTC()
+		}
 		a.Modes = append(a.Modes, "header")
 	case OverrideLoopback:
 		a.Action = x.actionDigest("").String()
