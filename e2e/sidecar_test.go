@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -137,6 +138,34 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
+// writeSecret writes a file that only its owner can read.
+func writeSecret(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// inFiles names a file under dir that holds text, or is empty.
+func inFiles(t *testing.T, dir, text string) string {
+	t.Helper()
+	found := ""
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if bytes.Contains(data, []byte(text)) {
+			found = path
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
 // stop is SIGTERM; the sidecar must end well.
 func (s *sidecar) stop(t *testing.T) {
 	t.Helper()
@@ -245,7 +274,7 @@ func (s *sidecar) raw(t *testing.T, request string) *reply {
 func wire(body string, header ...string) string {
 	var b bytes.Buffer
 	b.WriteString("POST /proxy HTTP/1.1\r\n")
-	if !strings.Contains(strings.Join(header, "\n"), "Host: ") {
+	if !strings.Contains("\n"+strings.Join(header, "\n"), "\nHost: ") {
 		b.WriteString("Host: localhost\r\n")
 	}
 	for _, line := range header {
