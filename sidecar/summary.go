@@ -1,6 +1,8 @@
 package sidecar
 
 import (
+	"context"
+
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/internal/ijson"
 	"github.com/inter-agent-trust/iatp/policy"
@@ -26,6 +28,10 @@ type Outlook struct {
 
 // Summary describes how the wrapped agent stands at this moment.
 func (s *Sidecar) Summary() Summary { return s.standing.Load().summary(s.active.Load()) }
+
+// AgentUp reports whether the wrapped agent accepts connections now, after a
+// second at the latest. It sends nothing.
+func (s *Sidecar) AgentUp(ctx context.Context) bool { return s.dialAgent(ctx) == nil }
 
 // Check validates cfg as New would, with its manifest, rules and secrets, and
 // leaves the data directory alone.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -18,11 +19,15 @@ const bannerWidth = 9
 
 // banner tells the person who started a sidecar what it will do. Its last line
 // is for programs too: "listening on" and the address with the real port.
-func banner(out page, s *sidecar.Sidecar, cfg *sidecar.Config, addr net.Addr) {
+func banner(ctx context.Context, out page, s *sidecar.Sidecar, cfg *sidecar.Config, addr net.Addr) {
 	sum := s.Summary()
 	out.line("%s", out.in(bold, "IATP sidecar for "+iatp.Printable(string(sum.AgentID))))
 	row := func(label, text string) { out.row(label, bannerWidth, text) }
-	row("agent", iatp.Printable(sum.Agent))
+	agent := iatp.Printable(sum.Agent)
+	if !s.AgentUp(ctx) {
+		agent += out.in(yellow, " (nothing answers there yet)")
+	}
+	row("agent", agent)
 	row("manifest", manifestText(sum.Manifest))
 	row("score", scoreText(out, &sum.Assessment)+"\n"+reasonsText(sum.Assessment.Reasons))
 	for i, o := range sum.Outlook {

@@ -99,6 +99,7 @@ func (p *program) print(text []byte) error {
 func (p *program) proveCommand() *cobra.Command {
 	var r reach
 	var asJSON bool
+	var index int64
 	cmd := &cobra.Command{
 		Use:   "prove INDEX",
 		Short: "Print a proof that a record is in the log",
@@ -110,12 +111,16 @@ With --data the directory is opened as the sidecar would, so no sidecar may run
 on it.`,
 		Example: `  iatp log prove 41 > proof.txt
   iatp log prove 41 --data ./iatp-data > proof.txt`,
-		Args: takes("INDEX"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			index, err := parseIndex(args[0])
-			if err != nil {
-				return err
+		Args: func(cmd *cobra.Command, args []string) (err error) {
+			if cmd.Flags().Changed("index") {
+				return takes()(cmd, args)
 			}
+			if err = takes("INDEX")(cmd, args); err == nil {
+				index, err = parseIndex(args[0])
+			}
+			return err
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			proof, err := r.prove(cmd.Context(), index, cmd.Flags().Changed("sidecar"))
 			if err != nil {
 				return err
@@ -127,6 +132,7 @@ on it.`,
 		},
 	}
 	r.register(cmd.Flags(), true)
+	cmd.Flags().Int64Var(&index, "index", 0, "the sequence number, instead of the word")
 	cmd.Flags().BoolVar(&asJSON, "json", false, jsonUsage)
 	return cmd
 }

@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"unicode"
 
 	"github.com/spf13/cobra"
 )
@@ -48,12 +49,22 @@ func (p *program) report(cmd *cobra.Command, err error) int {
 	if errors.Is(err, errFailed) { // the verdict is on the page already
 		return exitRefused
 	}
-	fmt.Fprintf(p.stderr, "iatp: %s\n", strings.ReplaceAll(err.Error(), "\n", "\n      "))
+	text := strings.Map(visible, err.Error())
+	fmt.Fprintf(p.stderr, "iatp: %s\n", strings.ReplaceAll(text, "\n", "\n      "))
 	if _, ok := errors.AsType[usageError](err); ok || !p.begun {
 		fmt.Fprintf(p.stderr, "Run '%s --help' for how to use it.\n", cmd.CommandPath())
 		return exitUsage
 	}
 	return exitRefused
+}
+
+// visible keeps an error from playing with the terminal. Whatever quotes others
+// has escaped them already; this is for what a library passes on.
+func visible(r rune) rune {
+	if r != '\n' && r != '\t' && (unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)) {
+		return '\ufffd'
+	}
+	return r
 }
 
 // interruptible ends ctx on the first SIGINT or SIGTERM; the second one ends the

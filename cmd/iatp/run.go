@@ -169,7 +169,7 @@ func (p *program) serve(ctx context.Context, load func() (sidecar.Config, error)
 	} else if err != nil {
 		return err
 	}
-	banner(p.out, s, &cfg, ln.Addr())
+	banner(ctx, p.out, s, &cfg, ln.Addr())
 
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ctx, ln) }()

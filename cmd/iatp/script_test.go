@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -25,6 +26,8 @@ func TestMain(m *testing.M) {
 		"iatp":     main,
 		"bank":     func() { os.Exit(demo.Main("bank", demo.NewBank())) },
 		"honeypot": func() { os.Exit(demo.Main("honeypot", demo.NewHoneypot())) },
+		"mute":     func() { os.Exit(demo.Main("mute", http.HandlerFunc(keepSilent))) },
+		"send":     func() { os.Exit(send(os.Args[1], os.Args[2])) },
 	})
 }
 
@@ -38,6 +41,8 @@ func TestMain(m *testing.M) {
 //	                          "listening on ADDRESS"; $NAME is the address
 //	hangup NAME, stop NAME    send SIGHUP; send SIGTERM, after which it must
 //	                          exit with 0 in five seconds
+//	interrupt NAME            send SIGTERM and go on
+//	killed NAME               waits until SIGTERM has killed it
 //	await FILE TEXT           waits until a file has a text
 //	post URL FILE [HEADER…]   sends a file as JSON; stdout is the status, the
 //	                          header and the body of the answer
@@ -46,7 +51,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "begin": begin, "start": start, "hangup": hangup, "stop": stop, "await": await, "post": post, "replace": replace,
+			"exits": exits, "begin": begin, "start": start, "hangup": hangup, "stop": stop, "interrupt": interrupt, "killed": killed, "await": await, "post": post, "replace": replace,
 		},
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
@@ -169,6 +174,43 @@ func stop(ts *testscript.TestScript, _ bool, args []string) {
 	case <-time.After(5 * time.Second):
 		ts.Fatalf("%s does not stop", args[0])
 	}
+}
+
+func interrupt(ts *testscript.TestScript, _ bool, args []string) {
+	signalled(ts, args, syscall.SIGTERM)
+}
+
+func killed(ts *testscript.TestScript, _ bool, args []string) {
+	p := signalled(ts, args, syscall.Signal(0))
+	select {
+	case <-p.done:
+	case <-time.After(5 * time.Second):
+		ts.Fatalf("%s lives on", args[0])
+	}
+	if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGTERM {
+		ts.Fatalf("%s: %v, want an end by SIGTERM", args[0], p.err)
+	}
+}
+
+// keepSilent is an agent that takes a call and never answers.
+func keepSilent(_ http.ResponseWriter, r *http.Request) {
+	fmt.Println("called")
+	io.Copy(io.Discard, r.Body) // the end of the body lets the server notice that the caller is gone
+	<-r.Context().Done()
+}
+
+// send posts a file and waits for the answer.
+func send(url, file string) int {
+	f, err := os.Open(file)
+	if err == nil {
+		defer f.Close()
+		_, err = http.Post(url, "application/json", f)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
 }
 
 func await(ts *testscript.TestScript, neg bool, args []string) {
