@@ -26,7 +26,7 @@ func (l *Log) Append(e *Entry, ack Ack) (int64, error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	seq, err := l.queue(c, string(e.TraceID))
+	seq, err := l.queue(c)
 	if err != nil {
 		return -1, err
 	}
@@ -42,7 +42,7 @@ func (l *Log) Append(e *Entry, ack Ack) (int64, error) {
 }
 
 // queue gives the line its seq and puts it behind the others. It needs mu.
-func (l *Log) queue(c *encoder, trace string) (int64, error) {
+func (l *Log) queue(c *encoder) (int64, error) {
 	for (len(l.pending) >= maxPending || l.rotating) && l.err == nil {
 		if l.writing || l.rotating {
 			l.progress.Wait()
@@ -58,9 +58,9 @@ func (l *Log) queue(c *encoder, trace string) (int64, error) {
 	}
 	seq, at := l.next, len(l.pending)
 	l.pending = c.appendLine(l.pending, seq)
-	if trace != "" {
+	if c.traced {
 		// Offsets count from the end of what is written and in flight.
-		l.seg.index = append(l.seg.index, newIndexEntry(traceHash([]byte(trace)), l.seg.queued+int64(at)))
+		l.seg.index = append(l.seg.index, newIndexEntry(c.trace, l.seg.queued+int64(at)))
 	}
 	l.leaves = append(l.leaves, l.hashLeaf(l.pending[at:]))
 	l.pending = append(l.pending, '\n')

@@ -62,7 +62,7 @@ func (l *Log) traceSealed(first int64, id iatp.TraceID) ([][]byte, error) {
 		return nil, err
 	}
 	if !stored {
-		if err := os.WriteFile(indexPath(l.dir, first), encodeIndex(entries), 0o600); err != nil {
+		if err := writeIndex(l.dir, first, entries); err != nil {
 			l.opt.Logger.Warn("index of a segment not stored", "dir", l.dir, "segment", first, "error", err)
 		}
 	}

@@ -64,7 +64,7 @@ func BenchmarkBuild(b *testing.B) {
 		}
 		l.mu.Lock()
 		seq, at, leaves, index := l.next, len(l.pending), len(l.leaves), len(l.seg.index)
-		if _, err := l.queue(c, string(e.TraceID)); err != nil {
+		if _, err := l.queue(c); err != nil {
 			b.Fatal(err)
 		}
 		// Take it back: writing is measured elsewhere.

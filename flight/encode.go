@@ -30,6 +30,8 @@ type encoder struct {
 	// bare is true until the first member is written.
 	bare      bool
 	truncated bool
+	traced    bool
+	trace     uint32 // hash of the trace id, if traced
 
 	r       [16]byte
 	random  [512]byte
@@ -65,6 +67,7 @@ func (c *encoder) untilDecision(e *Entry, keys *storeKey) {
 	c.text("agent_id", string(e.AgentID))
 	c.number("attempts", int64(e.Attempts))
 	c.number("bytes", e.Bytes)
+	c.claim(e.Claim)
 	if e.Body != nil {
 		sum := keys.commit(&c.mac, c.r, e.Body)
 		c.base64("commit", sum[:])
@@ -99,6 +102,7 @@ func (c *encoder) untilPayload(e *Entry, keys *storeKey) {
 		c.name("new_size")
 		c.integer(e.cut.newSize)
 	}
+	c.nonce(e.Nonce)
 	c.text("note", e.Note)
 	if e.cut.set {
 		c.name("old_size")
@@ -129,6 +133,7 @@ func (c *encoder) untilSeq(e *Entry) {
 
 func (c *encoder) afterSeq(e *Entry, now time.Time) {
 	c.truth("sla_breach", e.SLABreach)
+	c.spend(e.Spend)
 	c.text("state", e.State)
 	c.number("status_code", int64(e.StatusCode))
 	if !e.Time.IsZero() {
@@ -139,7 +144,11 @@ func (c *encoder) afterSeq(e *Entry, now time.Time) {
 	c.buf = now.UTC().AppendFormat(c.buf, timeLayout)
 	c.buf = append(c.buf, '"')
 	// From here on no member holds JSON of a caller: see traceOf.
-	c.text("trace_id", string(e.TraceID))
+	c.traced = e.TraceID != ""
+	if c.traced {
+		c.text("trace_id", string(e.TraceID))
+		c.trace = traceHash(traceOf(c.buf)) // of what is written, as recovery finds it
+	}
 	c.text("traceparent", e.TraceParent)
 	c.truth("truncated", c.truncated)
 	c.text("type", string(e.Type))

@@ -8,9 +8,21 @@ import (
 	"path/filepath"
 )
 
+// tempSuffix marks files that are being written; see removeTemps.
+const tempSuffix = ".tmp"
+
+// removeTemps removes what a crash left half written in dir.
+func removeTemps(dir string) error {
+	temps, err := filepath.Glob(filepath.Join(dir, "*"+tempSuffix))
+	for _, path := range temps {
+		err = errors.Join(err, os.Remove(path))
+	}
+	return err
+}
+
 // writeTemp writes data beside path, synced, and returns the temporary name.
 func writeTemp(path string, data []byte, mode fs.FileMode) (string, error) {
-	f, err := os.OpenFile(path+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+	f, err := os.OpenFile(path+tempSuffix, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
 	if err != nil {
 		return "", err
 	}

@@ -96,6 +96,11 @@ func copyDir(t testing.TB, from string) string {
 	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
 		t.Fatal(err)
 	}
+	for _, key := range []string{logKeyFile, storeKeyFile} { // CopyFS opens them to others
+		if err := os.Chmod(filepath.Join(to, key), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	return to
 }
 

@@ -110,6 +110,22 @@ func loadIndex(dir string, first int64) (entries []indexEntry, stored bool, err 
 	return entries, false, err
 }
 
+// writeIndex stores the index of a sealed segment. It is derived, so not worth
+// a sync; the rename keeps a killed process from leaving a part of it. The
+// keeper and a reader may do this at once.
+func writeIndex(dir string, first int64, entries []indexEntry) error {
+	tmp, err := os.CreateTemp(dir, "index-*"+tempSuffix)
+	if err != nil {
+		return err
+	}
+	_, err = tmp.Write(encodeIndex(entries))
+	if err = errors.Join(err, tmp.Close()); err != nil {
+		os.Remove(tmp.Name())
+		return err
+	}
+	return os.Rename(tmp.Name(), indexPath(dir, first))
+}
+
 // offsetsOf returns the offsets of the lines that may belong to id, ascending.
 func offsetsOf(entries []indexEntry, id iatp.TraceID) []int64 {
 	hash := traceHash([]byte(id))

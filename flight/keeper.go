@@ -19,7 +19,8 @@ const foldAt = 8192
 // is kept.
 const diskInterval = 30 * time.Second
 
-// unindexed is a sealed segment whose index is still in memory.
+// unindexed is a sealed segment whose index is not on disk yet; a nil index is
+// made from the lines.
 type unindexed struct {
 	first int64
 	index []indexEntry
@@ -265,8 +266,13 @@ func (l *Log) writeIndexes() (bool, error) {
 	todo := slices.Clone(l.unindexed)
 	l.mu.Unlock()
 	for _, u := range todo {
-		// Derived, so not worth a sync: a damaged one is made again.
-		if err := os.WriteFile(indexPath(l.dir, u.first), encodeIndex(u.index), 0o600); err != nil {
+		if u.index == nil { // a crash came between sealing and this
+			var err error
+			if u.index, _, err = loadIndex(l.dir, u.first); err != nil {
+				return false, fmt.Errorf("make index: %w", err)
+			}
+		}
+		if err := writeIndex(l.dir, u.first, u.index); err != nil {
 			return false, fmt.Errorf("write index: %w", err)
 		}
 	}

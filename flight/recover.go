@@ -55,6 +55,11 @@ func (l *Log) recover() (*Entry, error) {
 	if l.segments, err = sealedSegments(l.dir, firsts); err != nil {
 		return nil, err
 	}
+	for _, s := range l.segments {
+		if _, err := os.Stat(indexPath(l.dir, s.first)); errors.Is(err, fs.ErrNotExist) {
+			l.unindexed = append(l.unindexed, unindexed{first: s.first})
+		}
+	}
 	if err := checkDropped(l.dir, firsts, l.signed.Size); err != nil {
 		return nil, err
 	}
@@ -70,6 +75,9 @@ func (l *Log) recover() (*Entry, error) {
 // begin makes the keys and an empty checkpoint in a new directory, then opens
 // the keys.
 func (l *Log) begin() error {
+	if err := errors.Join(removeTemps(l.data), removeTemps(l.dir)); err != nil {
+		return err
+	}
 	have, err := hasKeys(l.data)
 	if err != nil {
 		return err
@@ -201,7 +209,9 @@ func loadTree(dir string, firsts []int64, c *Checkpoint) (*tree, error) {
 		if err == nil && t.root() == c.Root {
 			break
 		}
-		t, err = rebuildTree(dir, firsts, c.Size, tiles)
+		if t, err = rebuildTree(dir, firsts, c.Size, tiles); err == nil {
+			err = writeEdge(dir, t, 0)
+		}
 	}
 	if err != nil {
 		return nil, corrupt(dir, t.size, dir, "%v", err)

@@ -1,0 +1,309 @@
+package flight
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	iatp "github.com/inter-agent-trust/iatp"
+)
+
+// An Alias stands in a line for a text that must not be read or searched there,
+// such as an idempotency key: 128 bits of an HMAC under the store key. The same
+// text has the same alias for the life of the data directory.
+type Alias [16]byte
+
+const aliasLabel = "iatp alias v1"
+
+// Alias returns the alias of a list of texts. Lists for different purposes, or
+// lists that differ anywhere, have nothing in common.
+func (l *Log) Alias(purpose string, texts ...string) Alias {
+	c := l.encoders.Get().(*encoder)
+	defer l.encoders.Put(c)
+	b := append(c.scratch[:0], aliasLabel...)
+	b = appendCounted(b, purpose)
+	for _, text := range texts {
+		b = appendCounted(b, text)
+	}
+	c.scratch = b
+	c.mac.start(l.keys.store[:])
+	c.mac.inner.Write(b)
+	sum := c.mac.finish()
+	clear(b)
+	return Alias(sum[:16])
+}
+
+func appendCounted(dst []byte, text string) []byte {
+	return append(binary.BigEndian.AppendUint64(dst, uint64(len(text))), text...)
+}
+
+// String returns the alias as lines hold it: 22 characters of base64url.
+func (a Alias) String() string { return base64.RawURLEncoding.EncodeToString(a[:]) }
+
+// MarshalText is String.
+func (a Alias) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
+// UnmarshalText reads what MarshalText writes, and nothing else.
+func (a *Alias) UnmarshalText(text []byte) error {
+	var got Alias
+	if base64.RawURLEncoding.EncodedLen(len(got)) != len(text) {
+		return errors.New("flight: not an alias")
+	}
+	if n, err := base64.RawURLEncoding.Strict().Decode(got[:], text); err != nil || n != len(got) {
+		return errors.New("flight: not an alias")
+	}
+	*a = got
+	return nil
+}
+
+// ClaimStep is what happened to a claim.
+type ClaimStep string
+
+const (
+	ClaimHeld   ClaimStep = "held"   // the call that holds it may have been executed
+	ClaimFreed  ClaimStep = "freed"  // the call was never executed: the key is unused again
+	ClaimDone   ClaimStep = "done"   // the call has its outcome
+	ClaimClosed ClaimStep = "closed" // nothing was executed with the key, and nothing will be
+)
+
+// Claim is a step in the life of something that may happen once: package once
+// writes it on a line and learns it from there.
+type Claim struct {
+	Step  ClaimStep
+	Key   Alias // of the scope and the key
+	Pool  Alias // whose share it counts against
+	Print Alias // held, closed: of what was asked
+	// Until is when the claim may be forgotten, in whole seconds: done, closed.
+	Until time.Time
+	// Answer is where the sealed answer lies: done, closed. Zero: nowhere.
+	Answer Place
+}
+
+// Place is a piece of a file of sealed answers.
+type Place struct {
+	File int64 // the number in its name
+	At   int64 // offset in bytes
+	Size int64 // length in bytes
+}
+
+// Nonce is the nonce of a signed request, seen once until its end.
+type Nonce struct {
+	Key, Pool Alias
+	Until     time.Time // in whole seconds
+}
+
+// SpendStep is what happened to a budget.
+type SpendStep string
+
+const (
+	SpendOpened   SpendStep = "opened"   // a transaction tree got its limit
+	SpendReserved SpendStep = "reserved" // a call may cost up to the amount
+	SpendSpent    SpendStep = "spent"    // a reserved call did cost the amount
+	SpendReleased SpendStep = "released" // a reserved call cost nothing
+)
+
+// Spend is a step in the life of a budget: package budget writes it on a line
+// and learns it from there. Amounts are decimals in the currency.
+type Spend struct {
+	Step     SpendStep
+	Tree     Alias // of the initiator and the root of the transaction tree
+	Pool     Alias // opened, reserved: whose share the tree counts against
+	ID       Alias // reserved, spent, released: which reservation
+	Peer     Alias // reserved: who gets it
+	Amount   string
+	Limit    string // opened, reserved
+	Currency string
+}
+
+func (c *encoder) claim(s *Claim) {
+	if s == nil {
+		return
+	}
+	c.name("claim")
+	c.begin()
+	if s.Answer != (Place{}) {
+		c.count("at", s.Answer.At)
+		c.count("file", s.Answer.File)
+	}
+	c.alias("key", s.Key)
+	c.alias("pool", s.Pool)
+	c.alias("print", s.Print)
+	if s.Answer != (Place{}) {
+		c.count("size", s.Answer.Size)
+	}
+	c.bounded("step", string(s.Step), maxItem)
+	c.second("until", s.Until)
+	c.end()
+}
+
+func (c *encoder) nonce(s *Nonce) {
+	if s == nil {
+		return
+	}
+	c.name("nonce")
+	c.begin()
+	c.alias("key", s.Key)
+	c.alias("pool", s.Pool)
+	c.second("until", s.Until)
+	c.end()
+}
+
+func (c *encoder) spend(s *Spend) {
+	if s == nil {
+		return
+	}
+	c.name("spend")
+	c.begin()
+	c.bounded("amount", s.Amount, maxItem)
+	c.bounded("cur", s.Currency, maxItem)
+	c.alias("id", s.ID)
+	c.bounded("limit", s.Limit, maxItem)
+	c.alias("peer", s.Peer)
+	c.alias("pool", s.Pool)
+	c.bounded("step", string(s.Step), maxItem)
+	c.alias("tree", s.Tree)
+	c.end()
+}
+
+func (c *encoder) begin() { c.buf, c.bare = append(c.buf, '{'), true }
+
+func (c *encoder) end() { c.buf, c.bare = append(c.buf, '}'), false }
+
+func (c *encoder) alias(name string, a Alias) {
+	if a != (Alias{}) {
+		c.base64(name, a[:])
+	}
+}
+
+// count writes a number that may be zero.
+func (c *encoder) count(name string, n int64) {
+	c.name(name)
+	c.buf = strconv.AppendInt(c.buf, n, 10)
+}
+
+func (c *encoder) second(name string, t time.Time) {
+	if !t.IsZero() {
+		c.count(name, t.Unix())
+	}
+}
+
+// ReadClaim returns the claim on a line of the log, and whether there is one.
+func ReadClaim(line []byte) (Claim, bool, error) {
+	var v struct {
+		Step             ClaimStep
+		Key, Pool, Print Alias
+		Until            *int64
+		At, File, Size   *int64
+	}
+	if ok, err := readStep(early(line, `"claim":{`), &v); !ok || err != nil {
+		return Claim{}, false, err
+	}
+	s := Claim{Step: v.Step, Key: v.Key, Pool: v.Pool, Print: v.Print, Until: unix(v.Until)}
+	if v.At != nil && v.File != nil && v.Size != nil {
+		s.Answer = Place{File: *v.File, At: *v.At, Size: *v.Size}
+	}
+	return s, true, nil
+}
+
+// ReadNonce returns the nonce on a line of the log, and whether there is one.
+func ReadNonce(line []byte) (Nonce, bool, error) {
+	var v struct {
+		Key, Pool Alias
+		Until     *int64
+	}
+	ok, err := readStep(early(line, `"nonce":{`), &v)
+	if !ok || err != nil {
+		return Nonce{}, false, err
+	}
+	return Nonce{Key: v.Key, Pool: v.Pool, Until: unix(v.Until)}, true, nil
+}
+
+// ReadSpend returns the spending on a line of the log, and whether there is any.
+func ReadSpend(line []byte) (Spend, bool, error) {
+	var v struct {
+		Step                 SpendStep
+		Tree, Pool, ID, Peer Alias
+		Amount, Limit, Cur   string
+	}
+	ok, err := readStep(after(line, `"spend":{`), &v)
+	if !ok || err != nil {
+		return Spend{}, false, err
+	}
+	return Spend{
+		Step: v.Step, Tree: v.Tree, Pool: v.Pool, ID: v.ID, Peer: v.Peer,
+		Amount: v.Amount, Limit: v.Limit, Currency: v.Cur,
+	}, true, nil
+}
+
+// ReadTrace returns the trace id of a line of the log, empty if it has none.
+func ReadTrace(line []byte) iatp.TraceID {
+	return iatp.TraceID(text(after(line, `"trace_id":"`)))
+}
+
+// ReadTime returns the time of a line of the log, zero if it has none.
+func ReadTime(line []byte) time.Time {
+	t, err := time.Parse(timeLayout, string(text(after(line, `"timestamp":"`))))
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
+
+// early returns what follows a member that stands before the payload, and nil
+// if there is none. In a string its quotes would be escaped, and what stands
+// before the payload holds no JSON of a caller: the first match is the member.
+func early(line []byte, member string) []byte {
+	i := bytes.Index(line, []byte(member))
+	if i < 0 {
+		return nil
+	}
+	if p := bytes.Index(line[:i], []byte(`"payload":`)); p >= 0 {
+		return nil
+	}
+	return line[i+len(member):]
+}
+
+// after does the same for a member that stands after seq, where no JSON of a
+// caller follows.
+func after(line []byte, member string) []byte {
+	tail := line[max(0, bytes.LastIndex(line, []byte(`,"seq":`))):]
+	if i := bytes.Index(tail, []byte(member)); i >= 0 {
+		return tail[i+len(member):]
+	}
+	return nil
+}
+
+// text returns the beginning of b up to the quote that ends a string.
+func text(b []byte) []byte {
+	end := bytes.IndexByte(b, '"')
+	return b[:max(0, end)]
+}
+
+// readStep decodes the members of an object, of which rest is what follows the
+// opening brace, and reports whether there was one. No string in it holds a
+// brace.
+func readStep(rest []byte, v any) (bool, error) {
+	if rest == nil {
+		return false, nil
+	}
+	end := bytes.IndexByte(rest, '}')
+	object := append([]byte{'{'}, rest[:end+1]...)
+	dec := json.NewDecoder(bytes.NewReader(object))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(v); err != nil {
+		return false, fmt.Errorf("flight: step of a record: %w", err)
+	}
+	return true, nil
+}
+
+func unix(seconds *int64) time.Time {
+	if seconds == nil {
+		return time.Time{}
+	}
+	return time.Unix(*seconds, 0)
+}
