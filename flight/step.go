@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	iatp "github.com/inter-agent-trust/iatp"
@@ -183,7 +182,7 @@ func (c *encoder) alias(name string, a Alias) {
 // count writes a number that may be zero.
 func (c *encoder) count(name string, n int64) {
 	c.name(name)
-	c.buf = strconv.AppendInt(c.buf, n, 10)
+	c.integer(n)
 }
 
 func (c *encoder) second(name string, t time.Time) {
@@ -203,7 +202,7 @@ func ReadClaim(line []byte) (Claim, bool, error) {
 	if ok, err := readStep(early(line, `"claim":{`), &v); !ok || err != nil {
 		return Claim{}, false, err
 	}
-	s := Claim{Step: v.Step, Key: v.Key, Pool: v.Pool, Print: v.Print, Until: unix(v.Until)}
+	s := Claim{Step: v.Step, Key: v.Key, Pool: v.Pool, Print: v.Print, Until: second(v.Until)}
 	if v.At != nil && v.File != nil && v.Size != nil {
 		s.Answer = Place{File: *v.File, At: *v.At, Size: *v.Size}
 	}
@@ -220,7 +219,7 @@ func ReadNonce(line []byte) (Nonce, bool, error) {
 	if !ok || err != nil {
 		return Nonce{}, false, err
 	}
-	return Nonce{Key: v.Key, Pool: v.Pool, Until: unix(v.Until)}, true, nil
+	return Nonce{Key: v.Key, Pool: v.Pool, Until: second(v.Until)}, true, nil
 }
 
 // ReadSpend returns the spending on a line of the log, and whether there is any.
@@ -301,7 +300,7 @@ func readStep(rest []byte, v any) (bool, error) {
 	return true, nil
 }
 
-func unix(seconds *int64) time.Time {
+func second(seconds *int64) time.Time {
 	if seconds == nil {
 		return time.Time{}
 	}
