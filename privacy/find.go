@@ -365,8 +365,10 @@ func (f *finder) phone(i, n int) bool {
 
 // nextDigit returns the position of the first digit from i on, or len(b).
 func nextDigit(b []byte, i int) int {
+	const low, high = 0x0101010101010101, 0x8080808080808080
 	for ; len(b)-i >= 8; i += 8 {
-		if m := digitBits(binary.LittleEndian.Uint64(b[i:])); m != 0 {
+		z := binary.LittleEndian.Uint64(b[i:]) ^ '0'*low
+		if m := ^((z&^high + 0x76*low) | z) & high; m != 0 {
 			return i + bits.TrailingZeros64(m)/8
 		}
 	}

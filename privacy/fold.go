@@ -57,10 +57,11 @@ func (f *folded) splice(src *folded, hits []hit) {
 
 // needsFold reports whether b differs from what folding makes of it.
 func needsFold(b []byte) bool {
+	const low, high = 0x0101010101010101, 0x8080808080808080
 	for ; len(b) >= 8; b = b[8:] {
 		x := binary.LittleEndian.Uint64(b)
-		slash := x ^ '\\'*lowBits
-		if (x|(slash-lowBits)&^slash|(x-lowBits)&^x)&highBits != 0 {
+		slash := x ^ '\\'*low
+		if (x|(slash-low)&^slash|(x-low)&^x)&high != 0 {
 			return true
 		}
 	}

@@ -18,50 +18,29 @@ const (
 // often, never no wrongly. It decides the speed of everything: nearly all text
 // goes no further.
 func sift(b []byte) bool {
-	if len(b) < 8 {
-		return siftShort(b)
-	}
-	digits, i := 0, 0
+	const low, high = 0x0101010101010101, 0x8080808080808080
+	digits, rest := 0, b
 	var above, at uint64
-	for {
-		x := binary.LittleEndian.Uint64(b[i:])
+	for ; len(rest) >= 8; rest = rest[8:] {
+		x := binary.LittleEndian.Uint64(rest)
 		above |= x
-		y := x ^ '@'*lowBits
-		at |= (y - lowBits) &^ y
-		digits += bits.OnesCount64(digitBits(x))
-		if i += 8; i+8 > len(b) {
-			break
-		}
+		y := x ^ '@'*low
+		at |= (y - low) &^ y
+		// A digit is 0 to 9 after the exclusive or: only then does adding
+		// 0x76 leave the high bit clear.
+		z := x ^ '0'*low
+		digits += bits.OnesCount64(^((z&^high + 0x76*low) | z) & high)
 	}
-	if rest := len(b) - i; rest > 0 {
-		x := binary.LittleEndian.Uint64(b[len(b)-8:]) >> (8 * (8 - rest)) // less what was counted
-		above |= x
-		y := x ^ '@'*lowBits
-		at |= (y - lowBits) &^ y
-		digits += bits.OnesCount64(digitBits(x))
-	}
-	return at&highBits != 0 || digits >= fewest || above&highBits != 0 && siftUnicode(b, digits)
-}
-
-// Eight bytes at a time: the lowest and the highest bit of each.
-const lowBits, highBits = 0x0101010101010101, 0x8080808080808080
-
-// digitBits returns the high bit of each byte of x that is a digit. Such a byte
-// is 0 to 9 after the exclusive or: only then does adding 0x76 leave it clear.
-func digitBits(x uint64) uint64 {
-	z := x ^ '0'*lowBits
-	return ^((z&^highBits + 0x76*lowBits) | z) & highBits
-}
-
-// siftShort is sift for less than eight bytes: too little for digits in ASCII,
-// and the shortest digits above ASCII take two bytes.
-func siftShort(b []byte) bool {
-	for i, c := range b {
-		if c == '@' || c >= utf8.RuneSelf && siftUnicode(b[i:], 0) {
+	for _, c := range rest {
+		above |= uint64(c)
+		if c == '@' {
 			return true
 		}
+		if isDigit(c) {
+			digits++
+		}
 	}
-	return false
+	return at&high != 0 || digits >= fewest || above&high != 0 && siftUnicode(b, digits)
 }
 
 // siftUnicode is sift for text with characters above ASCII.
