@@ -37,6 +37,35 @@ const (
 
 	// HeaderGrant carries an approver's signed grant.
 	HeaderGrant = "Iatp-Grant"
+
+	// HeaderAgreement names the agreement that a request is made under, and
+	// HeaderManifest the callee's manifest that the caller has assessed: a Digest
+	// as ByteSequence.
+	HeaderAgreement = "Iatp-Agreement"
+	HeaderManifest  = "Iatp-Manifest"
+
+	// HeaderBudget is what a call may cost at most, HeaderDeadline when its answer
+	// is of no use any more, HeaderFacts what its author vouches for. See
+	// ParseBudget, ParseDeadline and ParseTokens.
+	HeaderBudget   = "Iatp-Budget"
+	HeaderDeadline = "Iatp-Deadline"
+	HeaderFacts    = "Iatp-Facts"
+
+	// HeaderReplayed is "?1" on an answer that was given before.
+	HeaderReplayed = "Iatp-Replayed"
+
+	// HeaderReceiptID is the id of the receipt that will follow a stream.
+	HeaderReceiptID = "Iatp-Receipt-Id"
+
+	// HeaderContentDigest is that of RFC 9530; see ParseContentDigest.
+	HeaderContentDigest = "Content-Digest"
+
+	// HeaderSignature and HeaderSignatureInput are those of RFC 9421.
+	// HeaderSignatureAgent names the directory of the key that signed
+	// (draft-meunier-http-message-signatures-directory).
+	HeaderSignature      = "Signature"
+	HeaderSignatureInput = "Signature-Input"
+	HeaderSignatureAgent = "Signature-Agent"
 )
 
 // Values of HeaderFrom.

@@ -148,7 +148,7 @@ func (b *binder) numbers(v *value) {
 		return
 	}
 	if b.signed && !plainInteger(v.raw) {
-		b.refuse(v, "numbers in a signed manifest must be integers below 2^53, got %s; write it as a string", v.describe())
+		b.refuse(v, "numbers in a signed document must be integers below 2^53, got %s; write it as a string", v.describe())
 	}
 	if !exactRange(v.raw) {
 		b.refuse(v, "number is beyond ±2^53, where readers disagree, got %s; write it as a string", v.describe())
@@ -387,12 +387,8 @@ const maxEndorsements = 16
 func (b *binder) endorsements(v *value) {
 	texts(&b.m.Endorsements, maxEndorsements)(b, v)
 	for _, item := range v.items {
-		parts := strings.Split(item.text, ".")
-		for _, part := range parts {
-			if _, ok := decodeBase64URL(part); !ok || part == "" || len(parts) != 3 {
-				b.refuse(item, "an endorsement must be a compact JWS: three parts of base64url with dots between them")
-				return
-			}
+		if !compactJWS(item.text) {
+			b.refuse(item, "an endorsement must be a compact JWS: three parts of base64url with dots between them")
 		}
 	}
 }
@@ -411,10 +407,18 @@ func (b *binder) revokedKeys(v *value) {
 // maxSignatures bounds the work of verifying them.
 const maxSignatures = 4
 
-// signatures checks their shape. Their members are the only ones that no
-// signature covers, so unknown ones are refused.
+// signatures checks their shape.
 func (b *binder) signatures(v *value) {
-	b.each(v, maxSignatures, func(b *binder, v *value) {
+	b.signatureList(v, maxSignatures, &b.m.Signatures)
+	if b.err == nil && len(v.items) == 0 {
+		b.refuse(v, "signatures must have 1 to %d elements, got none; leave it out of an unsigned manifest", maxSignatures)
+	}
+}
+
+// signatureList reads signatures by their shape. Their members are the only ones
+// that no signature covers, so unknown ones are refused.
+func (b *binder) signatureList(v *value, most int, dst *[]ManifestSignature) {
+	b.each(v, most, func(b *binder, v *value) {
 		var s ManifestSignature
 		b.object(v, map[string]field{"protected": base64URL(&s.Protected), "signature": base64URL(&s.Signature)})
 		for _, m := range v.members {
@@ -425,11 +429,8 @@ func (b *binder) signatures(v *value) {
 		if s.Protected == "" || s.Signature == "" {
 			b.refuse(v, "a signature needs the members protected and signature")
 		}
-		b.m.Signatures = append(b.m.Signatures, s)
+		*dst = append(*dst, s)
 	})
-	if b.err == nil && len(v.items) == 0 {
-		b.refuse(v, "signatures must have 1 to %d elements, got none; leave it out of an unsigned manifest", maxSignatures)
-	}
 }
 
 // each reads the elements of an array of at most most elements.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/inter-agent-trust/iatp/internal/ijson"
 )
@@ -32,9 +33,6 @@ func (m *Manifest) VerificationKey() (key Key, ok bool) {
 	key, err := ParseKey(m.Identity.VerificationKey)
 	return key, err == nil
 }
-
-// manifestType is the "typ" of the protected header of a manifest's signature.
-const manifestType = "iatp-manifest+jws"
 
 // VerifySignature checks the signatures of the document and returns the keys that
 // made them, that of identity.verification_key first.
@@ -81,30 +79,86 @@ func (m *Manifest) VerifySignature(directory ...Key) (signers []Key, err error) 
 // algorithm is unknown.
 func verifyOne(s ManifestSignature, payload []byte, keys []Key) (Key, error) {
 	h, err := parseProtected(s.Protected)
-	if err != nil {
+	if err != nil || !isEdDSA(h.alg) {
 		return Key{}, err
 	}
-	if h.alg != "EdDSA" && h.alg != "Ed25519" {
-		return Key{}, nil
+	return verifyPayload(s, h, TypeManifest, payload, func(kid string) (Key, bool) {
+		i := slices.IndexFunc(keys, func(k Key) bool { return k.valid && k.Thumbprint() == kid })
+		if i < 0 {
+			return Key{}, false
+		}
+		return keys[i], true
+	})
+}
+
+// VerifyUnder checks the signatures of the document under the keys of its author's
+// directory that are valid at that time, and returns the keys that made them, that
+// of identity.verification_key first. Every signature with a known algorithm has
+// to verify under such a key, and identity.verification_key has to be one of them.
+//
+// As with VerifySignature, no keys and no error mean that the document is unsigned.
+func (m *Manifest) VerifyUnder(directory KeySet, at time.Time) (signers []Key, err error) {
+	if len(m.Signatures) == 0 {
+		return nil, nil
 	}
-	if h.typ != manifestType {
-		return Key{}, fmt.Errorf("typ must be %q, got %s", manifestType, snippet(h.typ))
+	own, ok := m.VerificationKey()
+	if ok {
+		_, ok = directory.Find(own.Thumbprint(), at)
 	}
-	sig, ok := decodeBase64URL(s.Signature)
 	if !ok {
-		return Key{}, errors.New("signature is not canonical base64url")
+		return nil, errors.New("identity.verification_key is not a valid key of the directory")
 	}
-	i := slices.IndexFunc(keys, func(k Key) bool { return k.valid && k.Thumbprint() == h.kid })
-	if i < 0 {
-		return Key{}, fmt.Errorf("no known key has the kid %s", snippet(h.kid))
+	return m.VerifySignature(directory.ValidAt(at)...)
+}
+
+// SignManifest returns the document with the signatures of the keys, in their
+// order, in place of those it has; white space between the members is dropped.
+// One to four keys sign; one of them must be identity.verification_key. Nothing
+// else is completed: updated_at has to be there. What is returned verifies, and
+// ParseManifest reads it.
+func SignManifest(doc []byte, keys ...PrivateKey) ([]byte, error) {
+	if len(keys) == 0 || len(keys) > maxSignatures {
+		return nil, fmt.Errorf("sign manifest: 1 to %d keys sign, got %d", maxSignatures, len(keys))
 	}
-	// RFC 7515, section 5.1: BASE64URL(header) "." BASE64URL(payload).
-	input := append([]byte(s.Protected), '.')
-	input = base64.RawURLEncoding.AppendEncode(input, payload)
-	if !keys[i].Verify(input, sig) {
-		return Key{}, errors.New("does not verify: the document was changed after it was signed, or signed with another key")
+	root, err := parseTree(doc)
+	if err != nil {
+		return nil, fmt.Errorf("sign manifest: %w", err)
 	}
-	return keys[i], nil
+	root.take("signatures")
+	payload, err := ijson.AppendCanonical(nil, root.appendTo(nil), ijson.Limits{})
+	if err != nil {
+		return nil, fmt.Errorf("sign manifest: %w", err)
+	}
+	list := &value{kind: ijson.BeginArray}
+	directory := make([]Key, len(keys))
+	for i, k := range keys {
+		s, err := signPayload(k, TypeManifest, payload)
+		if err != nil {
+			return nil, fmt.Errorf("sign manifest: %w", err)
+		}
+		list.items = append(list.items, s.value())
+		directory[i] = k.Public()
+	}
+	if root.kind == ijson.BeginObject {
+		root.set("signatures", list)
+	}
+	signed := root.appendTo(nil)
+	m, err := ParseManifest(signed)
+	if err == nil {
+		_, err = m.VerifySignature(directory...)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("sign manifest: %w", err)
+	}
+	return signed, nil
+}
+
+// value returns the signature as it stands in a document.
+func (s ManifestSignature) value() *value {
+	v := &value{kind: ijson.BeginObject}
+	v.set("protected", &value{kind: ijson.String, raw: `"` + s.Protected + `"`})
+	v.set("signature", &value{kind: ijson.String, raw: `"` + s.Signature + `"`})
+	return v
 }
 
 // A protectedHeader is what counts of a JWS protected header.

@@ -231,13 +231,13 @@ var badManifests = []struct {
 	{"signed without time", with(`"signatures":[{"protected":"e30","signature":"YQ"}]`),
 		`line 1, column 1: updated_at is missing: a signed manifest needs it, so that an older one cannot take its place`, false},
 	{"fraction in signed", with(`"updated_at":"2026-11-01T00:00:00Z","x":0.5,"signatures":[{"protected":"e30","signature":"YQ"}]`),
-		`line 1, column 95, at /x: numbers in a signed manifest must be integers below 2^53, got 0.5; write it as a string`, true},
+		`line 1, column 95, at /x: numbers in a signed document must be integers below 2^53, got 0.5; write it as a string`, true},
 	{"-0 in signed", with(`"updated_at":"2026-11-01T00:00:00Z","x":-0,"signatures":[{"protected":"e30","signature":"YQ"}]`),
-		`line 1, column 95, at /x: numbers in a signed manifest must be integers below 2^53, got -0; write it as a string`, true},
+		`line 1, column 95, at /x: numbers in a signed document must be integers below 2^53, got -0; write it as a string`, true},
 	{"1e2 in signed", with(`"updated_at":"2026-11-01T00:00:00Z","x":1e2,"signatures":[{"protected":"e30","signature":"YQ"}]`),
-		`line 1, column 95, at /x: numbers in a signed manifest must be integers below 2^53, got 1e2; write it as a string`, true},
+		`line 1, column 95, at /x: numbers in a signed document must be integers below 2^53, got 1e2; write it as a string`, true},
 	{"2^53 in signed", with(`"updated_at":"2026-11-01T00:00:00Z","x":9007199254740992,"signatures":[{"protected":"e30","signature":"YQ"}]`),
-		`line 1, column 95, at /x: numbers in a signed manifest must be integers below 2^53, got 9007199254740992; write it as a string`, true},
+		`line 1, column 95, at /x: numbers in a signed document must be integers below 2^53, got 9007199254740992; write it as a string`, true},
 }
 
 func TestParseManifestAccepts(t *testing.T) {
