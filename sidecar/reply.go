@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/flight"
 	"github.com/inter-agent-trust/iatp/internal/ijson"
 	"github.com/inter-agent-trust/iatp/privacy"
 )
@@ -61,7 +62,9 @@ func (s *Sidecar) readReply(x *exchange, h http.Header, body []byte, end *ending
 // endStream takes what a stream scanner found and kept.
 func (s *Sidecar) endStream(x *exchange, st *privacy.Stream, keep bool, end *ending) {
 	_ = st.Close()
-	end.findings = tally(st.Report())
+	for _, class := range st.Report().Classes() { // the report is bounded, the counts are not
+		end.findings = append(end.findings, flight.Count{Kind: class, Count: st.Count(class)})
+	}
 	switch kept, cut := st.Kept(); {
 	case !keep:
 		end.opaque = "ephemeral"
