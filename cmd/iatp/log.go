@@ -250,6 +250,7 @@ no record, key or checkpoint is ever touched, and no sidecar may run there.`,
 // printReport says what is wrong with a log, and the verdict first.
 func (p *program) printReport(r *flight.Report, asJSON bool) error {
 	if asJSON {
+		r.Problems, r.Damage = append([]flight.Finding{}, r.Problems...), append([]flight.Finding{}, r.Damage...) // [], not null
 		if err := writeJSON(p.stdout, struct {
 			OK bool `json:"ok"`
 			*flight.Report

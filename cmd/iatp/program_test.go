@@ -89,6 +89,18 @@ func TestShown(t *testing.T) {
 	}
 }
 
+// TestErrorsCannotPlay looks at an error that a library passes on unescaped.
+func TestErrorsCannotPlay(t *testing.T) {
+	var b bytes.Buffer
+	p := &program{stderr: &b, begun: true}
+	if code := p.report(&cobra.Command{}, errors.New("got \x1b[2J\u202e\nline two")); code != exitRefused {
+		t.Errorf("exit code %d", code)
+	}
+	if got, want := b.String(), "iatp: got \ufffd[2J\ufffd\n      line two\n"; got != want {
+		t.Errorf("report wrote %q, want %q", got, want)
+	}
+}
+
 // TestInterview answers the questions of manifest new.
 func TestInterview(t *testing.T) {
 	ask := func(answers string, args ...string) (*draft, string, error) {

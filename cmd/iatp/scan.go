@@ -158,14 +158,15 @@ func fetchManifest(ctx context.Context, u *url.URL) ([]byte, error) {
 }
 
 // assessRemote weighs a manifest that came from u, and says why the evidence is
-// what it is.
+// what it is. The uri of a manifest is never a plain http origin, so what came
+// over plain http stays E0.
 func assessRemote(m *iatp.Manifest, u *url.URL, s signature, now time.Time) (trust.Assessment, string) {
 	in := trust.Input{Manifest: m}
 	remark := ""
 	switch {
 	case s != verified:
 		remark = "it is not signed, so nothing stands behind it"
-	case u.Scheme != "https" || m.Identity.URI != originOf(u):
+	case m.Identity.URI != originOf(u):
 		remark = "its signature is valid, but it names the origin " + orNone(m.Identity.URI) + " and came from " + originOf(u) + ": anybody can serve a copy"
 	case !m.ExpiresAt.IsZero() && now.After(m.ExpiresAt):
 		remark = "its signature is valid, but it has expired"

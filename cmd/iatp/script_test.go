@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 //	                          it writes
 //	start NAME PROGRAM ARG…   the same, and waits for its line
 //	                          "listening on ADDRESS"; $NAME is the address
-//	hangup NAME, stop NAME    send SIGHUP; send SIGTERM, after which it must
+//	hangup NAME, halt NAME    send SIGHUP; send SIGTERM, after which it must
 //	                          exit with 0 in five seconds
 //	interrupt NAME            send SIGTERM and go on
 //	killed NAME               waits until SIGTERM has killed it
@@ -51,7 +51,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "begin": begin, "start": start, "hangup": hangup, "stop": stop, "interrupt": interrupt, "killed": killed, "await": await, "post": post, "replace": replace,
+			"exits": exits, "begin": begin, "start": start, "hangup": hangup, "halt": halt, "interrupt": interrupt, "killed": killed, "await": await, "post": post, "replace": replace,
 		},
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
@@ -164,7 +164,7 @@ func signalled(ts *testscript.TestScript, args []string, sig os.Signal) *process
 
 func hangup(ts *testscript.TestScript, _ bool, args []string) { signalled(ts, args, syscall.SIGHUP) }
 
-func stop(ts *testscript.TestScript, _ bool, args []string) {
+func halt(ts *testscript.TestScript, _ bool, args []string) {
 	p := signalled(ts, args, syscall.SIGTERM)
 	select {
 	case <-p.done:
