@@ -102,7 +102,7 @@ func benchAppend(b *testing.B, ack Ack, producers int) {
 	}
 	wg.Wait()
 	b.StopTimer()
-	b.ReportMetric(float64(b.N)/float64(max(1, l.syncs)), "records/sync")
+	b.ReportMetric(float64(b.N)/float64(max(1, l.Stats().Syncs)), "records/sync")
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
 }
 

@@ -211,6 +211,7 @@ func open(data string, o Options) (_ *Log, err error) {
 	if err != nil {
 		return nil, err
 	}
+	l.lookAtDisk()
 	l.start()
 	if recovered != nil {
 		if _, err := l.Append(recovered, Durable); err != nil {
@@ -261,6 +262,7 @@ type Stats struct {
 	Bytes    int64         // in them
 	Queued   int           // bytes that wait to be written
 	LastSync time.Duration // how long the last fdatasync took
+	Syncs    int64         // how many there were
 	FreeDisk int64         // bytes, as last looked at
 	LowDisk  bool          // FreeDisk is below Options.LowDisk
 }
@@ -275,7 +277,7 @@ func (l *Log) Stats() Stats {
 	s := Stats{
 		Size: l.written, Durable: l.synced, Signed: signed, First: l.seg.first,
 		Segments: len(l.segments) + 1, Bytes: l.seg.size, Queued: len(l.pending),
-		LastSync: l.lastSync, FreeDisk: l.freeDisk.Load(), LowDisk: l.lowDisk.Load(),
+		LastSync: l.lastSync, Syncs: l.syncs, FreeDisk: l.freeDisk.Load(), LowDisk: l.lowDisk.Load(),
 	}
 	if len(l.segments) > 0 {
 		s.First = l.segments[0].first

@@ -302,6 +302,112 @@ func TestConcurrentAppend(t *testing.T) {
 	}
 }
 
+// TestDurableProducers has nobody but producers that wait for the disk: no
+// background sync helps a request that was forgotten.
+func TestDurableProducers(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpen(t, dir, Options{})
+	const producers, each = 32, 40
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		var wg sync.WaitGroup
+		for p := range producers {
+			wg.Go(func() {
+				for i := range each {
+					if _, err := l.Append(entry(p*each+i), Durable); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+	}()
+	select {
+	case <-done:
+	case <-time.After(30 * time.Second):
+		t.Fatalf("producers wait for ever: %+v", l.Stats())
+	}
+	if s := l.Stats(); s.Durable != producers*each || s.Syncs == 0 {
+		t.Errorf("Stats = %+v, want %d durable records", s, producers*each)
+	}
+	mustClose(t, l)
+	checkLog(t, dir, producers*each)
+}
+
+// TestNothingUnsyncedIsSigned asks for checkpoints faster than the disk syncs.
+func TestNothingUnsyncedIsSigned(t *testing.T) {
+	l := mustOpen(t, t.TempDir(), Options{})
+	for i := range 200 {
+		mustAppend(t, l, entry(i), Written)
+		if _, err := l.advance(true); err != nil {
+			t.Fatal(err)
+		}
+		// Signed first: the synced size only grows.
+		c, err := l.Checkpoint()
+		if err != nil {
+			t.Fatal(err)
+		}
+		signed, err := parseCheckpoint(c, l.keys.verifier)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := l.Stats(); signed.Size > s.Durable {
+			t.Fatalf("a checkpoint of %d records, of which %d are durable", signed.Size, s.Durable)
+		}
+	}
+}
+
+// TestCheckpointSpelling: base64 has several spellings of one signature, a
+// checkpoint has one.
+func TestCheckpointSpelling(t *testing.T) {
+	dir := written(t, 1, Options{})
+	text, err := os.ReadFile(filepath.Join(dir, "log", "checkpoint"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	vkey, err := os.ReadFile(filepath.Join(dir, "log.vkey"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := len(text) - len("=\n") - 1
+	good := text[last]
+	for _, b := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/") {
+		text[last] = b
+		if _, err := ParseCheckpoint(text, strings.TrimSpace(string(vkey))); (err == nil) != (b == good) {
+			t.Errorf("last character %c instead of %c: %v", b, good, err)
+		}
+	}
+}
+
+func TestCommitted(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpen(t, dir, Options{})
+	mustAppend(t, l, &Entry{Type: Request, Body: []byte("123456")}, Written)
+	mustAppend(t, l, &Entry{Type: Request, Body: []byte{}}, Written)
+	mustAppend(t, l, &Entry{Type: Request}, Written)
+	mustClose(t, l)
+	all := lines(t, dir)
+	for _, c := range []struct {
+		line int
+		body string
+		want bool
+	}{{0, "123456", true}, {0, "123457", false}, {0, "", false}, {1, "", true}, {1, "x", false}} {
+		if got, err := Committed(dir, all[c.line], []byte(c.body)); got != c.want || err != nil {
+			t.Errorf("Committed(line %d, %q) = %v, %v; want %v", c.line, c.body, got, err, c.want)
+		}
+	}
+	if _, err := Committed(dir, all[2], nil); err == nil {
+		t.Error("Committed of a line without a commitment: no error")
+	}
+	if bytes.Contains(all[0], []byte(base64.RawURLEncoding.EncodeToString(hashBytes("123456")))) {
+		t.Error("the line holds a plain digest of the body")
+	}
+}
+
+func hashBytes(s string) []byte { h := sha256.Sum256([]byte(s)); return h[:] }
+
 // counter is a view that counts and checks the order of what it sees.
 type counter struct {
 	n       int64

@@ -371,18 +371,11 @@ func (a *audit) segment(first, next int64) (bool, error) {
 			}
 			return true, nil
 		}
-		signed := seq < a.signed.Size
-		switch {
-		case next >= 0 && seq == next:
-			err = errors.New("it stands in the wrong segment")
-		case signed:
-			err = a.checkSigned(seq, line, err)
-		case next < 0 && err != nil:
+		torn := seq >= a.signed.Size && next < 0
+		if torn && err != nil {
 			return true, a.tornTail(f, lines.offset, line)
-		default:
-			err = a.checkUnsigned(seq, line, err)
 		}
-		if err != nil && !signed && next < 0 {
+		if err = a.check(seq, next, line, err); err != nil && torn {
 			return true, a.tornTail(f, lines.offset, nil)
 		}
 		if err != nil {
@@ -394,6 +387,18 @@ func (a *audit) segment(first, next int64) (bool, error) {
 		}
 		a.add(tlog.RecordHash(line))
 	}
+}
+
+// check checks what was read where record seq should stand; next is where the
+// segment must end, or -1.
+func (a *audit) check(seq, next int64, line []byte, readErr error) error {
+	switch {
+	case seq == next:
+		return errors.New("it stands in the wrong segment")
+	case seq < a.signed.Size:
+		return a.checkSigned(seq, line, readErr)
+	}
+	return a.checkUnsigned(seq, line, readErr)
 }
 
 // tornTail measures what stands behind the last whole record. line, at off, is
