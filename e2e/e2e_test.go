@@ -14,7 +14,6 @@ import (
 	"regexp"
 	"runtime/debug"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -189,18 +188,17 @@ func (p *process) address(t *testing.T) string {
 }
 
 // rss is the resident memory of the process in bytes.
-func (p *process) rss(t *testing.T) int64 {
-	t.Helper()
+func (p *process) rss() (int64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
-		t.Fatal(err)
+		return 0, err
 	}
+	var kib int64
 	_, after, _ := strings.Cut(string(text), "VmRSS:")
-	n, err := strconv.ParseInt(strings.Fields(after)[0], 10, 64)
-	if err != nil {
-		t.Fatal(err)
+	if _, err := fmt.Sscanf(after, "%d kB", &kib); err != nil {
+		return 0, fmt.Errorf("VmRSS of process %d: %w", p.cmd.Process.Pid, err)
 	}
-	return n << 10
+	return kib << 10, nil
 }
 
 // eventually tries until check is content.

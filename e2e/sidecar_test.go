@@ -248,25 +248,30 @@ func (s *sidecar) get(t *testing.T, path string, header ...string) *reply {
 // raw sends bytes as they are on a connection of their own, and reads one answer.
 func (s *sidecar) raw(t *testing.T, request string) *reply {
 	t.Helper()
+	r, err := s.tryRaw(request)
+	if err != nil {
+		t.Fatalf("%.200q: %v", request, err)
+	}
+	return r
+}
+
+func (s *sidecar) tryRaw(request string) (*reply, error) {
 	conn, err := net.Dial("tcp", s.addr)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
 	if _, err := io.WriteString(conn, request); err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
-		t.Fatalf("%.200q: %v", request, err)
+		return nil, err
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &reply{resp.StatusCode, resp.Header, string(text)}
+	return &reply{resp.StatusCode, resp.Header, string(text)}, err
 }
 
 // wire is a POST /proxy as bytes; header lines are "Name: value" and replace the
