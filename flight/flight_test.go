@@ -336,6 +336,50 @@ func TestDurableProducers(t *testing.T) {
 	checkLog(t, dir, producers*each)
 }
 
+// gate is a view that holds the writer up.
+type gate struct{ entered, open chan struct{} }
+
+func (g gate) Apply(seq int64, _ []byte) {
+	if seq == 0 {
+		close(g.entered)
+		<-g.open
+	}
+}
+func (gate) Snapshot() []byte     { return nil }
+func (gate) Restore([]byte) error { return nil }
+
+// TestSyncAskedDuringWrite queues a durable record while the flusher writes the
+// one before: the second request must not be taken for the first.
+func TestSyncAskedDuringWrite(t *testing.T) {
+	l := mustOpen(t, t.TempDir(), Options{})
+	g := gate{make(chan struct{}), make(chan struct{})}
+	if err := l.Attach("gate", g); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 2)
+	appendDurable := func(i int) {
+		_, err := l.Append(entry(i), Durable)
+		done <- err
+	}
+	go appendDurable(0)
+	<-g.entered
+	go appendDurable(1)
+	for l.Stats().Queued == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	close(g.open)
+	for range 2 {
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("a durable record was forgotten: %+v", l.Stats())
+		}
+	}
+}
+
 // TestNothingUnsyncedIsSigned asks for checkpoints faster than the disk syncs.
 func TestNothingUnsyncedIsSigned(t *testing.T) {
 	l := mustOpen(t, t.TempDir(), Options{})
