@@ -193,7 +193,7 @@ back as a whole cannot be told from a younger one.`,
 	flags := cmd.Flags()
 	flags.StringVar(&f.data, "data", "", "data directory (default IATP_DATA, or "+defaultData+")")
 	flags.StringVar(&f.key, "key", "", "public key of the log, or a file with it")
-	flags.StringSliceVar(&f.against, "against", nil, "file with an older checkpoint of the same log (repeatable)")
+	flags.StringArrayVar(&f.against, "against", nil, "file with an older checkpoint of the same log (repeatable)")
 	flags.BoolVar(&f.asJSON, "json", false, jsonUsage)
 	return cmd
 }
@@ -202,7 +202,7 @@ func (p *program) verifyLog(f *logVerifyFlags) error {
 	key := ""
 	var err error
 	if f.key != "" {
-		if key, err = readKey(f.key); err != nil {
+		if key, err = p.readKey(f.key); err != nil {
 			return err
 		}
 	}

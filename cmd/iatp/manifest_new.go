@@ -61,8 +61,9 @@ func (p *program) manifestNewCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "new FILE",
 		Short: "Write a manifest for an agent",
-		Long: `Write a manifest for an agent. Flags say what it promises; on a terminal, what no
-flag says is asked. An existing file is never overwritten.
+		Long: `Write a manifest for an agent. Flags say what it promises; on a terminal, and
+without --agent-id, what no flag says is asked. An existing file is never
+overwritten.
 
 What is not said is not promised: trust level standard, no undo, temporary
 retention.`,
@@ -100,12 +101,13 @@ func (p *program) newManifest(file string, d *draft, flags *pflag.FlagSet) error
 	if _, err := os.Lstat(file); err == nil {
 		return fmt.Errorf("%s exists and is not overwritten: choose another name, or move it away", file)
 	}
-	if isTerminal(p.stdin) {
+	if d.Identity.AgentID == "" {
+		if !isTerminal(p.stdin) {
+			return usagef("name the agent with --agent-id")
+		}
 		if err := p.interview(d, flags); err != nil {
 			return err
 		}
-	} else if d.Identity.AgentID == "" {
-		return usagef("name the agent with --agent-id")
 	}
 	doc, err := json.MarshalIndent(d, "", "  ")
 	if err != nil {

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"unicode"
 
@@ -67,12 +69,34 @@ func visible(r rune) rune {
 	return r
 }
 
-// interruptible ends ctx on the first SIGINT or SIGTERM; the second one ends the
-// process, as it does by default.
-func interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)
-	return ctx, stop
+// interruptible ends ctx on the first SIGINT or SIGTERM. The second one ends the
+// process, as it would by default. The caller must call stop.
+func interruptible(ctx context.Context) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for first := true; ; first = false {
+			select {
+			case sig := <-signals:
+				if !first {
+					signal.Reset(sig)
+					syscall.Kill(os.Getpid(), sig.(syscall.Signal))
+				}
+				cancel()
+			case <-done:
+				return
+			}
+		}
+	})
+	return ctx, sync.OnceFunc(func() {
+		signal.Stop(signals)
+		close(done)
+		wg.Wait()
+		cancel()
+	})
 }
 
 // errFailed ends a command whose check failed and which has said so itself.

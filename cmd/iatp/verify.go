@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,6 +15,9 @@ import (
 
 // maxEvidence bounds a file that is to be verified, in bytes.
 const maxEvidence = 1 << 20
+
+// maxKey bounds a file with a public key, in bytes.
+const maxKey = 4096
 
 // verifyFlags are what a proof needs besides itself.
 type verifyFlags struct {
@@ -120,11 +122,11 @@ type proven struct {
 }
 
 func (p *program) verifyProof(file string, data []byte, f *verifyFlags) error {
-	line, err := f.record()
+	line, err := p.record(f)
 	if err != nil {
 		return err
 	}
-	key, err := readKey(f.key)
+	key, err := p.readKey(f.key)
 	if err != nil {
 		return err
 	}
@@ -139,7 +141,7 @@ func (p *program) verifyProof(file string, data []byte, f *verifyFlags) error {
 }
 
 func (p *program) verifyCheckpoint(file string, data []byte, f *verifyFlags) error {
-	key, err := readKey(f.key)
+	key, err := p.readKey(f.key)
 	if err != nil {
 		return err
 	}
@@ -177,14 +179,14 @@ func (p *program) printProven(r *proven, asJSON bool) error {
 }
 
 // record is the line that a proof is about.
-func (f *verifyFlags) record() ([]byte, error) {
+func (p *program) record(f *verifyFlags) ([]byte, error) {
 	switch {
 	case (f.line == "") == (f.lineText == ""):
 		return nil, usagef("a proof is about a record: give it with --line FILE or with --line-text TEXT")
 	case f.lineText != "":
 		return []byte(f.lineText), nil
 	}
-	data, err := os.ReadFile(f.line)
+	data, err := p.readFile(f.line, maxEvidence)
 	if err != nil {
 		return nil, err
 	}
@@ -196,13 +198,13 @@ func (f *verifyFlags) record() ([]byte, error) {
 }
 
 // readKey takes a verifier key, or the file that holds it.
-func readKey(given string) (string, error) {
+func (p *program) readKey(given string) (string, error) {
 	if given == "" {
 		return "", usagef("name the log's public key with --key: the text of DATA/log.vkey, or that file")
 	}
-	data, err := os.ReadFile(given)
+	data, err := p.readFile(given, maxKey)
 	switch {
-	case err == nil && len(data) <= 4096:
+	case err == nil && len(data) <= maxKey:
 		return strings.TrimSpace(string(data)), nil
 	case err == nil:
 		return "", fmt.Errorf("%s does not hold a key", given)
