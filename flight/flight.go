@@ -42,7 +42,7 @@ import (
 )
 
 // SyncInterval bounds how long a written record stays unsynced while the log
-// runs (hardening: what "written" means).
+// runs and the disk keeps up.
 const SyncInterval = 50 * time.Millisecond
 
 // checkpointInterval is the shortest time between two signed checkpoints.
