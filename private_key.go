@@ -13,7 +13,9 @@ import (
 // A PrivateKey is an Ed25519 key that signs. Its text forms, whatever the verb,
 // name its public half only. The zero PrivateKey signs nothing: Sign panics.
 type PrivateKey struct {
-	secret ed25519.PrivateKey
+	// secret is behind a pointer because package fmt follows none inside of a
+	// structure: where the key is in an unexported field, Format is not asked.
+	secret *ed25519.PrivateKey
 	public Key
 }
 
@@ -29,7 +31,10 @@ func GeneratePrivateKey(random io.Reader) (PrivateKey, error) {
 
 func newPrivateKey(secret ed25519.PrivateKey) (PrivateKey, error) {
 	public, err := NewKey(secret.Public().(ed25519.PublicKey))
-	return PrivateKey{secret, public}, err
+	if err != nil {
+		return PrivateKey{}, err
+	}
+	return PrivateKey{&secret, public}, nil
 }
 
 const pemPrivateKey = "PRIVATE KEY"
@@ -57,7 +62,7 @@ func (k PrivateKey) MarshalPEM() ([]byte, error) {
 	if !k.public.valid {
 		return nil, errNoKey
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(k.secret)
+	der, err := x509.MarshalPKCS8PrivateKey(*k.secret)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +84,7 @@ func (k PrivateKey) Sign(message []byte) []byte {
 	if !k.public.valid {
 		panic("iatp: Sign with the zero PrivateKey")
 	}
-	return ed25519.Sign(k.secret, message)
+	return ed25519.Sign(*k.secret, message)
 }
 
 // Format writes the thumbprint for every verb, so that no way of printing a

@@ -164,6 +164,7 @@ func parseReceipt(claims []byte) (*Receipt, error) {
 }
 
 func (b *binder) receipt(r *Receipt, root *value) {
+	var undo *value
 	b.only(root, map[string]field{
 		"iss": principal(&r.Iss),
 		"aud": principal(&r.Aud),
@@ -190,10 +191,7 @@ func (b *binder) receipt(r *Receipt, root *value) {
 		},
 		"ms":   count(&r.MS),
 		"cost": amountField(&r.Cost),
-		"undo": func(b *binder, v *value) {
-			r.Undo = new(Undo)
-			b.undo(r.Undo, v)
-		},
+		"undo": func(_ *binder, v *value) { undo = v },
 		"facts": func(b *binder, v *value) {
 			b.each(v, 16, func(b *binder, v *value) {
 				var d Digest
@@ -202,6 +200,10 @@ func (b *binder) receipt(r *Receipt, root *value) {
 			})
 		},
 	}, "iss", "aud", "iat", "jti", "trace_id", "req", "res", "outcome", "ms")
+	if undo != nil {
+		r.Undo = new(Undo)
+		b.undo(r.Undo, undo, r.Cost.Currency())
+	}
 }
 
 func (b *binder) responded(r *Responded, v *value) {
@@ -215,8 +217,10 @@ func (b *binder) responded(r *Responded, v *value) {
 	r.Status = int(status)
 }
 
-func (b *binder) undo(u *Undo, v *value) {
-	var fee, cur string
+// undo reads what can be undone. The currency of the fee may be left out if it is
+// that of the cost.
+func (b *binder) undo(u *Undo, v *value, cur string) {
+	var fee string
 	b.only(v, map[string]field{
 		"level": func(b *binder, v *value) {
 			if b.oneOf(v, "level", reversibilityLevels) {
@@ -230,10 +234,10 @@ func (b *binder) undo(u *Undo, v *value) {
 
 // A ReceiptWant is what the caller knows about the exchange that a receipt must be
 // of. The zero Digests and Money here stand for none: a receipt that has one is
-// then not the right one.
+// then not the right one. The trace id is not compared: a base covers the one of
+// its attempt.
 type ReceiptWant struct {
 	Iss, Aud string
-	TraceID  TraceID
 	Key      string   // idempotency key that was sent
 	Bases    []Digest // signature bases of all attempts with that key
 	Status   int      // of the answer that came
@@ -253,7 +257,6 @@ func (r *Receipt) Check(w ReceiptWant) error {
 	}{
 		{"iss", r.Iss == w.Iss},
 		{"aud", r.Aud == w.Aud},
-		{"trace_id", r.TraceID == w.TraceID},
 		{"req.key", r.Req.Key == w.Key},
 		{"req.base", slices.Contains(w.Bases, r.Req.Base)},
 		{"res.status", r.Res.Status == w.Status},
