@@ -47,11 +47,20 @@ var plan = map[string]room{
 
 	"internal/httpsig": {floor: 2, may: []string{"."}},
 
-	"client": {floor: 3, may: []string{".", "api"}},
+	"client":           {floor: 3, may: []string{".", "api"}},
+	"internal/httpsig": {floor: 3, may: []string{"."}},
+
+	// The desks never lean on one another.
+	"internal/handshake": {floor: 3, may: []string{".", "trust", "recovery", "flight"}, beside: []string{"internal/httpsig"}},
+	"internal/once":      {floor: 3, may: []string{".", "trust", "recovery", "flight"}},
+	"internal/budget":    {floor: 3, may: []string{".", "trust", "recovery", "flight"}},
 
 	"sidecar": {
-		floor:   5,
-		may:     []string{".", "internal/ijson", "trust", "policy", "privacy", "recovery", "flight", "api"},
+		floor: 5,
+		may: []string{
+			".", "internal/ijson", "trust", "policy", "privacy", "recovery", "flight", "api",
+			"internal/httpsig", "internal/handshake", "internal/once", "internal/budget",
+		},
 		outside: []string{"github.com/goccy/go-yaml", "github.com/prometheus/client_golang", "golang.org/x/sys"},
 	},
 
