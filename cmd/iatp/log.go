@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -121,7 +122,8 @@ on it.`,
 			return err
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			proof, err := r.prove(cmd.Context(), index, cmd.Flags().Changed("sidecar"))
+			log := slog.New(slog.NewTextHandler(p.stderr, nil))
+			proof, err := r.prove(cmd.Context(), index, cmd.Flags().Changed("sidecar"), log)
 			if err != nil {
 				return err
 			}
@@ -145,7 +147,7 @@ func parseIndex(text string) (int64, error) {
 	return index, nil
 }
 
-func (r *reach) prove(ctx context.Context, index int64, sidecarNamed bool) ([]byte, error) {
+func (r *reach) prove(ctx context.Context, index int64, sidecarNamed bool, log *slog.Logger) ([]byte, error) {
 	if r.data == "" || sidecarNamed {
 		c, err := r.client()
 		if err != nil {
@@ -157,7 +159,7 @@ func (r *reach) prove(ctx context.Context, index int64, sidecarNamed bool) ([]by
 	if _, err := os.Stat(filepath.Join(r.data, "log.key")); err != nil {
 		return nil, fmt.Errorf("only the owner of a log makes proofs, and the log's key is not here: %w", err)
 	}
-	l, err := flight.Open(r.data, flight.Options{})
+	l, err := flight.Open(r.data, flight.Options{Logger: log})
 	if err != nil {
 		return nil, err
 	}

@@ -163,6 +163,7 @@ scores it as an unsigned manifest of somebody else.`,
 		RunE: func(_ *cobra.Command, args []string) error { return p.showManifest(args[0], as, asJSON) },
 	}
 	cmd.Flags().StringVar(&as, "as", asOperator, "whose eyes: operator or stranger")
+	choices(cmd, "as", asOperator, asStranger)
 	cmd.Flags().BoolVar(&asJSON, "json", false, jsonUsage)
 	return cmd
 }

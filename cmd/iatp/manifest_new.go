@@ -94,6 +94,9 @@ retention.`,
 	flags.StringVar(&d.Privacy.RetentionPolicy, "retention", d.Privacy.RetentionPolicy, "how long it keeps what it is sent: ephemeral, temporary, permanent or forever")
 	flags.BoolVar(&d.Privacy.HumanInLoop, "human-in-loop", false, "people may read what it is sent")
 	flags.BoolVar(&d.Privacy.TrainingConsent, "training-consent", false, "what it is sent may train models")
+	choices(cmd, "trust-level", "verified_partner", "trusted", "standard", "unknown", "untrusted")
+	choices(cmd, "reversibility", string(iatp.ReversibilityNone), string(iatp.ReversibilityPartial), string(iatp.ReversibilityFull))
+	choices(cmd, "retention", string(iatp.RetentionEphemeral), string(iatp.RetentionTemporary), string(iatp.RetentionPermanent), string(iatp.RetentionForever))
 	return cmd
 }
 

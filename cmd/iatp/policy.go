@@ -139,6 +139,7 @@ built-in rules alone decide. It exits 0 whatever the decision is.`,
 	flags.StringVar(&f.manifest, "manifest", "", "the manifest of the agent it goes to (required)")
 	flags.StringVar(&f.as, "as", asOperator, "whose eyes on the manifest: operator or stranger")
 	flags.BoolVar(&f.asJSON, "json", false, jsonUsage)
+	choices(cmd, "as", asOperator, asStranger)
 	return cmd
 }
 

@@ -70,7 +70,9 @@ func visible(r rune) rune {
 }
 
 // interruptible ends ctx on the first SIGINT or SIGTERM. The second one ends the
-// process, as it would by default. The caller must call stop.
+// process at once with 128 and its number, as shells count; the default action
+// would not, where the process is the first of a container. The caller must
+// call stop.
 func interruptible(ctx context.Context) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	signals := make(chan os.Signal, 2)
@@ -82,8 +84,7 @@ func interruptible(ctx context.Context) (_ context.Context, stop func()) {
 			select {
 			case sig := <-signals:
 				if !first {
-					signal.Reset(sig)
-					syscall.Kill(os.Getpid(), sig.(syscall.Signal))
+					os.Exit(128 + int(sig.(syscall.Signal)))
 				}
 				cancel()
 			case <-done:
@@ -117,17 +118,44 @@ asks or blocks, and writes all of it into a flight recorder that cannot be
 rewritten unseen.`,
 		Example: `  iatp demo
   iatp run --agent http://localhost:8000 --manifest agent.json`,
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		PersistentPreRun:  func(*cobra.Command, []string) { p.begun = true },
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
+		SilenceErrors:    true,
+		SilenceUsage:     true,
+		PersistentPreRun: func(*cobra.Command, []string) { p.begun = true },
 	}
 	asGroup(root)
 	root.AddCommand(
 		p.demoCommand(), p.runCommand(), p.scanCommand(), p.manifestCommand(), p.verifyCommand(), p.traceCommand(),
 		p.quarantineCommand(), p.logCommand(), p.policyCommand(), p.versionCommand(),
 	)
+	root.SetHelpCommand(helpCommand())
+	root.InitDefaultCompletionCmd()
+	if completion, _, err := root.Find([]string{"completion"}); err == nil {
+		asGroup(completion).Example = "  source <(iatp completion bash)"
+	}
 	return root
+}
+
+// helpCommand is cobra's, but for a word that is no command: that is an error.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "help [COMMAND]",
+		Short:   "Explain a command",
+		Example: "  iatp help log verify",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			about, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return usagef("there is no command %q", strings.Join(args, " "))
+			}
+			return about.Help()
+		},
+	}
+}
+
+// choices completes a flag from the words that it takes.
+func choices(cmd *cobra.Command, flag string, words ...string) {
+	if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err) // the command has no such flag
+	}
 }
 
 // takes says which words a command wants: at least one of each, none beyond.

@@ -57,6 +57,9 @@ IATP_TRAINING_CONSENT make one.`,
 		},
 	}
 	f.register(cmd.Flags())
+	choices(cmd, "log-format", "text", "json")
+	choices(cmd, "durability", string(sidecar.DurabilityDefault), string(sidecar.DurabilityStrict))
+	choices(cmd, "override", string(sidecar.OverrideAuto), string(sidecar.OverrideOff), string(sidecar.OverrideConfirm), string(sidecar.OverrideLoopback), string(sidecar.OverrideToken))
 	return cmd
 }
 

@@ -187,7 +187,7 @@ func killed(ts *testscript.TestScript, _ bool, args []string) {
 	case <-time.After(5 * time.Second):
 		ts.Fatalf("%s lives on", args[0])
 	}
-	if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGTERM {
+	if code := p.cmd.ProcessState.ExitCode(); code != 128+int(syscall.SIGTERM) {
 		ts.Fatalf("%s: %v, want an end by SIGTERM", args[0], p.err)
 	}
 }
