@@ -194,6 +194,28 @@ func TestEntriesAreRead(t *testing.T) {
 	}
 }
 
+// FuzzEntry holds the timeline to text that cannot play with a terminal,
+// whatever stands in a record.
+func FuzzEntry(f *testing.F) {
+	f.Add([]byte(`{"type":"request","decision":"ask","method":"POST","path":"/proxy","score":0,"level":"untrusted","evidence":"E6","reasons":["low_trust"],"payload":{"a":"\u001b[2J"}}`))
+	f.Add([]byte(`{"type":"quarantine","state":"released","actor":"al\u202eice","note":"\n","reason":"low_trust_override"}`))
+	f.Add([]byte(`{"type":"response","status_code":200,"outcome":"\u009b31m","latency_ms":1.5,"own_ms":0.1,"findings":[{"kind":"\u0007","count":2}],"payload":"\r"}`))
+	f.Add([]byte(`{"type":"error","error":"\u001b]0;x\u0007","rules":[{"name":"\u001b","file":"\u001b","line":1}],"opaque":"\u001b"}`))
+	f.Add([]byte(`{"type":"\u001b","reason":"\u001b"}`))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		e, err := parseEntry(line)
+		if err != nil {
+			return
+		}
+		text, _ := e.headline()
+		for _, shown := range append(e.details(), text, shown(string(e.Type)), shown(string(e.TraceID)), shown(string(e.AgentID))) {
+			if i := strings.IndexFunc(shown, func(r rune) bool { return visible(r) != r || r == '\n' || r == '\t' }); i >= 0 {
+				t.Errorf("%q has a control character at %d", shown, i)
+			}
+		}
+	})
+}
+
 func TestSummarise(t *testing.T) {
 	entries := make([]entry, 0, 4)
 	for i, line := range []string{
