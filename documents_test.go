@@ -1,6 +1,7 @@
 package iatp_test
 
 import (
+	"encoding"
 	"io/fs"
 	"os"
 	"path"
@@ -94,7 +95,7 @@ func keys(t reflect.Type, under string) []string {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		key := under + f.Tag.Get("yaml")
-		if f.Type.Kind() == reflect.Struct {
+		if f.Type.Kind() == reflect.Struct && !f.Type.Implements(reflect.TypeFor[encoding.TextMarshaler]()) {
 			all = append(all, keys(f.Type, key+".")...)
 		} else {
 			all = append(all, key)

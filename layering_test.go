@@ -60,7 +60,7 @@ var plan = map[string]room{
 			".", "internal/ijson", "trust", "policy", "privacy", "recovery", "flight", "api",
 			"internal/httpsig", "internal/handshake", "internal/once", "internal/budget",
 		},
-		outside: []string{"github.com/goccy/go-yaml", "github.com/prometheus/client_golang", "golang.org/x/sys"},
+		outside: []string{"github.com/goccy/go-yaml", "github.com/prometheus/client_golang", "golang.org/x/sys", "golang.org/x/time"},
 	},
 
 	"iatptest":      {floor: 6, may: []string{"sidecar", "client", ".", "trust", "policy", "privacy", "recovery", "flight", "api"}},

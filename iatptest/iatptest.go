@@ -118,11 +118,15 @@ func (n *Node) serve(cfg sidecar.Config, log io.Writer) error {
 		s.Close()
 		return err
 	}
+	public, err := s.ListenPublic()
+	if err != nil {
+		return errors.Join(err, ln.Close(), s.Close())
+	}
 	n.Sidecar, n.Addr = s, ln.Addr().String()
 	n.URL = "http://" + n.Addr
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- s.Serve(ctx, ln) }()
+	go func() { done <- s.Serve(ctx, ln, public) }()
 	n.stop = sync.OnceValue(func() error {
 		cancel()
 		if err := <-done; err != nil {

@@ -37,6 +37,36 @@ type Config struct {
 	// services (DNS rebinding).
 	Hosts []string `yaml:"hosts"`
 
+	// Public is the listener for other sidecars; off if empty. Without TLS it
+	// may be on loopback only.
+	Public string `yaml:"public"`
+
+	// PublicURL is the origin under which other sidecars reach Public, such as
+	// https://travel.example. It is what they sign for, and our name among them.
+	PublicURL string `yaml:"public_url"`
+
+	// TLS is the certificate of Public.
+	TLS TLS `yaml:"tls"`
+
+	// Key is the file with our agent key (iatp keygen FILE). It signs the
+	// manifest, requests to peers and receipts.
+	Key string `yaml:"key"`
+
+	// Peers are the agents that the wrapped agent may call by name, at
+	// /proxy/NAME, and the callers that are known here.
+	Peers map[string]Peer `yaml:"peers"`
+
+	// DefaultPeer makes /proxy reach this peer instead of the wrapped agent, so
+	// that an agent changes one base URL and nothing else.
+	DefaultPeer string `yaml:"default_peer"`
+
+	// Authorities may endorse other agents, each for the uris and up to the
+	// level that stand here.
+	Authorities map[string]Authority `yaml:"authorities"`
+
+	// Ingress says who may call the wrapped agent from outside.
+	Ingress Ingress `yaml:"ingress"`
+
 	// Agent is the wrapped agent. Calls arrive there as POST to exactly this
 	// URL (path "/" if it has none).
 	Agent string `yaml:"agent"`
@@ -88,6 +118,58 @@ type Config struct {
 	Retention Retention `yaml:"retention"`
 }
 
+// TLS names PEM files. They are read again on reload.
+type TLS struct {
+	Cert string `yaml:"cert"`
+	Key  string `yaml:"key"`
+	// ClientCA, if set, is who must have signed the certificate of a caller.
+	ClientCA string `yaml:"client_ca"`
+}
+
+// Peer is another agent's sidecar.
+type Peer struct {
+	// URL is its origin and address at once. URI and Dial set them apart: URI
+	// is the principal that it must prove to be, Dial the host:port to call.
+	URL  string `yaml:"url"`
+	URI  string `yaml:"uri"`
+	Dial string `yaml:"dial"`
+	// CA is a PEM file with the certificates to trust for this peer, instead
+	// of the system's.
+	CA string `yaml:"ca"`
+	// Pin is its key, ed25519:…, from a source that you trust.
+	Pin string `yaml:"pin"`
+	// MaxLevel is the highest level you give it on your own word.
+	MaxLevel string `yaml:"max_level"`
+	// Headers are further headers of the caller that are forwarded to it.
+	Headers []string `yaml:"headers"`
+}
+
+// Authority endorses other agents.
+type Authority struct {
+	Key      string   `yaml:"key"`
+	For      []string `yaml:"for"`
+	MaxLevel string   `yaml:"max_level"`
+}
+
+// Ingress says who may call from outside.
+type Ingress struct {
+	// MinLevel is the lowest level of a caller that is let in. Without it only
+	// callers with a known key are.
+	MinLevel string `yaml:"min_level"`
+}
+
+// Rate is a number of calls in a time, written as 600/1m.
+type Rate struct {
+	N   int
+	Per time.Duration
+}
+
+// PerPeer limits one caller on the public listener.
+type PerPeer struct {
+	Rate  Rate `yaml:"rate"`
+	Burst int  `yaml:"burst"`
+}
+
 // Compensation is the wrapped agent's own undo call.
 type Compensation struct {
 	// URL is relative to the agent's, with {transaction_id} in it.
@@ -114,6 +196,7 @@ type Limits struct {
 	Deadline    Duration `yaml:"deadline"`     // to the first byte of the agent's answer; later is 504
 	Idle        Duration `yaml:"idle"`         // silence inside an answer, either side
 	RetryBudget Duration `yaml:"retry_budget"` // for retries of an idempotent agent, inside Deadline
+	PerPeer     PerPeer  `yaml:"per_peer"`     // one caller on the public listener; more is 429
 }
 
 // Retention is how long the flight recorder keeps its lines. What is dropped
@@ -162,6 +245,7 @@ func DefaultConfig() Config {
 			Deadline:    Duration(120 * time.Second),
 			Idle:        Duration(60 * time.Second),
 			RetryBudget: Duration(10 * time.Second),
+			PerPeer:     PerPeer{Rate: Rate{600, time.Minute}, Burst: 60},
 		},
 		Retention: Retention{Age: Duration(720 * time.Hour), Size: 10 << 30},
 	}
@@ -199,6 +283,14 @@ func (c *Config) anchor(dir string, before *Config) {
 	at(&c.Data, before.Data)
 	at(&c.OverrideToken, before.OverrideToken)
 	at(&c.OperatorToken, before.OperatorToken)
+	at(&c.Key, before.Key)
+	at(&c.TLS.Cert, before.TLS.Cert)
+	at(&c.TLS.Key, before.TLS.Key)
+	at(&c.TLS.ClientCA, before.TLS.ClientCA)
+	for name, p := range c.Peers {
+		at(&p.CA, before.Peers[name].CA)
+		c.Peers[name] = p
+	}
 	for i := range c.Policy {
 		if i >= len(before.Policy) || c.Policy[i] != before.Policy[i] {
 			at(&c.Policy[i], "")
@@ -229,6 +321,8 @@ func (c *Config) Validate() error {
 		bad("durability", "%q is not one of default, strict", c.Durability)
 	}
 	c.validateOverride(bad)
+	c.validatePublic(bad)
+	c.validatePeers(bad)
 	c.validateRequire(bad)
 	c.validateLimits(bad)
 	if c.Data == "" {

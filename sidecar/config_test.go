@@ -62,7 +62,8 @@ func TestLoadConfigErrors(t *testing.T) {
 		"limits:\n  body: much\n":             {"2:", "size"},
 		"limits:\n  deadline: 12\n":           {"2:", "duration"},
 		"limits: 12\n":                        {"1:"},
-		"peers: {a: {url: https://a}}\n":      {"peers"},
+		"approvers: {alice: x}\n":             {"approvers"},
+		"limits: {per_peer: {rate: many}}\n":  {"1:", "rate"},
 		"listen: [a, b]\n":                    {"1:"},
 		"allow_unbacked_claims: perhaps\n":    {"1:"},
 		"\tlisten: x\n":                       {"1:"},
@@ -114,6 +115,24 @@ func TestValidate(t *testing.T) {
 		{func(c *sidecar.Config) { c.Limits.Depth = 5000 }, "limits.depth"},
 		{func(c *sidecar.Config) { c.Limits.Deadline = 0 }, "limits.deadline"},
 		{func(c *sidecar.Config) { c.Data = "" }, "data"},
+		{func(c *sidecar.Config) { c.PublicURL = "https://a.example" }, "iatp keygen"},
+		{func(c *sidecar.Config) { c.PublicURL, c.Key = "https://a.example", "k" }, ""},
+		{func(c *sidecar.Config) { c.PublicURL, c.Key = "https://A.example/", "k" }, "public_url"},
+		{func(c *sidecar.Config) { c.PublicURL, c.Key = "http://a.example", "k" }, "public_url"},
+		{func(c *sidecar.Config) { c.Public = "127.0.0.1:1" }, "public_url"},
+		{func(c *sidecar.Config) {
+			c.PublicURL, c.Key, c.Public = "https://a.example", "k", "0.0.0.0:8443"
+		}, "certificate"},
+		{func(c *sidecar.Config) { c.TLS.Cert = "c" }, "tls"},
+		{func(c *sidecar.Config) { c.Ingress.MinLevel = "high" }, "ingress.min_level"},
+		{func(c *sidecar.Config) { c.Peers = map[string]sidecar.Peer{"b": {URL: "https://b.example"}} }, "public_url and key"},
+		{func(c *sidecar.Config) { c.Peers = map[string]sidecar.Peer{"b": {URL: "http://127.0.0.1:1"}} }, "pin"},
+		{func(c *sidecar.Config) { c.Peers = map[string]sidecar.Peer{"B!": {URL: "https://b.example"}} }, "not a name"},
+		{func(c *sidecar.Config) {
+			c.Peers = map[string]sidecar.Peer{"b": {URL: "https://b.example", URI: "https://c.example"}}
+		}, "url, or uri and dial"},
+		{func(c *sidecar.Config) { c.DefaultPeer = "b" }, "default_peer"},
+		{func(c *sidecar.Config) { c.Authorities = map[string]sidecar.Authority{"a": {Key: "x"}} }, "authorities.a.key"},
 	}
 	for i, tt := range tests {
 		c := sidecar.DefaultConfig()

@@ -54,7 +54,7 @@ func defaultManifest(getenv func(string) string) (*iatp.Manifest, error) {
 		return nil, err
 	}
 	doc, err := json.Marshal(map[string]any{
-		"$schema":          iatp.BaseURI + "v1/schema",
+		"$schema":          "http://inter-agent-trust.org/v1/schema",
 		"identity":         map[string]any{"agent_id": or("IATP_AGENT_ID", "unnamed-agent")},
 		"trust_level":      or("IATP_TRUST_LEVEL", iatp.Standard.String()),
 		"reversibility":    map[string]any{"level": or("IATP_REVERSIBILITY", string(iatp.ReversibilityNone))},

@@ -7,6 +7,9 @@ import (
 
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/flight"
+	"github.com/inter-agent-trust/iatp/internal/handshake"
+	"github.com/inter-agent-trust/iatp/internal/httpsig"
+	"github.com/inter-agent-trust/iatp/internal/once"
 	"github.com/inter-agent-trust/iatp/policy"
 	"github.com/inter-agent-trust/iatp/privacy"
 )
@@ -19,10 +22,13 @@ const (
 	decidedDeny     = "deny"         // refused
 	decidedBusy     = "busy"         // no place at the agent
 	decidedFailed   = "agent_failed" // forwarded, and no whole answer came
+	decidedReplay   = "replay"       // a repetition, answered as before
 )
 
 // exchange is one call on its way down the corridor. One goroutine owns it.
 type exchange struct {
+	dir   flight.Dir
+	peer  string // Out: the name of the peer
 	w     http.ResponseWriter
 	r     *http.Request
 	start time.Time // when the head was there
@@ -45,6 +51,18 @@ type exchange struct {
 	slot      bool
 	decision  string // one of the decided constants
 	wroteHead bool
+
+	// From or to another sidecar.
+	caller    *handshake.Caller // In: who signed
+	signed    *httpsig.Verified // In: what
+	nonce     *flight.Nonce     // In: to be put on the request line
+	claim     *once.Claim       // In: the idempotency key, ours until leave
+	met       *handshake.Met    // Out: who would get it
+	sentKey   string            // Out: idempotency key, the caller's or a new one
+	sentTrace iatp.TraceID      // Out: of 128 bits
+	bases     []iatp.Digest     // Out: what names the signature of each attempt
+	receipt   string            // In: issued; Out: verified
+	proof     proof             // Out: what the receipt came to
 }
 
 // walk is the corridor. Each desk does one thing and may end the exchange with
@@ -53,7 +71,9 @@ func (s *Sidecar) walk(x *exchange) *iatp.Problem {
 	if p := s.receive(x); p != nil { // bounded, strict, scanned in one pass
 		return p
 	}
-	x.st = s.standing.Load() // who would get this: manifest, score, rules
+	if p := s.meet(x); p != nil { // who would get this: manifest, score, rules
+		return p
+	}
 	x.tainted = !x.in.trace.minted && s.quarantine.tainted(x.in.trace.id)
 	x.verdict = x.st.rules.Decide(policy.Facts{
 		Manifest: x.st.manifest, Assessment: x.st.assessment, Require: x.st.require,
@@ -62,6 +82,9 @@ func (s *Sidecar) walk(x *exchange) *iatp.Problem {
 	switch x.verdict.Decision {
 	case policy.Allow:
 	case policy.Ask:
+		if x.dir == flight.In {
+			return s.block(x) // there is no person at this door
+		}
 		if x.in.override == "" {
 			return s.ask(x, "")
 		}
@@ -77,6 +100,9 @@ func (s *Sidecar) walk(x *exchange) *iatp.Problem {
 			return s.ask(x, why)
 		}
 	}
+	if done, p := s.claim(x); done || p != nil { // a key from outside is executed once
+		return p
+	}
 	if p := s.recordRequest(x); p != nil { // what is not recorded does not happen
 		return p
 	}
@@ -86,6 +112,9 @@ func (s *Sidecar) walk(x *exchange) *iatp.Problem {
 // receive reads what came in. Nothing of it is kept if it is refused here: a
 // request that was never understood leaves a metric, not a record.
 func (s *Sidecar) receive(x *exchange) (p *iatp.Problem) {
+	if x.dir == flight.In {
+		return s.receiveSigned(x)
+	}
 	if x.in, p = s.readHead(x.r); p != nil {
 		return p
 	}
@@ -102,10 +131,14 @@ func (s *Sidecar) block(x *exchange) *iatp.Problem {
 	if p := s.recordRefusal(x, "blocked"); p != nil {
 		return p
 	}
-	return s.about(x, &iatp.Problem{
-		Slug: x.verdict.Slug, Status: http.StatusForbidden, Blocked: true,
+	p := &iatp.Problem{
+		Slug: x.verdict.Slug, Status: http.StatusForbidden, Blocked: true, Outcome: iatp.OutcomeNone,
 		Error: x.verdict.Denial(), Reasons: x.verdict.Codes(),
-	})
+	}
+	if x.verdict.Decision == policy.Ask {
+		p.Slug, p.Error = iatp.SlugPolicy, "a person would have to decide about this call, and there is none at this door"
+	}
+	return s.about(x, p)
 }
 
 // ask ends an exchange that a person can release, with the question.
@@ -176,6 +209,9 @@ func (s *Sidecar) admit(x *exchange) *iatp.Problem {
 func (s *Sidecar) leave(x *exchange) {
 	if x.slot {
 		<-x.st.slots
+	}
+	if x.claim != nil {
+		x.claim.End()
 	}
 	s.bodies.give(x.held)
 }

@@ -1,7 +1,6 @@
 package sidecar
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -64,12 +63,17 @@ type call struct {
 // (hardening 27).
 func (s *Sidecar) newCall(x *exchange) *call {
 	base := x.r.Context()
-	if x.in.idempotencyKey != "" {
+	if x.in.idempotencyKey != "" || x.dir != flight.Local {
 		base = context.WithoutCancel(base)
 	}
-	c := &call{end: s.now().Add(time.Duration(s.cfg.Limits.Deadline))}
+	limit := time.Duration(s.cfg.Limits.Deadline)
+	if x.signed != nil && !x.signed.Deadline.IsZero() {
+		// The caller's clock said how long; ours measures it (protocol 3.4).
+		limit = min(limit, x.signed.Deadline.Sub(x.signed.Created))
+	}
+	c := &call{end: x.start.Add(limit)}
 	c.ctx, c.cancel = context.WithCancelCause(base)
-	c.timer = time.AfterFunc(time.Duration(s.cfg.Limits.Deadline), func() {
+	c.timer = time.AfterFunc(max(c.end.Sub(s.now()), 0), func() {
 		if c.begun.Load() {
 			c.cancel(errIdle)
 		} else {
@@ -86,6 +90,9 @@ func (c *call) stop() {
 
 // forward sends the call to the wrapped agent and passes its answer on.
 func (s *Sidecar) forward(x *exchange) *iatp.Problem {
+	if x.dir == flight.Out {
+		x.prepareOut()
+	}
 	c := s.newCall(x)
 	defer c.stop()
 	resp, whole, failure := s.tryAgent(c, x)
@@ -126,7 +133,7 @@ func (s *Sidecar) tryAgent(c *call, x *exchange) (*http.Response, []byte, *faile
 	}
 	bounded := last
 	bounded.Remaining = min(bounded.Remaining, time.Duration(s.cfg.Limits.RetryBudget))
-	result := recovery.Handle(c.ctx, bounded, x.st.manifest, attempt, nil)
+	result := recovery.Handle(c.ctx, bounded, x.repeatable(), attempt, nil)
 	if result.Success {
 		return resp, whole, nil
 	}
@@ -134,25 +141,39 @@ func (s *Sidecar) tryAgent(c *call, x *exchange) (*http.Response, []byte, *faile
 	return nil, nil, &failed{last, result}
 }
 
+// repeatable is the manifest that says whether the call may be sent again. One
+// to a peer may: its sidecar executes a key once.
+func (x *exchange) repeatable() *iatp.Manifest {
+	if x.dir != flight.Out {
+		return x.st.manifest
+	}
+	m := *x.st.manifest
+	m.Capabilities.Idempotency = true
+	return &m
+}
+
 // attempt is one request to the agent. A reply of known, small length comes
 // back whole.
 func (s *Sidecar) attempt(c *call, x *exchange) (*http.Response, []byte, error) {
 	sent := false
 	ctx := httptrace.WithClientTrace(c.ctx, &httptrace.ClientTrace{WroteHeaderField: func(string, []string) { sent = true }})
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.agentURL, bytes.NewReader(x.body))
+	var req *http.Request
+	var err error
+	way := http.RoundTripper(s.agent)
+	if x.dir == flight.Out {
+		req, err = s.peerRequest(ctx, c, x)
+		way = x.met.Transport
+	} else {
+		req, err = s.agentRequest(ctx, x)
+	}
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, &attemptError{err, false}
 	}
 	req.GetBody = nil // or net/http would send the body again by itself
-	req.Header = x.in.forward.Clone()
-	req.Header.Set(iatp.HeaderTraceID, string(x.in.trace.id))
-	req.Header.Set("Traceparent", x.in.trace.parent.String())
-	req.Header.Set("Accept-Encoding", "identity")
-	req.Header.Set("User-Agent", "iatp-sidecar")
 
 	began := s.now()
 	defer func() { x.away += s.now().Sub(began) }()
-	resp, err := s.agent.RoundTrip(req)
+	resp, err := way.RoundTrip(req)
 	if err != nil {
 		return nil, nil, &attemptError{err, sent}
 	}
@@ -234,12 +255,16 @@ func (s *Sidecar) agentFailed(x *exchange, f *failed) *iatp.Problem {
 		p.Error = "the agent broke the connection or did not speak HTTP"
 	}
 	x.decision = decidedFailed
+	p = s.about(x, p)
 	end := &ending{status: p.Status, outcome: flight.Outcome(p.Outcome), errCode: code}
+	if x.signed != nil {
+		s.receiptForProblem(x, p, end)
+	}
 	if err := s.recordEnd(x, end); err != nil {
 		return s.logUnavailable(err)
 	}
 	s.metrics.agentFailures.WithLabelValues(code).Inc()
-	return s.about(x, p)
+	return p
 }
 
 // outcomeOf is honest about what the agent may have done.
@@ -277,12 +302,16 @@ func (s *Sidecar) copyReplyHead(x *exchange, resp *http.Response) {
 	for _, name := range browserPowers {
 		h.Del(name)
 	}
-	if resp.ContentLength >= 0 {
+	if resp.ContentLength >= 0 && (x.dir != flight.In || x.receipt != "") {
 		h.Set("Content-Length", strconv.FormatInt(resp.ContentLength, 10))
 	}
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Security-Policy", "sandbox")
-	s.stamp(x, "agent")
+	from := iatp.FromAgent
+	if x.dir == flight.Out {
+		from = iatp.FromPeer
+	}
+	s.stamp(x, from)
 	x.wroteHead = true
 	x.w.WriteHeader(resp.StatusCode)
 }

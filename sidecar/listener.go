@@ -15,6 +15,7 @@ import (
 	"sync"
 
 	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/flight"
 )
 
 // Handler is the local listener's: the wrapped agent's plane without a
@@ -34,7 +35,7 @@ func (s *Sidecar) serve(w http.ResponseWriter, r *http.Request) {
 	path, _, _ := strings.Cut(r.RequestURI, "?")
 	switch path {
 	case "/proxy":
-		s.proxy(w, r)
+		s.proxy(w, r, s.cfg.DefaultPeer)
 	case "/capabilities", "/.well-known/agent-manifest":
 		s.get(w, r, s.serveManifest)
 	case "/health":
@@ -61,8 +62,12 @@ func (s *Sidecar) serveDeep(w http.ResponseWriter, r *http.Request, path string)
 		return
 	}
 	if peer, ok := strings.CutPrefix(path, "/proxy/"); ok {
+		if _, known := s.cfg.Peers[peer]; known {
+			s.proxy(w, r, peer)
+			return
+		}
 		s.refuse(w, s.cleanProblem(&iatp.Problem{Slug: iatp.SlugNotFound, Status: http.StatusNotFound,
-			Error: "no peer is named " + strconv.Quote(iatp.Printable(clip(peer, 64))), Hint: "POST /proxy reaches the wrapped agent"}))
+			Error: "no peer is named " + strconv.Quote(iatp.Printable(clip(peer, 64))), Hint: "name it under peers: in the configuration; POST /proxy reaches the wrapped agent"}))
 		return
 	}
 	if h := s.operatorRoute(path); h != nil {
@@ -79,6 +84,11 @@ func (s *Sidecar) guard(r *http.Request) *iatp.Problem {
 		return &iatp.Problem{Slug: iatp.SlugMisdirected, Status: http.StatusMisdirectedRequest,
 			Error: "this sidecar does not answer to that Host", Hint: "use localhost, 127.0.0.1 or [::1], or add the name to hosts: in the configuration"}
 	}
+	return guardTarget(r)
+}
+
+// guardTarget refuses requests that Go reads more kindly than we do.
+func guardTarget(r *http.Request) *iatp.Problem {
 	switch {
 	case r.Method == http.MethodConnect || r.RequestURI == "*" || !strings.HasPrefix(r.RequestURI, "/"):
 		return badRequest(iatp.SlugInvalidRequest, "the request target must be a path")
@@ -132,16 +142,26 @@ func fromBrowser(h http.Header) string {
 	return ""
 }
 
-// proxy is the relay route: an exchange with everything around it.
-func (s *Sidecar) proxy(w http.ResponseWriter, r *http.Request) {
+// proxy is the relay route of the local listener, to the wrapped agent or, with
+// a name, to a peer.
+func (s *Sidecar) proxy(w http.ResponseWriter, r *http.Request, peer string) {
 	if mark := fromBrowser(r.Header); mark != "" {
 		s.refuse(w, &iatp.Problem{Slug: iatp.SlugForbidden, Status: http.StatusForbidden, Blocked: true,
 			Error: "the request carries " + mark + ", as web pages do; agents' calls are relayed for programs only"})
 		return
 	}
+	x := &exchange{dir: flight.Local}
+	if peer != "" {
+		x.dir, x.peer = flight.Out, peer
+	}
+	s.relay(w, r, x)
+}
+
+// relay walks an exchange down the corridor, if there is room for it.
+func (s *Sidecar) relay(w http.ResponseWriter, r *http.Request, x *exchange) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
-		s.refuse(w, &iatp.Problem{Slug: iatp.SlugMethodNotAllowed, Status: http.StatusMethodNotAllowed, Error: r.URL.Path + " takes POST"})
+		s.refuse(w, &iatp.Problem{Slug: iatp.SlugMethodNotAllowed, Status: http.StatusMethodNotAllowed, Error: "this path takes POST"})
 		return
 	}
 	if s.draining.Load() {
@@ -156,21 +176,24 @@ func (s *Sidecar) proxy(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer func() { <-s.inFlight; s.metrics.inFlight.Dec() }()
-	s.exchange(w, r)
+	x.w, x.r, x.start = w, r, s.now()
+	s.exchange(x)
 }
 
 // exchange walks the corridor and answers with the problem it ended in, if any.
-func (s *Sidecar) exchange(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{w: w, r: r, start: s.now()}
+func (s *Sidecar) exchange(x *exchange) {
 	defer s.leave(x)
 	defer s.survive(x)
 	if p := s.walk(x); p != nil {
-		p.TraceID = x.in.trace.id
 		if x.st == nil {
 			s.metrics.refused.WithLabelValues(p.Slug).Inc()
 		}
+		p.TraceID = x.in.trace.id
+		if x.signed != nil && x.receipt == "" && p.Outcome == iatp.OutcomeNone {
+			s.receiptForProblem(x, p, &ending{}) // proof that nothing was executed
+		}
 		s.stamp(x, iatp.FromSidecar)
-		writeProblem(w, p)
+		writeProblem(x.w, p)
 		s.finish(x, p.Status)
 		return
 	}
@@ -194,6 +217,9 @@ func (s *Sidecar) survive(x *exchange) {
 	writeProblem(x.w, &iatp.Problem{Slug: "internal", Status: http.StatusInternalServerError, TraceID: x.in.trace.id, Outcome: iatp.OutcomeUnknown, Error: "a bug in the sidecar; its log has the details"})
 }
 
+// headerProof says that the receipt of a peer is missing or invalid.
+const headerProof = "Iatp-Proof"
+
 // stamp adds what every answer of the corridor carries.
 func (s *Sidecar) stamp(x *exchange, from string) {
 	h := x.w.Header()
@@ -205,8 +231,15 @@ func (s *Sidecar) stamp(x *exchange, from string) {
 	if x.st != nil {
 		h.Set(iatp.HeaderTrustScore, strconv.Itoa(x.st.assessment.Score))
 	}
-	if x.released != nil || x.tainted {
+	doubted := x.proof == proofMissing || x.proof == proofInvalid
+	if x.released != nil || x.tainted || doubted {
 		h.Set(iatp.HeaderQuarantined, "true")
+	}
+	if doubted {
+		h.Set(headerProof, string(x.proof))
+	}
+	if x.receipt != "" {
+		h.Set(iatp.HeaderReceipt, x.receipt)
 	}
 }
 
@@ -293,13 +326,18 @@ func writeProblem(w http.ResponseWriter, p *iatp.Problem) {
 	h.Set("Content-Type", iatp.ProblemContentType)
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
+	body := problemBody(p)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(p.Status)
+	_, _ = w.Write(body)
+}
+
+func problemBody(p *iatp.Problem) []byte {
 	body, err := json.Marshal(p)
 	if err != nil {
 		panic(err) // a Problem of ours always marshals
 	}
-	h.Set("Content-Length", strconv.Itoa(len(body)+1))
-	w.WriteHeader(p.Status)
-	_, _ = w.Write(append(body, '\n'))
+	return append(body, '\n')
 }
 
 func entityTag(b []byte) string {

@@ -15,10 +15,20 @@ const keptPayload = 16 << 10
 
 // line begins a record of this exchange.
 func (s *Sidecar) line(x *exchange, kind flight.Type) flight.Entry {
-	return flight.Entry{
+	e := flight.Entry{
 		Type: kind, TraceID: x.in.trace.id, Time: s.now(), Minted: x.in.trace.minted,
-		Dir: flight.Local, AgentID: x.st.manifest.Identity.AgentID,
+		Dir: x.dir, AgentID: x.st.manifest.Identity.AgentID,
 	}
+	switch {
+	case x.met != nil:
+		e.Peer = x.met.Peer.URI
+		if x.met.Key != (iatp.Key{}) {
+			e.JKT = x.met.Key.Thumbprint()
+		}
+	case x.caller != nil:
+		e.Peer, e.JKT = x.caller.URI, x.caller.Key.Thumbprint()
+	}
+	return e
 }
 
 // recordRequest writes everything that must be in the book before a byte
@@ -26,10 +36,14 @@ func (s *Sidecar) line(x *exchange, kind flight.Type) flight.Entry {
 // permission to forward; after one, the forward line is (hardening 26).
 func (s *Sidecar) recordRequest(x *exchange) *iatp.Problem {
 	x.decision = decidedAllow
-	if s.cfg.Durability == DurabilityStrict || x.in.idempotencyKey != "" || x.released != nil {
+	if s.cfg.Durability == DurabilityStrict || x.dir != flight.Local || x.in.idempotencyKey != "" || x.released != nil {
 		x.durable = flight.Durable
 	}
 	e := s.requestLine(x)
+	e.Nonce = x.nonce
+	if x.claim != nil {
+		x.claim.Hold(&e)
+	}
 	if x.released == nil {
 		if _, err := s.book.Append(&e, x.durable); err != nil {
 			return s.logUnavailable(err)
@@ -84,6 +98,9 @@ func (s *Sidecar) appendAll(ack flight.Ack, lines ...*flight.Entry) error {
 func (s *Sidecar) requestLine(x *exchange) flight.Entry {
 	e := s.line(x, flight.Request)
 	e.Method, e.Path = http.MethodPost, "/proxy"
+	if x.dir != flight.Local {
+		e.Path = "/task"
+	}
 	e.TraceParent, e.Link = x.in.trace.parent.String(), x.in.trace.link
 	e.ContentType = x.in.contentType
 	e.IdempotencyKey = x.in.idempotencyKey
@@ -108,7 +125,7 @@ func (s *Sidecar) requestLine(x *exchange) flight.Entry {
 // keepsPayloads is false for an agent that promises to keep nothing: then its
 // sidecar keeps no text either, only classes and commitments.
 func (s *Sidecar) keepsPayloads(st *standing) bool {
-	return st.manifest.Privacy.RetentionPolicy != iatp.RetentionEphemeral
+	return st.keep
 }
 
 // redacted is a scanned JSON body as the recorder may have it. The recorder
@@ -122,17 +139,19 @@ func redacted(body []byte, report privacy.Report) []byte {
 
 // ending is what is known when an exchange is over.
 type ending struct {
-	status    int
-	bytes     int64
-	sum       []byte // SHA-256 of the body
-	mediaType string
-	json      []byte // the redacted payload of a JSON answer
-	text      []byte // of any other
-	truncated bool
-	opaque    string
-	findings  []flight.Count
-	outcome   flight.Outcome
-	errCode   string
+	status      int
+	contentType string // as sent, for the receipt
+	body        []byte // whole answers only
+	bytes       int64
+	sum         []byte // SHA-256 of the body
+	mediaType   string
+	json        []byte // the redacted payload of a JSON answer
+	text        []byte // of any other
+	truncated   bool
+	opaque      string
+	findings    []flight.Count
+	outcome     flight.Outcome
+	errCode     string
 }
 
 // recordEnd writes the response line (or the error line) of a forwarded call.
@@ -159,6 +178,13 @@ func (s *Sidecar) recordEnd(x *exchange, end *ending) error {
 		s.metrics.slaBreaches.Inc()
 	}
 	e.Quarantined = x.released != nil || x.tainted
+	switch {
+	case x.receipt != "":
+		e.Note = "receipt " + receiptDigest(x.receipt)
+	case x.proof != proofNone:
+		e.Note, e.Quarantined = "receipt "+string(x.proof), true
+	}
+	s.finishClaim(x, &e, end)
 	for _, f := range end.findings {
 		s.metrics.finding("response", f.Kind, f.Count)
 	}

@@ -20,8 +20,14 @@ import (
 // passWhole scans, records and then releases an answer that is all here.
 func (s *Sidecar) passWhole(x *exchange, resp *http.Response, body []byte) *iatp.Problem {
 	sum := sha256.Sum256(body)
-	end := &ending{status: resp.StatusCode, bytes: int64(len(body)), sum: sum[:], mediaType: mediaType(resp.Header), outcome: "executed"}
+	end := &ending{
+		status: resp.StatusCode, bytes: int64(len(body)), sum: sum[:], body: body,
+		mediaType: mediaType(resp.Header), contentType: resp.Header.Get("Content-Type"), outcome: outcomeOfStatus(resp.StatusCode),
+	}
 	s.readReply(x, resp.Header, body, end)
+	if p := s.proveWhole(x, resp, sum, end); p != nil {
+		return p
+	}
 	if err := s.recordEnd(x, end); err != nil {
 		p := s.logUnavailable(err)
 		p.Outcome = "executed"
@@ -32,6 +38,28 @@ func (s *Sidecar) passWhole(x *exchange, resp *http.Response, body []byte) *iatp
 	_ = http.NewResponseController(x.w).SetWriteDeadline(s.now().Add(time.Duration(s.cfg.Limits.Idle)))
 	_, _ = x.w.Write(body) // a caller who left has no use for the error; the record stands
 	s.metrics.replyBytes.Add(float64(len(body)))
+	return nil
+}
+
+// proveWhole issues the receipt of an answer, or verifies that of a peer.
+func (s *Sidecar) proveWhole(x *exchange, resp *http.Response, sum iatp.Digest, end *ending) *iatp.Problem {
+	switch x.dir {
+	case flight.In:
+		receipt, err := s.issue(x, end.status, sum, end.contentType, end.outcome)
+		if err != nil {
+			s.log.Error("cannot make a receipt", "trace_id", x.in.trace.id, "error", err)
+		}
+		x.receipt = receipt
+	case flight.Out:
+		if p := s.peerSays(x, resp); p != nil {
+			return p
+		}
+		jws := resp.Header.Get(iatp.HeaderReceipt)
+		x.proof, end.outcome = s.checkProof(x, resp, jws, sum)
+		if x.proof == proofValid {
+			x.receipt = jws
+		}
+	}
 	return nil
 }
 
@@ -84,7 +112,10 @@ var chunks = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
 func (s *Sidecar) passStream(c *call, x *exchange, resp *http.Response) *iatp.Problem {
 	rc := http.NewResponseController(x.w)
 	scan, sum := s.scanner.NewStream(keptPayload/2), sha256.New()
-	end := &ending{status: resp.StatusCode, mediaType: mediaType(resp.Header), outcome: "executed"}
+	end := &ending{status: resp.StatusCode, mediaType: mediaType(resp.Header), contentType: resp.Header.Get("Content-Type"), outcome: outcomeOfStatus(resp.StatusCode)}
+	if x.dir == flight.In {
+		x.w.Header().Set("Trailer", iatp.HeaderReceipt) // what it is over is known at the end
+	}
 	buf := chunks.Get().(*[]byte)
 	defer chunks.Put(buf)
 
@@ -104,6 +135,9 @@ func (s *Sidecar) passStream(c *call, x *exchange, resp *http.Response) *iatp.Pr
 		last := err != nil || end.bytes == resp.ContentLength
 		if last {
 			end.sum = sum.Sum(nil)
+			if err == nil || err == io.EOF {
+				s.proveStream(x, resp, end)
+			}
 			s.finishStream(c, x, resp, scan, end, err)
 		}
 		if n > 0 {
@@ -111,6 +145,27 @@ func (s *Sidecar) passStream(c *call, x *exchange, resp *http.Response) *iatp.Pr
 		}
 		if last {
 			return nil
+		}
+	}
+}
+
+// proveStream issues or verifies the receipt of an answer that has passed, as a
+// trailer. What was passed on cannot be taken back: a missing one is recorded.
+func (s *Sidecar) proveStream(x *exchange, resp *http.Response, end *ending) {
+	sum := iatp.Digest(end.sum)
+	switch x.dir {
+	case flight.In:
+		receipt, err := s.issue(x, end.status, sum, end.contentType, end.outcome)
+		if err != nil {
+			s.log.Error("cannot make a receipt", "trace_id", x.in.trace.id, "error", err)
+		}
+		x.receipt = receipt
+		x.w.Header().Set(iatp.HeaderReceipt, receipt)
+	case flight.Out:
+		jws := resp.Trailer.Get(iatp.HeaderReceipt)
+		x.proof, end.outcome = s.checkProof(x, resp, jws, sum)
+		if x.proof == proofValid {
+			x.receipt = jws
 		}
 	}
 }

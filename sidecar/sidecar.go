@@ -8,7 +8,7 @@
 //	s, err := sidecar.New(sidecar.DefaultConfig(), sidecar.Options{})
 //	if err != nil { … }
 //	defer s.Close()
-//	err = s.Serve(ctx) // until ctx ends, then drains
+//	err = s.Serve(ctx, ln, nil) // until ctx ends, then drains
 //
 // The corridor itself is walk, in exchange.go.
 package sidecar
@@ -41,6 +41,9 @@ type Sidecar struct {
 	scanner  *privacy.Scanner
 	agent    *http.Transport
 	agentURL string
+
+	mesh  *mesh // nil without public_url
+	certs atomic.Pointer[certificates]
 
 	standing   atomic.Pointer[standing]
 	active     atomic.Pointer[Config] // what standing was made from
@@ -107,6 +110,9 @@ func New(cfg Config, o Options) (*Sidecar, error) {
 	if err := s.openBook(); err != nil {
 		return nil, err
 	}
+	if err := s.openPublic(); err != nil {
+		return nil, errors.Join(err, s.mesh.close(), s.book.Close())
+	}
 	s.metrics = newMetrics(s)
 	return s, nil
 }
@@ -134,6 +140,24 @@ func (s *Sidecar) openBook() error {
 		return errors.Join(fmt.Errorf("rebuild quarantine: %w", err), s.book.Close())
 	}
 	return nil
+}
+
+// openPublic makes what is needed to speak with other sidecars, and puts the
+// signed manifest in place of the operator's.
+func (s *Sidecar) openPublic() error {
+	certs, err := s.cfg.loadCertificates()
+	if err != nil {
+		return err
+	}
+	s.certs.Store(certs)
+	if err := s.openMesh(); err != nil {
+		return err
+	}
+	st, err := s.published(s.standing.Load(), &s.cfg)
+	if err == nil {
+		s.standing.Store(st)
+	}
+	return err
 }
 
 // origin names the log in its checkpoints.
@@ -185,12 +209,46 @@ func (s *Sidecar) Listen() (net.Listener, error) {
 	return listenPrivate(path)
 }
 
-// Serve answers on the listener until ctx ends, then drains: health turns
+// Serve answers on the listeners (public may be nil) until ctx ends, then drains: health turns
 // unhealthy, new calls get 503, those under way are finished within
 // limits.deadline and recorded. It returns nil after a complete drain.
-func (s *Sidecar) Serve(ctx context.Context, ln net.Listener) error {
-	srv := &http.Server{
-		Handler:           s.Handler(),
+func (s *Sidecar) Serve(ctx context.Context, local, public net.Listener) error {
+	watch, stopWatch := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { s.watchFiles(watch) })
+	defer wg.Wait()
+	defer stopWatch()
+
+	servers := []*http.Server{s.server(s.Handler())}
+	listeners := []net.Listener{limitConns(local, s.cfg.Limits.Connections)}
+	if public != nil {
+		servers = append(servers, s.server(s.PublicHandler()))
+		listeners = append(listeners, public)
+	}
+	served := make(chan error, len(servers))
+	for i, srv := range servers {
+		wg.Go(func() { served <- srv.Serve(listeners[i]) })
+	}
+	var failed error
+	select {
+	case failed = <-served:
+	case <-ctx.Done():
+	}
+	s.draining.Store(true)
+	s.log.Info("draining", "in_flight", len(s.inFlight))
+	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(s.cfg.Limits.Deadline))
+	defer cancel()
+	for _, srv := range servers {
+		if err := srv.Shutdown(bound); err != nil {
+			failed = errors.Join(failed, fmt.Errorf("drain: %d exchanges were still under way after %s", len(s.inFlight), time.Duration(s.cfg.Limits.Deadline)), srv.Close())
+		}
+	}
+	return failed
+}
+
+func (s *Sidecar) server(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		WriteTimeout:      s.longest(), // a stream moves it on with each piece
@@ -198,29 +256,6 @@ func (s *Sidecar) Serve(ctx context.Context, ln net.Listener) error {
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		ConnContext:       s.markConn,
 	}
-	watch, stopWatch := context.WithCancel(ctx)
-	var wg sync.WaitGroup
-	wg.Go(func() { s.watchFiles(watch) })
-	defer wg.Wait()
-	defer stopWatch()
-
-	served := make(chan error, 1)
-	wg.Go(func() { served <- srv.Serve(limitConns(ln, s.cfg.Limits.Connections)) })
-	select {
-	case err := <-served:
-		return err
-	case <-ctx.Done():
-	}
-	s.draining.Store(true)
-	s.log.Info("draining", "in_flight", len(s.inFlight))
-	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(s.cfg.Limits.Deadline))
-	defer cancel()
-	err := srv.Shutdown(bound)
-	if err != nil {
-		err = errors.Join(fmt.Errorf("drain: %d exchanges were still under way after %s", len(s.inFlight), time.Duration(s.cfg.Limits.Deadline)), srv.Close())
-	}
-	<-served
-	return err
 }
 
 // longest is the time from the head of a request to the end of an answer that
@@ -237,7 +272,7 @@ func (s *Sidecar) Close() error {
 	s.closed.Do(func() {
 		s.draining.Store(true)
 		s.agent.CloseIdleConnections()
-		err = s.book.Close()
+		err = errors.Join(s.mesh.close(), s.book.Close())
 	})
 	return err
 }
@@ -262,6 +297,16 @@ func (s *Sidecar) Reload(cfg Config) (needRestart []string, err error) {
 	if old := s.standing.Load(); old.slots != nil && cap(old.slots) == cap(st.slots) {
 		st.slots = old.slots // calls under way keep counting
 	}
+	if st, err = s.published(st, &next); err != nil {
+		s.metrics.reloads.WithLabelValues("refused").Inc()
+		return nil, err
+	}
+	certs, err := s.cfg.loadCertificates()
+	if err != nil {
+		s.metrics.reloads.WithLabelValues("refused").Inc()
+		return nil, err
+	}
+	s.certs.Store(certs)
 	s.standing.Store(st)
 	s.active.Store(&next)
 	s.metrics.reloads.WithLabelValues("done").Inc()

@@ -21,6 +21,8 @@ type standing struct {
 	assessment trust.Assessment
 	rules      *policy.Set
 	require    policy.Requirements
+	keep       bool          // the wrapped agent does not promise to keep nothing: nor need its recorder
+	mft        iatp.Digest   // digest, in another spelling
 	slots      chan struct{} // capabilities.concurrency_limit; nil = no limit promised
 	etag       string
 }
@@ -45,6 +47,7 @@ func (c *Config) load() (*standing, error) {
 	st := &standing{
 		manifest: m,
 		digest:   digest,
+		keep:     m.Privacy.RetentionPolicy != iatp.RetentionEphemeral,
 		// The operator's own file is the best evidence there is (E6): the
 		// operator answers for the agent he runs (protocol 2.1).
 		assessment: trust.Assess(trust.Input{
@@ -54,6 +57,9 @@ func (c *Config) load() (*standing, error) {
 		rules:   rules,
 		require: c.requirements(),
 		etag:    entityTag(m.Bytes()),
+	}
+	if st.mft, err = iatp.ParseContentDigest(digest); err != nil {
+		return nil, fmt.Errorf("manifest digest: %w", err)
 	}
 	if n := m.Capabilities.ConcurrencyLimit; n > 0 {
 		st.slots = make(chan struct{}, min(n, int64(c.Limits.Concurrency)))

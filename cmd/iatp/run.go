@@ -172,10 +172,14 @@ func (p *program) serve(ctx context.Context, load func() (sidecar.Config, error)
 	} else if err != nil {
 		return err
 	}
+	public, err := s.ListenPublic()
+	if err != nil {
+		return errors.Join(err, ln.Close())
+	}
 	banner(ctx, p.out, s, &cfg, ln.Addr())
 
 	served := make(chan error, 1)
-	go func() { served <- s.Serve(ctx, ln) }()
+	go func() { served <- s.Serve(ctx, ln, public) }()
 	for {
 		select {
 		case <-hangup:

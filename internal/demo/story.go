@@ -87,7 +87,7 @@ func raise(name string, handler http.Handler, dir string) (_ *Party, err error) 
 	p.URL = "http://" + ln.Addr().String()
 	var ctx context.Context
 	ctx, p.stop = context.WithCancel(context.Background())
-	go func() { p.served <- p.sidecar.Serve(ctx, ln) }()
+	go func() { p.served <- p.sidecar.Serve(ctx, ln, nil) }()
 	return p, nil
 }
 

@@ -1,0 +1,11 @@
+package handshake
+
+// Known reports whether the key is that of a configured peer, as far as that is
+// known without asking anybody.
+func (p *Peers) Known(keyid, agentURI string) bool {
+	return p.byKey(keyid, agentURI) != nil
+}
+
+// Stale drops what the last visit to a principal found: it says now that it was
+// changed since. What is remembered of its keys stays.
+func (p *Peers) Stale(uri string) { p.met.drop(uri) }

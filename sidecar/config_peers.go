@@ -1,0 +1,151 @@
+package sidecar
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"github.com/inter-agent-trust/iatp"
+)
+
+var peerName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
+
+// validatePublic judges what we are to other sidecars.
+func (c *Config) validatePublic(bad func(string, string, ...any)) {
+	if c.PublicURL != "" {
+		if err := iatp.CheckOrigin(c.PublicURL); err != nil {
+			bad("public_url", "%v", err)
+		}
+		if c.Key == "" {
+			bad("key", "public_url needs an agent key: key: FILE (iatp keygen FILE makes one)")
+		}
+	}
+	if c.Public != "" {
+		c.validateListener(bad)
+	}
+	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
+		bad("tls", "cert and key belong together")
+	}
+	if c.TLS.ClientCA != "" && c.TLS.Cert == "" {
+		bad("tls.client_ca", "needs tls.cert and tls.key")
+	}
+	if c.Ingress.MinLevel != "" {
+		if _, err := iatp.ParseTrustLevel(c.Ingress.MinLevel); err != nil {
+			bad("ingress.min_level", "%v", err)
+		}
+	}
+	if p := c.Limits.PerPeer; p.Rate.N < 1 || p.Burst < 1 {
+		bad("limits.per_peer", "rate and burst must be 1 or more, as in {rate: 600/1m, burst: 60}")
+	}
+}
+
+func (c *Config) validateListener(bad func(string, string, ...any)) {
+	if c.PublicURL == "" {
+		bad("public", "needs public_url: the origin that other sidecars sign for, such as https://travel.example")
+	}
+	addr, err := netip.ParseAddrPort(strings.Replace(c.Public, "localhost", "127.0.0.1", 1))
+	switch {
+	case err != nil:
+		bad("public", "%s is not ip:port, such as 0.0.0.0:8443", strconv.Quote(iatp.Printable(c.Public)))
+	case c.TLS.Cert == "" && !addr.Addr().IsLoopback():
+		bad("tls", "the public listener is reachable from other machines and has no certificate: set tls: {cert: FILE, key: FILE}")
+	}
+}
+
+// validatePeers judges whom we know.
+func (c *Config) validatePeers(bad func(string, string, ...any)) {
+	for name, p := range c.Peers {
+		key := "peers." + name
+		if !peerName.MatchString(name) {
+			bad("peers", "%s is not a name: small letters, digits, dots, hyphens", strconv.Quote(iatp.Printable(name)))
+		}
+		if err := p.validate(); err != nil {
+			bad(key, "%v", err)
+		}
+	}
+	if len(c.Peers) > 0 && c.PublicURL == "" {
+		bad("peers", "calls to peers are signed: set public_url and key, so that they know who calls")
+	}
+	if _, ok := c.Peers[c.DefaultPeer]; c.DefaultPeer != "" && !ok {
+		bad("default_peer", "%s is not one of peers", strconv.Quote(iatp.Printable(c.DefaultPeer)))
+	}
+	for name, a := range c.Authorities {
+		if _, err := iatp.ParseKey(a.Key); err != nil {
+			bad("authorities."+name+".key", "%v", err)
+		}
+		if _, err := iatp.ParseTrustLevel(a.MaxLevel); err != nil {
+			bad("authorities."+name+".max_level", "%v", err)
+		}
+		if len(a.For) == 0 {
+			bad("authorities."+name+".for", "name the uris that it may endorse, such as https://*.example")
+		}
+	}
+}
+
+func (p *Peer) validate() error {
+	switch {
+	case p.URL != "" && (p.URI != "" || p.Dial != ""):
+		return errors.New("give url, or uri and dial")
+	case p.URL == "" && p.URI == "":
+		return errors.New("needs url (or uri and dial)")
+	}
+	if err := iatp.CheckOrigin(p.principal()); err != nil {
+		return err
+	}
+	if p.Dial != "" {
+		if _, _, err := net.SplitHostPort(p.Dial); err != nil {
+			return errors.New("dial must be host:port")
+		}
+	}
+	if strings.HasPrefix(p.principal(), "http://") && p.Pin == "" {
+		return errors.New("plain http needs a pin: nothing else says who answers there")
+	}
+	if p.Pin != "" {
+		if _, err := iatp.ParseKey(p.Pin); err != nil {
+			return fmt.Errorf("pin: %w", err)
+		}
+	}
+	if p.MaxLevel != "" {
+		if _, err := iatp.ParseTrustLevel(p.MaxLevel); err != nil {
+			return fmt.Errorf("max_level: %w", err)
+		}
+	}
+	for _, h := range p.Headers {
+		if sidecarWord(h) || strings.EqualFold(h, "Connection") || strings.EqualFold(h, "Host") {
+			return fmt.Errorf("headers: %s is not forwarded to anybody", strconv.Quote(iatp.Printable(h)))
+		}
+	}
+	return nil
+}
+
+// principal is who the peer must prove to be.
+func (p *Peer) principal() string {
+	if p.URI != "" {
+		return p.URI
+	}
+	return p.URL
+}
+
+// UnmarshalYAML reads calls per time, such as 600/1m.
+func (r *Rate) UnmarshalYAML(n ast.Node) error {
+	count, per, ok := strings.Cut(scalar(n), "/")
+	v, err := strconv.Atoi(count)
+	d, err2 := time.ParseDuration(per)
+	if !ok || err != nil || err2 != nil || v < 1 || d <= 0 {
+		return valueError(n, "a rate such as 600/1m")
+	}
+	*r = Rate{v, d}
+	return nil
+}
+
+// MarshalText writes what UnmarshalYAML reads.
+func (r Rate) MarshalText() ([]byte, error) {
+	return fmt.Appendf(nil, "%d/%s", r.N, r.Per), nil
+}

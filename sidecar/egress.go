@@ -1,0 +1,109 @@
+package sidecar
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/flight"
+	"github.com/inter-agent-trust/iatp/internal/httpsig"
+)
+
+// signatureLife is how long a request that we sign may be on its way.
+const signatureLife = 60 * time.Second
+
+// agentRequest is the call as the wrapped agent gets it.
+func (s *Sidecar) agentRequest(ctx context.Context, x *exchange) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.agentURL, bytes.NewReader(x.body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header = x.in.forward.Clone()
+	req.Header.Set(iatp.HeaderTraceID, string(x.in.trace.id))
+	req.Header.Set(iatp.HeaderTraceParent, x.in.trace.parent.String())
+	req.Header.Set("Accept-Encoding", "identity")
+	req.Header.Set("User-Agent", userAgent)
+	return req, nil
+}
+
+const userAgent = "iatp-sidecar"
+
+// peerRequest is the call as the peer's sidecar gets it: signed, with the
+// digest of the manifest that was assessed, a deadline and a key. It is in the
+// book, with what names its signature, before it leaves (hardening 19).
+func (s *Sidecar) peerRequest(ctx context.Context, c *call, x *exchange) (*http.Request, error) {
+	target := x.met.Peer.URI + "/task"
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(x.body))
+	if err != nil {
+		return nil, err
+	}
+	h := x.in.forward.Clone()
+	for _, name := range x.met.Peer.Headers {
+		if v := x.r.Header.Get(name); v != "" {
+			h.Set(name, v)
+		}
+	}
+	h.Set("Content-Digest", iatp.Digest(x.bodySum).ContentDigest())
+	h.Set(iatp.HeaderIdempotencyKey, iatp.FormatIdempotencyKey(x.sentKey))
+	h.Set(iatp.HeaderTraceID, string(x.sentTrace))
+	h.Set(iatp.HeaderTraceParent, x.in.trace.parent.String())
+	h.Set(iatp.HeaderDeadline, iatp.FormatDeadline(c.end.Add(time.Second-1)))
+	if !x.st.mft.IsZero() {
+		h.Set(iatp.HeaderManifest, x.st.mft.ByteSequence())
+	}
+	h.Set("Accept-Encoding", "identity")
+	h.Set("User-Agent", userAgent)
+	var nonce [16]byte
+	rand.Read(nonce[:])
+	now := s.now()
+	base, err := s.mesh.signer.Sign(&httpsig.Message{Method: req.Method, TargetURI: target, Header: h}, now, now.Add(signatureLife), base64.RawURLEncoding.EncodeToString(nonce[:]))
+	if err != nil {
+		return nil, err
+	}
+	req.Header = h
+	x.bases = append(x.bases, base)
+	e := s.line(x, flight.Forward)
+	e.Note, e.Attempts = "base "+base.Base64URL(), x.attempts
+	if _, err := s.book.Append(&e, flight.Durable); err != nil {
+		return nil, fmt.Errorf("record attempt: %w", err)
+	}
+	return req, nil
+}
+
+// prepareOut fixes what all attempts at a peer have in common.
+func (x *exchange) prepareOut() {
+	x.sentKey = x.in.idempotencyKey
+	if x.sentKey == "" {
+		x.sentKey = string(mintTrace())
+	}
+	x.sentTrace = x.in.trace.id
+	if _, ok := x.sentTrace.Bits(); !ok {
+		x.sentTrace = x.in.trace.parent.ID() // linked in the record
+	}
+}
+
+func mintTrace() iatp.TraceID {
+	var b [16]byte
+	rand.Read(b[:])
+	return iatp.NewTraceID(b)
+}
+
+// peerSays turns answers of a peer's sidecar that are not for our agent into
+// problems of ours.
+func (s *Sidecar) peerSays(x *exchange, resp *http.Response) *iatp.Problem {
+	if resp.Header.Get(iatp.HeaderFrom) != iatp.FromSidecar {
+		return nil
+	}
+	switch resp.StatusCode {
+	case iatp.StatusRetryWith:
+		return &iatp.Problem{Slug: iatp.SlugPeerNeedsApproval, Status: http.StatusBadGateway, Outcome: iatp.OutcomeNone, Error: "the peer wants a person of its own to decide first"}
+	case http.StatusConflict:
+		s.mesh.peers.Stale(x.met.Peer.URI) // terms-changed: assess it anew next time
+	}
+	return nil
+}

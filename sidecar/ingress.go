@@ -1,0 +1,180 @@
+package sidecar
+
+import (
+	"crypto/sha256"
+	"net/http"
+	"strconv"
+
+	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/flight"
+	"github.com/inter-agent-trust/iatp/internal/httpsig"
+	"github.com/inter-agent-trust/iatp/internal/once"
+)
+
+// serveKeys answers with the key directory (protocol 1.2).
+func (s *Sidecar) serveKeys(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "max-age=3600")
+	writeBytes(w, r, http.StatusOK, iatp.KeySetContentType, s.mesh.self.directory)
+}
+
+// task is the public listener's relay route.
+func (s *Sidecar) task(w http.ResponseWriter, r *http.Request) {
+	s.relay(w, r, &exchange{dir: flight.In})
+}
+
+// receiveSigned reads a request of another sidecar, in the order that costs an
+// attacker most and us least (hardening 18): syntax and clock, the quota of the
+// network, whose key it is, the signature, then the body and the nonce.
+func (s *Sidecar) receiveSigned(x *exchange) *iatp.Problem {
+	pending, p := s.readSigned(x.r)
+	if p != nil {
+		return p
+	}
+	known := s.mesh.peers.Known(pending.KeyID, pending.Agent)
+	if !known && !s.mesh.networks.allow(x.r.RemoteAddr) {
+		return quotaExceeded("too many requests from this network")
+	}
+	if x.caller, p = s.mesh.peers.Caller(x.r.Context(), pending.KeyID, pending.Agent); p != nil {
+		return p
+	}
+	s.mesh.verify <- struct{}{}
+	signed, p := pending.Verify(x.caller.Key)
+	<-s.mesh.verify
+	if p != nil {
+		return p
+	}
+	if !s.mesh.quotas.allow(x.caller) {
+		return quotaExceeded("this caller has used up its quota")
+	}
+	if p := s.readBody(x.w, x.r, x); p != nil {
+		return p
+	}
+	x.ready = s.now()
+	if p := signed.CheckBody(sha256.Sum256(x.body)); p != nil {
+		return p
+	}
+	if p := s.readCovered(x, signed); p != nil {
+		return p
+	}
+	if p := s.seeOnce(x, signed); p != nil {
+		return p
+	}
+	x.signed = signed // from here on an answer has a receipt
+	return s.understand(x)
+}
+
+// readSigned checks everything about a signature that needs no key.
+func (s *Sidecar) readSigned(r *http.Request) (*httpsig.Pending, *iatp.Problem) {
+	target, p := httpsig.Target(s.mesh.self.url, r.RequestURI, r.Host)
+	if p != nil {
+		return nil, p
+	}
+	return httpsig.Parse(&httpsig.Message{Method: r.Method, TargetURI: target, Header: r.Header}, s.now(), once.Skew)
+}
+
+// readCovered takes what the agent may see from the covered fields only
+// (hardening 12).
+func (s *Sidecar) readCovered(x *exchange, signed *httpsig.Verified) *iatp.Problem {
+	head := signed.Head()
+	if ce := head.Get("Content-Encoding"); ce != "" {
+		return &iatp.Problem{Slug: iatp.SlugUnsupportedEncoding, Status: http.StatusUnsupportedMediaType, Error: "a compressed body is not read here"}
+	}
+	in := inbound{contentType: head.Get("Content-Type"), idempotencyKey: signed.IdempotencyKey, forward: make(http.Header, len(forwardedHeaders))}
+	trace := http.Header{}
+	for _, name := range []string{iatp.HeaderTraceID, iatp.HeaderTraceParent} {
+		if v := head.Get(name); v != "" {
+			trace.Set(name, v)
+		}
+	}
+	if p := in.readTrace(trace); p != nil {
+		return p
+	}
+	for _, name := range forwardedHeaders {
+		if v := head.Get(name); v != "" {
+			in.forward[name] = []string{v}
+		}
+	}
+	x.in = in
+	return s.scanHead(&x.in)
+}
+
+// seeOnce refuses a request that was here before.
+func (s *Sidecar) seeOnce(x *exchange, signed *httpsig.Verified) *iatp.Problem {
+	nonce, sight, err := s.mesh.nonces.Claim(x.scope(), signed.KeyID, signed.Nonce, signed.Created, signed.Expires)
+	switch {
+	case err != nil:
+		return s.logUnavailable(err)
+	case sight == once.Fresh:
+		x.nonce = nonce
+		return nil
+	case sight == once.Seen:
+		return &iatp.Problem{Slug: iatp.SlugNonceReused, Status: http.StatusConflict, Error: "this very request was here before", Hint: "a retry needs a new signature and keeps its Idempotency-Key"}
+	case sight == once.TooEarly:
+		return &iatp.Problem{Slug: iatp.SlugTooEarly, Status: http.StatusTooEarly, Error: "it cannot be told whether this request was here before", Hint: "sign it again and send it once more"}
+	}
+	return s.overloaded("too many requests are remembered for this caller")
+}
+
+func quotaExceeded(why string) *iatp.Problem {
+	return &iatp.Problem{Slug: iatp.SlugQuotaExceeded, Status: http.StatusTooManyRequests, RetryAfter: 1, Outcome: iatp.OutcomeNone, Error: why, Hint: "send it again after Retry-After"}
+}
+
+// scope is within whom an idempotency key is unique.
+func (x *exchange) scope() once.Scope {
+	return once.Scope{Principal: x.caller.URI, Stranger: x.caller.Name == ""}
+}
+
+// claim makes sure that a call with an idempotency key is executed once. done
+// says that a repetition was answered with what was answered before.
+func (s *Sidecar) claim(x *exchange) (done bool, p *iatp.Problem) {
+	if x.dir != flight.In {
+		return false, nil
+	}
+	st, err := s.mesh.once.Begin(x.scope(), x.in.idempotencyKey, x.signed.Fingerprint())
+	if err != nil {
+		return false, s.logUnavailable(err)
+	}
+	conflict := func(slug string, status int, text string) *iatp.Problem {
+		return &iatp.Problem{Slug: slug, Status: status, Error: text}
+	}
+	switch st.State {
+	case once.New:
+		x.claim = st.Claim
+		return false, nil
+	case once.Done:
+		s.replay(x, st.Answer)
+		return true, nil
+	case once.InFlight:
+		p = conflict(iatp.SlugInFlight, http.StatusConflict, "a call with this Idempotency-Key is under way")
+		p.RetryAfter = 1
+	case once.Reused:
+		p = conflict(iatp.SlugKeyReused, http.StatusUnprocessableEntity, "this Idempotency-Key was used for another request")
+	case once.NotKept:
+		p = conflict(iatp.SlugAnswerNotKept, http.StatusConflict, "the call was executed before, and its answer was not kept")
+		p.Outcome = iatp.OutcomeExecuted
+	case once.Closed:
+		p = conflict(iatp.SlugKeyClosed, http.StatusConflict, "this Idempotency-Key was closed: nothing was executed with it, and nothing will be")
+		p.Outcome = iatp.OutcomeNone
+	default:
+		p = s.overloaded("no room for another Idempotency-Key of this caller")
+	}
+	if st.Answer.Receipt != "" {
+		x.receipt = st.Answer.Receipt
+	}
+	return false, p
+}
+
+// replay answers a repetition as before, with the same receipt.
+func (s *Sidecar) replay(x *exchange, a once.Answer) {
+	h := x.w.Header()
+	for name, values := range a.Header {
+		h[name] = values
+	}
+	x.decision, x.receipt = decidedReplay, a.Receipt
+	h.Set(iatp.HeaderReplayed, "?1")
+	h.Set("Content-Length", strconv.Itoa(len(a.Body)))
+	s.stamp(x, iatp.FromAgent)
+	x.wroteHead = true
+	x.w.WriteHeader(a.Status)
+	_, _ = x.w.Write(a.Body)
+}

@@ -1,0 +1,142 @@
+package sidecar_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/inter-agent-trust/iatp/iatptest"
+	"github.com/inter-agent-trust/iatp/sidecar"
+)
+
+func post(t *testing.T, n *iatptest.Node, path, body string, header map[string]string) *iatptest.Reply {
+	t.Helper()
+	return n.Do(t, "POST", path, strings.NewReader(body), header)
+}
+
+func TestPeerIsCalledAndProves(t *testing.T) {
+	a, b := iatptest.Pair(t, nil)
+	r := post(t, a, "/proxy/b", bookNYC, map[string]string{"Authorization": "Bearer mine", "Accept": "application/json"})
+	if r.Status != 200 || r.Header.Get("IATP-From") != "peer" || r.Header.Get("X-Agent-Trust-Score") != "10" {
+		t.Fatalf("%d %v %s; want 200 from peer, score 10", r.Status, r.Header, r.Body)
+	}
+	if r.Header.Get("IATP-Receipt") == "" || r.Header.Get("IATP-Proof") != "" || r.Header.Get("X-Agent-Quarantined") != "" {
+		t.Errorf("headers %v; want a receipt and no doubt", r.Header)
+	}
+	seen := b.Agent.Seen()
+	if len(seen) != 1 || string(seen[0].Body) != bookNYC {
+		t.Fatalf("b's agent saw %+v", seen)
+	}
+	for _, name := range []string{"Authorization", "Signature", "Signature-Input", "Iatp-Manifest", "Iatp-Deadline"} {
+		if v := seen[0].Header.Get(name); v != "" {
+			t.Errorf("%s: %s reached b's agent", name, v)
+		}
+	}
+	id := r.Header.Get("X-Agent-Trace-ID")
+	out, in := a.Records(t, id), b.Records(t, id)
+	if types := iatptest.Types(out); types != "request forward response" || out[2]["outcome"] != "executed" || !strings.HasPrefix(fmt.Sprint(out[2]["note"]), "receipt ") {
+		t.Errorf("a's records: %s %v", types, out)
+	}
+	if types := iatptest.Types(in); types != "request response" || in[0]["dir"] != "in" || in[0]["peer"] == nil || out[2]["note"] != in[1]["note"] {
+		t.Errorf("b's records: %s %v", types, in)
+	}
+	if len(a.Agent.Seen()) != 0 {
+		t.Error("a's own agent was called")
+	}
+}
+
+// The same key is executed once, whoever repeats the call.
+func TestPeerExecutesAKeyOnce(t *testing.T) {
+	a, b := iatptest.Pair(t, nil)
+	key := map[string]string{"Idempotency-Key": "book-1"}
+	first := post(t, a, "/proxy/b", bookNYC, key)
+	again := post(t, a, "/proxy/b", bookNYC, key)
+	if first.Status != 200 || again.Status != 200 || string(first.Body) != string(again.Body) {
+		t.Errorf("%d %s, then %d %s", first.Status, first.Body, again.Status, again.Body)
+	}
+	if r := post(t, a, "/proxy/b", strings.Replace(bookNYC, "NYC", "LON", 1), key); r.Status != 422 {
+		t.Errorf("another request with the key: %d, want 422: %s", r.Status, r.Body)
+	}
+	if n := len(b.Agent.Seen()); n != 1 {
+		t.Errorf("b's agent was called %d times, want 1", n)
+	}
+}
+
+// What the peer promises is judged as for the wrapped agent: blocked, asked,
+// overridden.
+func TestPeerIsJudged(t *testing.T) {
+	a, b := iatptest.Pair(t, func(a, b *iatptest.Options) { b.Manifest = iatptest.Honeypot })
+	if r := post(t, a, "/proxy/b", bookCard, map[string]string{"X-User-Override": "true"}); r.Status != 403 {
+		t.Errorf("card: %d, want 403", r.Status)
+	}
+	if r := post(t, a, "/proxy/b", bookNYC, nil); r.Status != 449 || r.Header.Get("X-Agent-Trust-Score") != "0" {
+		t.Errorf("clean: %d, score %s; want 449, 0", r.Status, r.Header.Get("X-Agent-Trust-Score"))
+	}
+	if len(b.Agent.Seen()) != 0 {
+		t.Fatal("a refused call reached b's agent")
+	}
+	r := post(t, a, "/proxy/b", bookNYC, map[string]string{"X-User-Override": "true"})
+	// b's own rules judge b's own manifest: it would ask, and nobody is there.
+	if r.Status != 403 || r.Header.Get("X-Agent-Quarantined") != "true" {
+		t.Errorf("override: %d %v %s", r.Status, r.Header, r.Body)
+	}
+}
+
+// A stranger that claims everything gets a 449, and 5 at most.
+func TestUnvouchedPeerScoresLow(t *testing.T) {
+	pb := iatptest.NewParty(t)
+	pa := iatptest.NewParty(t)
+	b := iatptest.Start(t, iatptest.Options{Manifest: iatptest.Bank, Config: pb.Listen})
+	a := iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, Config: func(c *sidecar.Config) {
+		pa.Listen(c)
+		p := pb.AsPeer("")
+		c.Peers = map[string]sidecar.Peer{"b": p}
+	}})
+	r := post(t, a, "/proxy/b", bookNYC, nil)
+	// A pin without a level supports standard at most, with the bonuses (E2).
+	if r.Header.Get("X-Agent-Trust-Score") != "8" {
+		t.Errorf("pinned: score %s, want 8 (standard 5, undo +2, ephemeral +1)", r.Header.Get("X-Agent-Trust-Score"))
+	}
+	if r.Status != 403 { // b does not know a
+		t.Errorf("b let a stranger in: %d %s", r.Status, r.Body)
+	}
+	if len(b.Agent.Seen()) != 0 {
+		t.Error("a stranger's call reached b's agent")
+	}
+}
+
+func TestPublicListenerRefusesUnsigned(t *testing.T) {
+	pb := iatptest.NewParty(t)
+	b := iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, Config: pb.Listen})
+	do := func(method, path string) int {
+		req, _ := http.NewRequest(method, pb.URL+path, strings.NewReader(""))
+		if method == "POST" {
+			req, _ = http.NewRequest(method, pb.URL+path, strings.NewReader(bookNYC))
+			req.Header.Set("Content-Type", "application/json")
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	for path, want := range map[string]int{"/task": 403, "/proxy": 403, "/trace": 404, "/metrics": 404, "/quarantine/x": 404} {
+		method := "POST"
+		if want == 404 {
+			method = "GET"
+		}
+		if got := do(method, path); got != want {
+			t.Errorf("%s %s = %d, want %d", method, path, got, want)
+		}
+	}
+	for _, path := range []string{"/.well-known/agent-manifest", "/capabilities", "/.well-known/http-message-signatures-directory", "/.well-known/jwks.json", "/health", "/log/checkpoint"} {
+		if got := do("GET", path); got != 200 {
+			t.Errorf("GET %s = %d, want 200", path, got)
+		}
+	}
+	if len(b.Agent.Seen()) != 0 {
+		t.Error("an unsigned call reached the agent")
+	}
+}

@@ -1,0 +1,237 @@
+package sidecar
+
+import (
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/flight"
+	"github.com/inter-agent-trust/iatp/internal/handshake"
+	"github.com/inter-agent-trust/iatp/internal/httpsig"
+	"github.com/inter-agent-trust/iatp/internal/once"
+	"github.com/inter-agent-trust/iatp/trust"
+)
+
+// mesh is what a sidecar with a key has besides: whom it knows, what happened
+// only once, and how it signs. It is nil without public_url.
+type mesh struct {
+	self   *identity
+	signer httpsig.Signer
+	peers  *handshake.Peers
+	once   *once.Book
+	nonces *once.Nonces
+
+	networks *buckets      // before a signature is verified
+	verify   chan struct{} // verifications at a time
+	quotas   *quotas       // after
+}
+
+// openMesh makes us known to others, and them to us.
+func (s *Sidecar) openMesh() error {
+	self, err := s.cfg.loadIdentity()
+	if err != nil || self == nil || self.url == "" {
+		return err
+	}
+	m := &mesh{
+		self: self, signer: httpsig.Signer{Key: self.key, Agent: self.url},
+		networks: newBuckets(s.now), verify: make(chan struct{}, 2),
+		quotas: newQuotas(s.cfg.Limits.PerPeer, s.now),
+	}
+	opts, err := s.cfg.handshakeOptions()
+	if err != nil {
+		return err
+	}
+	opts.Log, opts.Logger, opts.Now = s.book, s.log, s.now
+	if m.peers, err = handshake.New(opts); err != nil {
+		return err
+	}
+	if m.nonces, err = once.OpenNonces(s.book, once.NonceOptions{Now: s.now}); err != nil {
+		return err
+	}
+	if m.once, err = once.Open(s.book, filepath.Join(s.cfg.Data, "answers"), once.Options{Logger: s.log, Now: s.now}); err != nil {
+		return err
+	}
+	s.mesh = m
+	return s.settleInterrupted()
+}
+
+func (m *mesh) close() error {
+	if m == nil {
+		return nil
+	}
+	m.peers.Close()
+	return m.once.Close()
+}
+
+// settleInterrupted ends the claims of calls that were under way when the
+// process died: what became of them nobody here can tell, and a repetition
+// must not execute them again.
+func (s *Sidecar) settleInterrupted() error {
+	for _, c := range s.mesh.once.Interrupted() {
+		e := flight.Entry{Type: flight.Error, TraceID: c.Trace, Time: s.now(), Dir: flight.In, Error: "interrupted", Outcome: flight.OutcomeUnknown}
+		c.Finish(&e, once.Answer{Status: http.StatusBadGateway, Dropped: true})
+		_, err := s.book.Append(&e, flight.Durable)
+		c.End()
+		if err != nil {
+			return fmt.Errorf("settle interrupted call: %w", err)
+		}
+	}
+	return nil
+}
+
+func (c *Config) handshakeOptions() (handshake.Options, error) {
+	o := handshake.Options{Strangers: c.Ingress.MinLevel != ""}
+	for name, p := range c.Peers {
+		peer := handshake.Peer{Name: name, URI: p.principal(), Dial: p.Dial, Headers: p.Headers}
+		var err error
+		if p.Pin != "" {
+			if peer.Pin, err = iatp.ParseKey(p.Pin); err != nil {
+				return o, err
+			}
+		}
+		if p.MaxLevel != "" {
+			level, err := iatp.ParseTrustLevel(p.MaxLevel)
+			if err != nil {
+				return o, err
+			}
+			peer.MaxLevel = &level
+		}
+		if p.CA != "" {
+			if peer.Roots, err = readCertPool(p.CA); err != nil {
+				return o, fmt.Errorf("peers.%s.ca: %w", name, err)
+			}
+		}
+		o.Peers = append(o.Peers, peer)
+	}
+	for name, a := range c.Authorities {
+		key, err := iatp.ParseKey(a.Key)
+		if err != nil {
+			return o, err
+		}
+		level, err := iatp.ParseTrustLevel(a.MaxLevel)
+		if err != nil {
+			return o, err
+		}
+		o.Authorities = append(o.Authorities, handshake.Authority{Name: name, Key: key, For: a.For, MaxLevel: level})
+	}
+	return o, nil
+}
+
+// meet finds out who would get the data, and on the way in whether the caller
+// may be served at all.
+func (s *Sidecar) meet(x *exchange) *iatp.Problem {
+	own := s.standing.Load()
+	x.st = own
+	switch x.dir {
+	case flight.Out:
+		met, p := s.mesh.peers.Meet(x.r.Context(), x.peer)
+		if p != nil {
+			return p
+		}
+		x.met, x.st = met, own.of(met)
+	case flight.In:
+		return s.admitCaller(x, own)
+	}
+	return nil
+}
+
+// of is how a peer stands: its own manifest and evidence under our rules.
+func (own *standing) of(met *handshake.Met) *standing {
+	st := &standing{manifest: met.Manifest, digest: met.Digest, rules: own.rules, require: own.require, keep: own.keep}
+	input := met.Input
+	if st.manifest == nil {
+		// Nothing is known of it: a stranger who promises nothing, about whom
+		// a person is asked (protocol 2.4).
+		st.manifest, input.Manifest = nobody, nobody
+	}
+	st.assessment = trust.Assess(input)
+	st.mft, _ = iatp.ParseContentDigest(st.digest) // zero if there is none
+	return st
+}
+
+// nobody stands in for a manifest that cannot be had.
+var nobody = mustManifest(`{"identity":{"agent_id":"unknown"},"trust_level":"unknown"}`)
+
+func mustManifest(text string) *iatp.Manifest {
+	m, err := iatp.ParseManifest([]byte(text))
+	if err != nil {
+		panic(err) // a constant of ours
+	}
+	return m
+}
+
+// admitCaller holds a verified caller to the operator's lowest level, and to
+// the manifest that the caller assessed: what was assessed is what is executed
+// (hardening 2).
+func (s *Sidecar) admitCaller(x *exchange, own *standing) *iatp.Problem {
+	if least := s.cfg.Ingress.MinLevel; least != "" {
+		if p := s.callerLevel(x, least); p != nil {
+			return p
+		}
+	}
+	if x.signed.Manifest != own.mft {
+		return &iatp.Problem{Slug: iatp.SlugTermsChanged, Status: http.StatusConflict, Outcome: iatp.OutcomeNone,
+			Error: "the manifest that the caller assessed is not the one in force", Hint: "fetch the manifest again, assess it again, and send the request with its digest in IATP-Manifest"}
+	}
+	return nil
+}
+
+func (s *Sidecar) callerLevel(x *exchange, least string) *iatp.Problem {
+	min, err := iatp.ParseTrustLevel(least)
+	if err != nil {
+		return s.logUnavailable(err) // validated at start
+	}
+	met := x.caller.Met
+	if met == nil {
+		var p *iatp.Problem
+		if met, p = s.mesh.peers.Meet(x.r.Context(), x.caller.Name); p != nil {
+			return p
+		}
+	}
+	if met.Manifest == nil || trust.Assess(met.Input).Level < min {
+		return &iatp.Problem{Slug: iatp.SlugPolicy, Status: http.StatusForbidden, Blocked: true, Outcome: iatp.OutcomeNone,
+			Error: "callers here must be trusted as " + least + " or better"}
+	}
+	return nil
+}
+
+// quotas limit verified callers, each by itself. The number of buckets is
+// bounded; beyond it, and for strangers, one is shared.
+type quotas struct {
+	per PerPeer
+	now func() time.Time
+
+	mu     sync.Mutex
+	by     map[string]*rate.Limiter
+	shared *rate.Limiter
+}
+
+func newQuotas(per PerPeer, now func() time.Time) *quotas {
+	q := &quotas{per: per, now: now, by: map[string]*rate.Limiter{}}
+	q.shared = q.limiter()
+	return q
+}
+
+func (q *quotas) limiter() *rate.Limiter {
+	return rate.NewLimiter(rate.Limit(float64(q.per.Rate.N)/q.per.Rate.Per.Seconds()), q.per.Burst)
+}
+
+// allow takes a token of the caller.
+func (q *quotas) allow(c *handshake.Caller) bool {
+	if c.Name == "" {
+		return q.shared.AllowN(q.now(), 1)
+	}
+	q.mu.Lock()
+	l := q.by[c.Name]
+	if l == nil {
+		l = q.limiter() // as many as there are configured peers
+		q.by[c.Name] = l
+	}
+	q.mu.Unlock()
+	return l.AllowN(q.now(), 1)
+}

@@ -1,0 +1,140 @@
+package sidecar
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"net/http"
+	"time"
+
+	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/flight"
+	"github.com/inter-agent-trust/iatp/internal/once"
+)
+
+// outcomeOfStatus is what an answer of the wrapped agent says of the effect.
+func outcomeOfStatus(status int) flight.Outcome {
+	switch {
+	case status < 400:
+		return flight.OutcomeExecuted
+	case status < 500:
+		return flight.OutcomeFailed
+	}
+	return flight.OutcomeUnknown
+}
+
+// issue makes the receipt of a call from another sidecar (protocol 5.1).
+func (s *Sidecar) issue(x *exchange, status int, body iatp.Digest, mediaType string, outcome flight.Outcome) (string, error) {
+	own := s.standing.Load()
+	now := s.now()
+	var id [16]byte
+	rand.Read(id[:])
+	r := iatp.Receipt{
+		Iss: s.mesh.self.url, Aud: x.caller.URI, Iat: now.Unix(), JTI: "rcpt_" + base64.RawURLEncoding.EncodeToString(id[:]),
+		TraceID: x.in.trace.id, Req: iatp.Requested{Base: x.signed.Base, Key: x.in.idempotencyKey},
+		Res: iatp.Responded{Status: status, Digest: body, Type: mediaType},
+		Mft: x.signed.Manifest, Outcome: string(outcome), MS: now.Sub(x.start).Milliseconds(),
+	}
+	if outcome == flight.OutcomeExecuted || outcome == flight.OutcomeUnknown {
+		undo, err := undoOf(own.manifest, now)
+		if err != nil {
+			return "", err
+		}
+		r.Undo = undo
+	}
+	return r.Sign(s.mesh.self.key)
+}
+
+// receiptForProblem makes the receipt of a call that ends in a problem of ours,
+// and fixes what a repetition is answered.
+func (s *Sidecar) receiptForProblem(x *exchange, p *iatp.Problem, end *ending) {
+	p.TraceID = x.in.trace.id
+	end.body, end.contentType = problemBody(p), iatp.ProblemContentType
+	sum := iatp.DigestOf(end.body)
+	end.sum, end.bytes = sum[:], int64(len(end.body))
+	receipt, err := s.issue(x, p.Status, sum, end.contentType, flight.Outcome(p.Outcome))
+	if err != nil {
+		s.log.Error("cannot make a receipt", "trace_id", x.in.trace.id, "error", err)
+	}
+	x.receipt = receipt
+}
+
+// undoOf is what the manifest promises for an effect of this moment.
+func undoOf(m *iatp.Manifest, now time.Time) (*iatp.Undo, error) {
+	if !m.Reversibility.Level.Undoes() {
+		return nil, nil
+	}
+	terms, err := iatp.TermsOf(m)
+	if err != nil {
+		return nil, err
+	}
+	u := &iatp.Undo{Level: terms.Reversibility, MaxFee: terms.MaxFee}
+	switch w := terms.UndoWindowSeconds; {
+	case w == nil:
+		u.Until = now.Unix() // no window is promised
+	case *w > 0:
+		u.Until = now.Unix() + *w
+	}
+	return u, nil
+}
+
+// finishClaim puts the outcome of a call on its last line, with the answer that
+// a repetition gets. A call that was never executed frees its key.
+func (s *Sidecar) finishClaim(x *exchange, e *flight.Entry, end *ending) {
+	if x.claim == nil {
+		return
+	}
+	if end.outcome == flight.OutcomeNone {
+		x.claim.Free(e)
+		return
+	}
+	a := once.Answer{Status: end.status, Header: http.Header{}, Receipt: x.receipt, Body: end.body, Dropped: end.body == nil || !s.keepsPayloads(x.st)}
+	if a.Dropped {
+		a.Body = nil
+	}
+	if end.contentType != "" {
+		a.Header.Set("Content-Type", end.contentType)
+	}
+	x.claim.Finish(e, a)
+}
+
+// proof is what a peer's receipt came to.
+type proof string
+
+// What can be said of a receipt.
+const (
+	proofNone    proof = ""        // none was due
+	proofValid   proof = "valid"   // it is the receipt of this very exchange
+	proofMissing proof = "missing" // one was due
+	proofInvalid proof = "invalid" // it is not of this exchange, breaks its terms, or does not verify
+)
+
+// checkProof verifies a peer's receipt against what was sent and what came.
+func (s *Sidecar) checkProof(x *exchange, resp *http.Response, jws string, body iatp.Digest) (proof, flight.Outcome) {
+	if jws == "" {
+		if resp.Header.Get(iatp.HeaderFrom) == iatp.FromSidecar && resp.StatusCode >= 400 {
+			return proofNone, flight.OutcomeUnknown // a refusal; what it says of the outcome is a hint
+		}
+		return proofMissing, flight.OutcomeUnknown
+	}
+	r, err := iatp.VerifyReceipt(jws, x.met.Keys)
+	if err == nil {
+		terms, _ := iatp.TermsOf(x.st.manifest)
+		err = r.Check(iatp.ReceiptWant{
+			Iss: x.met.Peer.URI, Aud: s.mesh.self.url, Key: x.sentKey, Bases: x.bases,
+			Status: resp.StatusCode, Digest: body, Type: resp.Header.Get("Content-Type"), Mft: x.st.mft, Terms: terms,
+		})
+	}
+	if err != nil {
+		s.log.Warn("receipt of a peer is not valid", "peer", x.met.Peer.URI, "trace_id", x.in.trace.id, "error", err)
+		return proofInvalid, flight.OutcomeUnknown
+	}
+	return proofValid, flight.Outcome(r.Outcome)
+}
+
+// receiptDigest names a receipt in a line: the receipt itself holds a plain
+// digest of a body and must not stand there (hardening 29).
+func receiptDigest(jws string) string {
+	sum := sha256.Sum256([]byte(jws))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
