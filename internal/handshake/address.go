@@ -137,7 +137,11 @@ func (o origin) ip() netip.Addr {
 	return ip
 }
 
-func (o origin) loopback() bool { return o.host == "localhost" || o.ip().IsLoopback() }
+// loopback reports whether the host is one of those that a manifest may name with
+// http.
+func (o origin) loopback() bool {
+	return o.host == "localhost" || o.host == "127.0.0.1" || o.host == "[::1]"
+}
 
 // address is what to dial for the origin.
 func (o origin) address() string { return net.JoinHostPort(strings.Trim(o.host, "[]"), o.port) }

@@ -95,8 +95,13 @@ func (a *Authority) check() error {
 		return fmt.Errorf("it may speak for nobody; list the origins in for")
 	}
 	for _, pattern := range a.For {
-		sample := strings.Replace(pattern, anyHTTPS, "https://any", 1)
-		if o, err := parseOrigin(sample); err != nil || sample != pattern && o.port != "443" {
+		domain, below := strings.CutPrefix(pattern, anyHTTPS+".")
+		if below {
+			domain = "https://" + domain
+		} else {
+			domain = pattern
+		}
+		if o, err := parseOrigin(domain); pattern != anyHTTPS && (err != nil || below && o.port != "443") {
 			return fmt.Errorf("for: %q is not an origin, https://*.domain or https://*", pattern)
 		}
 	}

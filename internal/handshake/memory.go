@@ -67,6 +67,9 @@ const memoryVersion = 1
 
 // valid reports why an acquaintance cannot be one that this package recorded.
 func (a *acquaintance) valid() error {
+	if a == nil {
+		return errors.New("nothing is said of it")
+	}
 	if a.Version != memoryVersion {
 		return fmt.Errorf("version %d, this program reads version %d", a.Version, memoryVersion)
 	}
@@ -104,8 +107,8 @@ type memory struct {
 
 // remembered is an acquaintance and the record that it is from.
 type remembered struct {
-	Seq int64 `json:"seq"`
-	*acquaintance
+	Seq int64         `json:"seq"`
+	Is  *acquaintance `json:"is"`
 }
 
 // keyLine is what the view reads of a line.
@@ -154,7 +157,7 @@ func (m *memory) remember(uri string, r remembered) {
 func (m *memory) of(uri string) *acquaintance {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.known[uri].acquaintance
+	return m.known[uri].Is
 }
 
 // Snapshot is the state in a form that Restore reads.
@@ -171,23 +174,19 @@ func (m *memory) Restore(snapshot []byte) error {
 	known := make(map[string]remembered)
 	err := json.Unmarshal(snapshot, &known)
 	for uri, r := range known {
-		if err == nil && r.acquaintance == nil {
-			err = errors.New("nothing is said of it")
-		}
-		if err == nil {
-			err = r.valid()
-		}
 		if err != nil {
-			err = fmt.Errorf("%s: %w", iatp.Printable(uri), err)
 			break
 		}
+		if err = r.Is.valid(); err != nil {
+			err = fmt.Errorf("%s: %w", iatp.Printable(uri), err)
+		}
+	}
+	if err != nil {
+		known = make(map[string]remembered)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.known = known
-	if err != nil {
-		m.known = make(map[string]remembered)
-	}
 	return err
 }
 
