@@ -17,7 +17,6 @@ type claims struct {
 	mu    *sync.Mutex // the book's; guards everything
 	opt   Options
 	vault *vault
-	start time.Time // zero of the monotonic clock
 
 	byKey  map[flight.Alias]*record
 	byPool map[flight.Alias]int // records by pool
@@ -35,13 +34,13 @@ type record struct {
 	step        flight.ClaimStep // empty: the log does not know the key
 	answer      flight.Place
 	until       int64         // done, closed: unix seconds
-	end         time.Duration // the same on the monotonic clock
+	end         time.Duration // the same by Options.Uptime
 	trace       iatp.TraceID  // held
 	since       time.Time     // held
 }
 
 func newClaims(mu *sync.Mutex, o Options, v *vault) *claims {
-	c := &claims{mu: mu, opt: o, vault: v, start: o.Now()}
+	c := &claims{mu: mu, opt: o, vault: v}
 	c.reset()
 	return c
 }
@@ -100,8 +99,7 @@ func (c *claims) put(key flight.Alias, rec *record) {
 		return
 	}
 	c.vault.pin(rec.answer)
-	now := c.opt.Now()
-	rec.end = now.Sub(c.start) + max(0, time.Unix(rec.until, 0).Sub(now))
+	rec.end = c.opt.Uptime() + max(0, time.Unix(rec.until, 0).Sub(c.opt.Now()))
 	heap.Push(&c.ends, deadline{int64(rec.end), key})
 }
 
@@ -136,8 +134,8 @@ func (c *claims) remove(key flight.Alias, rec *record) {
 
 // evict forgets the keys whose time is over. It needs mu.
 func (c *claims) evict() {
-	clock := c.opt.Now().Sub(c.start)
-	for len(c.ends) > 0 && c.ends[0].at <= int64(clock) {
+	clock := int64(c.opt.Uptime())
+	for len(c.ends) > 0 && c.ends[0].at <= clock {
 		d := heap.Pop(&c.ends).(deadline)
 		// A key that was used again has a later end, or none.
 		if rec := c.byKey[d.key]; rec != nil && rec.until != 0 && int64(rec.end) == d.at {

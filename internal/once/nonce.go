@@ -25,9 +25,10 @@ type NonceOptions struct {
 	// may have been seen that its log does not know. Those made before now are
 	// refused.
 	Restored bool
-	// Now is the clock. Its times should have monotonic readings. Default
-	// time.Now.
+	// Now is the clock on the wall. Default time.Now.
 	Now func() time.Time
+	// Uptime is a clock that nobody sets. Default the time since OpenNonces.
+	Uptime func() time.Duration
 }
 
 func (o NonceOptions) withDefaults() NonceOptions {
@@ -39,6 +40,9 @@ func (o NonceOptions) withDefaults() NonceOptions {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Uptime == nil {
+		o.Uptime = uptime()
 	}
 	return o
 }
@@ -68,9 +72,8 @@ func (s Sight) String() string { return [...]string{"no room", "fresh", "seen", 
 // not on one was not acted upon: so there is no time after a start at which
 // everything is too early.
 type Nonces struct {
-	log   *flight.Log
-	opt   NonceOptions
-	start time.Time // zero of the monotonic clock
+	log *flight.Log
+	opt NonceOptions
 
 	mu     sync.Mutex
 	byKey  map[flight.Alias]nonce
@@ -89,13 +92,13 @@ type Nonces struct {
 type nonce struct {
 	pool  flight.Alias
 	until int64         // unix seconds
-	end   time.Duration // the same on the monotonic clock
+	end   time.Duration // the same by Options.Uptime
 }
 
 // OpenNonces opens the nonces of a flight log.
 func OpenNonces(log *flight.Log, o NonceOptions) (*Nonces, error) {
 	o = o.withDefaults()
-	n := &Nonces{log: log, opt: o, start: o.Now()}
+	n := &Nonces{log: log, opt: o}
 	n.reset()
 	if err := log.Attach("nonces", nonceView{n}); err != nil {
 		return nil, err
@@ -103,7 +106,7 @@ func OpenNonces(log *flight.Log, o NonceOptions) (*Nonces, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if o.Restored {
-		n.chill(later(n.start, n.newest))
+		n.chill(later(o.Now(), n.newest))
 	}
 	return n, nil
 }
@@ -152,8 +155,8 @@ func (n *Nonces) Claim(scope Scope, jkt, value string, created, expires time.Tim
 }
 
 func (n *Nonces) remember(key, pool flight.Alias, until int64) {
-	now := n.opt.Now()
-	n.byKey[key] = nonce{pool: pool, until: until, end: now.Sub(n.start) + max(0, time.Unix(until, 0).Sub(now))}
+	left := max(0, time.Unix(until, 0).Sub(n.opt.Now()))
+	n.byKey[key] = nonce{pool: pool, until: until, end: n.opt.Uptime() + left}
 	n.byPool[pool]++
 	heap.Push(&n.ends, deadline{until, key})
 }
@@ -161,11 +164,11 @@ func (n *Nonces) remember(key, pool flight.Alias, until int64) {
 // evict forgets the nonces whose time is over by both clocks: the wall clock
 // may have been set forward, and may be set back. It needs mu.
 func (n *Nonces) evict() {
-	now := n.opt.Now()
-	for len(n.ends) > 0 && n.ends[0].at <= now.Unix() {
+	wall, clock := n.opt.Now().Unix(), n.opt.Uptime()
+	for len(n.ends) > 0 && n.ends[0].at <= wall {
 		key := n.ends[0].key
 		one := n.byKey[key]
-		if one.end > now.Sub(n.start) {
+		if one.end > clock {
 			return
 		}
 		heap.Pop(&n.ends)

@@ -66,10 +66,11 @@ type Options struct {
 	MaxBytes int64
 	// Logger gets what an operator should know. Default: discarded.
 	Logger *slog.Logger
-	// Now is the clock. Its times should have monotonic readings: a key is
-	// forgotten by them, so that setting the clock forgets nothing. Default
-	// time.Now.
+	// Now is the clock on the wall. Default time.Now.
 	Now func() time.Time
+	// Uptime is a clock that nobody sets: a key is forgotten by it. Default the
+	// time since Open.
+	Uptime func() time.Duration
 }
 
 func (o Options) withDefaults() Options {
@@ -94,7 +95,16 @@ func (o Options) withDefaults() Options {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Uptime == nil {
+		o.Uptime = uptime()
+	}
 	return o
+}
+
+// uptime returns a clock that begins now and that nobody sets.
+func uptime() func() time.Duration {
+	start := time.Now()
+	return func() time.Duration { return time.Since(start) }
 }
 
 // State is where a key stands.
