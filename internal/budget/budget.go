@@ -93,9 +93,11 @@ type Options struct {
 	// one initiator may have, and MaxCalls how many reservations one tree may
 	// have that are neither spent nor released. Default 1<<18, 1<<15 and 1024.
 	MaxTrees, MaxShare, MaxCalls int
-	// Now is the clock. Its times should have monotonic readings. Default
-	// time.Now.
+	// Now is the clock on the wall. Default time.Now.
 	Now func() time.Time
+	// Uptime is a clock that nobody sets: a tree is forgotten by it. Default
+	// the time since Open.
+	Uptime func() time.Duration
 }
 
 func (o Options) withDefaults() Options {
@@ -113,6 +115,10 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Uptime == nil {
+		start := time.Now()
+		o.Uptime = func() time.Duration { return time.Since(start) }
 	}
 	return o
 }

@@ -14,9 +14,8 @@ import (
 // Ledger knows the budgets of all open trees. Its methods are safe for
 // concurrent use.
 type Ledger struct {
-	log   *flight.Log
-	opt   Options
-	start time.Time // zero of the monotonic clock
+	log *flight.Log
+	opt Options
 
 	mu     sync.Mutex
 	trees  map[flight.Alias]*account
@@ -37,7 +36,7 @@ type account struct {
 	peers    map[flight.Alias]iatp.Money // spent, by peer
 	logged   bool                        // the log knows the tree; set by Ledger.logged
 	moved    time.Time                   // wall clock
-	end      time.Duration               // moved and the TTL, on the monotonic clock
+	end      time.Duration               // moved and the TTL, by Options.Uptime
 }
 
 // call is a reservation that is neither spent nor released.
@@ -53,7 +52,7 @@ type call struct {
 // Open opens the ledger of a flight log.
 func Open(log *flight.Log, o Options) (*Ledger, error) {
 	o = o.withDefaults()
-	l := &Ledger{log: log, opt: o, start: o.Now()}
+	l := &Ledger{log: log, opt: o}
 	l.reset()
 	if err := log.Attach("budget", view{l}); err != nil {
 		return nil, err
@@ -240,9 +239,8 @@ func (l *Ledger) logged(tree flight.Alias, a *account) {
 
 // touch says that an account moved.
 func (l *Ledger) touch(a *account, moved time.Time) {
-	now := l.opt.Now()
 	a.moved = moved
-	a.end = now.Sub(l.start) + max(0, moved.Add(l.opt.TTL).Sub(now))
+	a.end = l.opt.Uptime() + max(0, moved.Add(l.opt.TTL).Sub(l.opt.Now()))
 }
 
 // drop forgets an account that only this process knows and nobody needs. It
@@ -263,7 +261,7 @@ func (l *Ledger) remove(tree flight.Alias, a *account) {
 // evict forgets the trees whose time is over, unless a call is under way. It
 // needs mu.
 func (l *Ledger) evict() {
-	clock := l.opt.Now().Sub(l.start)
+	clock := l.opt.Uptime()
 	for len(l.ends) > 0 && l.ends[0].at <= clock {
 		d := heap.Pop(&l.ends).(deadline)
 		a := l.trees[d.tree]
@@ -400,7 +398,7 @@ func (r *Reservation) End() {
 
 // deadline is when a tree may end.
 type deadline struct {
-	at   time.Duration // on the monotonic clock
+	at   time.Duration // by Options.Uptime
 	tree flight.Alias
 }
 
