@@ -26,6 +26,8 @@ func Target(publicURL, target, authority string) (string, *iatp.Problem) {
 		switch {
 		case ok && strings.HasPrefix(rest, "/"):
 			path = rest
+		case ok && (rest == "" || rest[0] == '?'): // a path is missing
+			return "", refuse(iatp.SlugInvalidRequest, "request target must have a path, got %s", quote(target))
 		case strings.HasPrefix(target, "http://") || strings.HasPrefix(target, "https://"):
 			return "", misdirected()
 		default:
