@@ -2,6 +2,7 @@ package handshake
 
 import (
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -101,6 +102,32 @@ func TestConfiguredCaller(t *testing.T) {
 	n.later()
 	n.unknown(own, s.uri, iatp.SlugManifestUnavailable)
 	n.unknown(key('x'), s.uri, iatp.SlugForbidden)
+}
+
+// One who signs with any key and names a peer makes us visit it, and cannot take
+// away by that what is known of it.
+func TestForcedVisit(t *testing.T) {
+	own := key('k')
+	s := listen(t, "booking.test")
+	s.honest(t, claim{key: own})
+	n := newNode(t, Options{}, s)
+	n.meet()
+	s.serve(http.NotFound, http.NotFound)
+	n.move(time.Minute)
+	for range 10 {
+		n.unknown(key('x'), s.uri, iatp.SlugForbidden)
+	}
+	if got := s.count(manifestPath); got != 2 {
+		t.Errorf("%d visits, want 2", got)
+	}
+	n.known(own, s.uri)
+	if met := n.meet(); met.Manifest == nil || met.Expires != start.Add(time.Hour) {
+		t.Errorf("what was known was lost, or holds for longer: %v, until %v", met.Notes, met.Expires)
+	}
+	n.move(time.Hour)
+	if met := n.meet(); met.Manifest != nil {
+		t.Error("what was known holds for longer than it was good")
+	}
 }
 
 // local starts a station at https://localhost:PORT, where a stranger may be if the

@@ -90,6 +90,19 @@ func newCA() *ca {
 	return c
 }
 
+// selfSigned is a certificate that speaks for itself.
+func selfSigned(host string) (tls.Certificate, *x509.CertPool) {
+	c := (&ca{}).issue(host)
+	leaf, err := x509.ParseCertificate(c.Certificate[0])
+	if err != nil {
+		panic(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(leaf)
+	return c, pool
+}
+
+// issue makes a certificate for a host; the zero ca, one that signs itself.
 func (c *ca) issue(host string) tls.Certificate {
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -99,7 +112,11 @@ func (c *ca) issue(host string) tls.Certificate {
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: host}, DNSNames: []string{host},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, c.cert, k.Public(), c.key)
+	parent, signer := c.cert, c.key
+	if parent == nil {
+		parent, signer = tmpl, k
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, parent, k.Public(), signer)
 	if err != nil {
 		panic(err)
 	}
@@ -123,16 +140,25 @@ type station struct {
 // listen starts the station for a host name; with "" it serves plain http.
 func listen(t testing.TB, host string) *station {
 	t.Helper()
+	if host == "" {
+		return listenTLS(t, host, nil)
+	}
+	return listenTLS(t, host, &tls.Config{Certificates: []tls.Certificate{authority.issue(host)}})
+}
+
+// listenTLS starts a station with a configuration of its own.
+func listenTLS(t testing.TB, host string, config *tls.Config) *station {
+	t.Helper()
 	s := &station{asked: map[string]int{}, manifest: http.NotFound, directory: http.NotFound}
 	s.Server = httptest.NewUnstartedServer(s)
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.addr = s.Listener.Addr().String()
-	if host == "" {
+	if config == nil {
 		s.uri = "http://" + s.addr
 		s.Start()
 	} else {
 		s.uri = "https://" + host
-		s.TLS = &tls.Config{Certificates: []tls.Certificate{authority.issue(host)}}
+		s.TLS = config
 		s.EnableHTTP2 = true
 		s.StartTLS()
 	}
@@ -219,6 +245,7 @@ type claim struct {
 	updated      time.Time       // start, if zero
 	expires      time.Time
 	owner        string // a difference that means nothing
+	log          string // the key of its flight log
 	rev          string // full, if ""
 	keeps        string // ephemeral, if ""
 	endorsements []string
@@ -244,6 +271,9 @@ func (c claim) text(t testing.TB) []byte {
 	}
 	if c.owner != "" {
 		identity["owner"] = c.owner
+	}
+	if c.log != "" {
+		identity["log"] = c.log
 	}
 	doc := map[string]any{
 		"identity": identity, "trust_level": "verified_partner",

@@ -15,6 +15,7 @@ const (
 	NoteNoURI               = "no_uri"               // it names no principal
 	NoteKeyChanged          = "key_changed"          // another key than before, or none; nobody vouches for it
 	NoteKeyRotated          = "key_rotated"          // another key than before, vouched for
+	NoteLogRotated          = "log_rotated"          // another key of its flight log than before
 	NoteRevoked             = "revoked"              // by itself or by the operator
 	NoteEndorsementIgnored  = "endorsement_ignored"  // by nobody that is configured, or for somebody else
 	NoteEndorsementExceeded = "endorsement_exceeded" // it promises more than was endorsed
@@ -147,6 +148,9 @@ func (p *Peers) identify(f *finding, v visit, known *acquaintance, signers []iat
 	next := c.base.after(v, c, signers)
 	if !next.equal(known) {
 		f.next, f.event = next, next.event(c.base)
+	}
+	if c.base != nil && c.base.Log != "" && c.base.Log != next.Log {
+		f.note(NoteLogRotated)
 	}
 	if next.revoked(own.Thumbprint()) {
 		f.revoke()

@@ -2,6 +2,7 @@ package handshake
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -329,6 +330,49 @@ func TestCertificate(t *testing.T) {
 	}
 	if got := s.count(manifestPath) + s.sent(); got != 0 {
 		t.Errorf("%d requests were sent", got)
+	}
+}
+
+// Two machines without an authority: each has the certificate of the other.
+func TestSelfSigned(t *testing.T) {
+	cert, pool := selfSigned("booking.test")
+	s := listenTLS(t, "booking.test", &tls.Config{Certificates: []tls.Certificate{cert}})
+	s.honest(t, claim{key: key('k')})
+	n := newNode(t, Options{Peers: []Peer{{Roots: pool, Pin: key('k').Public()}}}, s)
+	if met := n.meet(); met.Key != key('k').Public() {
+		t.Errorf("the peer was not met: %v", met.Notes)
+	}
+	n.restart(func(o *Options) { o.Peers[0].Roots = nil })
+	if met := n.meet(); met.Manifest != nil {
+		t.Error("a certificate that nobody knows was accepted")
+	}
+}
+
+// A peer that asks for a certificate gets ours.
+func TestClientCertificate(t *testing.T) {
+	s := listenTLS(t, "booking.test", &tls.Config{
+		Certificates: []tls.Certificate{authority.issue("booking.test")}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: authority.pool,
+	})
+	s.honest(t, claim{key: key('k')})
+	n := newNode(t, Options{}, s)
+	if met := n.meet(); met.Manifest != nil {
+		t.Fatal("the peer was met without a certificate")
+	}
+	ours := authority.issue("travel.test")
+	n.restart(func(o *Options) {
+		o.ClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &ours, nil }
+	})
+	if met := n.meet(); met.Manifest == nil {
+		t.Error("the peer was not met with a certificate")
+	}
+}
+
+// Old versions of TLS are not spoken.
+func TestOldTLS(t *testing.T) {
+	s := listenTLS(t, "booking.test", &tls.Config{Certificates: []tls.Certificate{authority.issue("booking.test")}, MaxVersion: tls.VersionTLS12})
+	s.honest(t, claim{key: key('k')})
+	if met := newNode(t, Options{}, s).meet(); met.Manifest != nil {
+		t.Error("the peer was met over TLS 1.2")
 	}
 }
 

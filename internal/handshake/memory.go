@@ -58,6 +58,9 @@ type acquaintance struct {
 	UpdatedAt time.Time `json:"updated_at"`
 	Digest    string    `json:"digest"`
 
+	// Log is the key of its flight log.
+	Log string `json:"log,omitempty"`
+
 	// Reversibility and Retention are what it promised at first contact.
 	Reversibility iatp.ReversibilityLevel `json:"reversibility,omitempty"`
 	Retention     iatp.RetentionPolicy    `json:"retention,omitempty"`
@@ -196,7 +199,7 @@ func (a *acquaintance) after(v visit, c thread, signers []iatp.Key) *acquaintanc
 	own, m := signers[0].Thumbprint(), v.manifest
 	next := &acquaintance{
 		Version: memoryVersion, Key: signers[0].String(), Pinned: v.peer.Pin != (iatp.Key{}),
-		UpdatedAt: m.UpdatedAt.UTC(), Digest: v.digest,
+		UpdatedAt: m.UpdatedAt.UTC(), Digest: v.digest, Log: m.Identity.Log,
 		Reversibility: m.Reversibility.Level, Retention: m.Privacy.RetentionPolicy,
 	}
 	if a != nil {

@@ -169,3 +169,20 @@ func TestRevoked(t *testing.T) {
 		changed(t, n)
 	})
 }
+
+// The key of a peer's flight log changes by a manifest of the peer's own key, and
+// those who compare checkpoints are told.
+func TestLogRotated(t *testing.T) {
+	s := listen(t, "booking.test")
+	s.honest(t, claim{key: key('k'), log: "booking.test/iatp+00000000+one"})
+	n := newNode(t, Options{}, s)
+	if met := n.meet(); slices.Contains(met.Notes, NoteLogRotated) {
+		t.Error("the first key of the log counts as another")
+	}
+	s.honest(t, claim{key: key('k'), log: "booking.test/iatp+00000000+two", updated: start.Add(time.Minute)})
+	n.later()
+	n.restart(nil)
+	if met := n.meet(); !slices.Contains(met.Notes, NoteLogRotated) {
+		t.Error("another key of the log is not noted")
+	}
+}

@@ -17,6 +17,9 @@ import (
 // visitTo returns the outcome of a visit that began at or after since: one that
 // is fresh, or a new one. The problem is that of the outcome or of the wait.
 func (p *Peers) visitTo(ctx context.Context, c *cache, t *target, since time.Time) (*outcome, *iatp.Problem) {
+	if o := c.fresh(t.URI, since); o != nil {
+		return o, o.problem
+	}
 	o, err := c.get(ctx, t.URI, since, p.visits.Go, func(before *outcome) *outcome { return p.visit(t, before) })
 	if err != nil {
 		return nil, &iatp.Problem{
@@ -37,6 +40,11 @@ func (p *Peers) visit(t *target, before *outcome) *outcome {
 		return o
 	}
 	if v.manifest == nil {
+		if before.answered(o.at) { // somebody wanted a newer one, and the one there is still holds
+			kept := *before
+			kept.at = o.at
+			return &kept
+		}
 		p.nothingKnown(t, o)
 		return o
 	}
@@ -48,13 +56,7 @@ func (p *Peers) visit(t *target, before *outcome) *outcome {
 		o.problem = problem
 		return o
 	}
-	o.expires = o.at.Add(o.manifest.fresh)
-	if o.directory != nil {
-		o.expires = earlier(o.expires, o.at.Add(o.directory.fresh))
-	}
-	if !f.until.IsZero() {
-		o.expires = earlier(o.expires, f.until)
-	}
+	o.expires = expiry(o, f)
 	o.met = &Met{
 		Peer: t.Peer, Manifest: v.manifest, Digest: v.digest, Key: f.key, Keys: f.signers,
 		Input:   trust.Input{Manifest: v.manifest, Claims: f.claims, Negatives: f.negatives, FirstContact: f.first},
@@ -64,11 +66,26 @@ func (p *Peers) visit(t *target, before *outcome) *outcome {
 	return o
 }
 
-func earlier(a, b time.Time) time.Time {
-	if b.Before(a) {
-		return b
+// expiry is when what a visit found ends. A key that nobody vouches for is looked
+// at again soon: the peer may be about to put it right.
+func expiry(o *outcome, f finding) time.Time {
+	fresh := o.manifest.fresh
+	if o.directory != nil {
+		fresh = min(fresh, o.directory.fresh)
 	}
-	return a
+	if f.negatives.KeyChanged {
+		fresh = minFresh
+	}
+	end := o.at.Add(fresh)
+	if !f.until.IsZero() && f.until.Before(end) {
+		return f.until
+	}
+	return end
+}
+
+// answered reports whether the outcome rests on a manifest and may still be used.
+func (o *outcome) answered(now time.Time) bool {
+	return o != nil && o.met != nil && o.met.Manifest != nil && now.Before(o.expires)
 }
 
 // ask fetches the manifest and, if it is signed, the directory of keys. What
