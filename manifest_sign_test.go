@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 )
 
 const vectorDigest = "sha-256=:PPYNByHqITZCThYjTCDuY2uaSTlORi2wbrifliVhVlI=:"
@@ -289,4 +290,86 @@ func FuzzParseKey(f *testing.F) {
 			t.Errorf("ParseKey(%q) = %v, %v", text, k, err)
 		}
 	})
+}
+
+func TestSignManifest(t *testing.T) {
+	current, before := signingKey(t, "expedia"), signingKey(t, "travel")
+	doc := unsigned(current.Public())
+	pretty := []byte("{\n  \"extra\": [1, {\"a\": \"\\u00e9\"}],\n" + string(doc[1:]) + "\n")
+	for name, c := range map[string]struct {
+		doc  []byte
+		keys []PrivateKey
+	}{
+		"one key":                   {doc, []PrivateKey{current}},
+		"two keys":                  {doc, []PrivateKey{before, current}},
+		"with white space":          {pretty, []PrivateKey{current}},
+		"signed before":             {must(SignManifest(doc, current, before)), []PrivateKey{current}},
+		"signed by somebody before": {signed(doc, `{"protected":"e30","signature":"e30"}`), []PrivateKey{current}},
+	} {
+		text, err := SignManifest(c.doc, c.keys...)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		m := must(ParseManifest(text))
+		signers, err := m.VerifySignature(before.Public())
+		if err != nil || len(signers) != len(c.keys) || signers[0] != current.Public() {
+			t.Errorf("%s: signers %v, %v", name, signers, err)
+		}
+		want := must(must(ParseManifest(must(SignManifest(c.doc, current)))).Digest())
+		if got := must(m.Digest()); got != want {
+			t.Errorf("%s: digest %s, want %s", name, got, want)
+		}
+	}
+	for name, c := range map[string]struct {
+		doc  string
+		keys []PrivateKey
+	}{
+		"no key":        {string(doc), nil},
+		"zero key":      {string(doc), []PrivateKey{{}}},
+		"five keys":     {string(doc), []PrivateKey{current, current, current, current, current}},
+		"another key":   {string(doc), []PrivateKey{before}},
+		"no updated_at": {strings.Replace(string(doc), "updated_at", "changed_at", 1), []PrivateKey{current}},
+		"a fraction":    {strings.Replace(string(doc), `{`, `{"x":0.5,`, 1), []PrivateKey{current}},
+		"an array":      {`[]`, []PrivateKey{current}},
+		"not JSON":      {`{`, []PrivateKey{current}},
+		"flat":          {`{"agent_id":"a","trust_level":"trusted"}`, []PrivateKey{current}},
+	} {
+		if text, err := SignManifest([]byte(c.doc), c.keys...); err == nil {
+			t.Errorf("%s: %s, want an error", name, text)
+		}
+	}
+}
+
+func TestVerifyUnder(t *testing.T) {
+	current, before := signingKey(t, "expedia"), signingKey(t, "travel")
+	at := time.Unix(testTime, 0)
+	rotated := must(ParseManifest(must(SignManifest(unsigned(current.Public()), current, before))))
+	once := must(ParseManifest(must(SignManifest(unsigned(current.Public()), current))))
+	none := must(ParseManifest(unsigned(current.Public())))
+	opaque := must(ParseManifest(signed([]byte(`{"identity":{"agent_id":"a","verification_key":"x"},"trust_level":"trusted","updated_at":"2026-11-01T00:00:00Z"}`), `{"protected":"e30","signature":"e30"}`)))
+	valid := DirectoryKey{Key: current.Public()}
+	for name, c := range map[string]struct {
+		m       *Manifest
+		keys    []DirectoryKey
+		signers int // -1 is an error
+	}{
+		"both in the directory":       {rotated, []DirectoryKey{valid, {Key: before.Public()}}, 2},
+		"the old one has ended":       {rotated, []DirectoryKey{valid, {Key: before.Public(), Expires: at}}, -1},
+		"the old one is not there":    {rotated, []DirectoryKey{valid}, -1},
+		"own key alone":               {once, []DirectoryKey{valid}, 1},
+		"own key has ended":           {once, []DirectoryKey{{Key: current.Public(), Expires: at}}, -1},
+		"own key has not begun":       {once, []DirectoryKey{{Key: current.Public(), NotBefore: at.Add(time.Second)}}, -1},
+		"own key is not there":        {once, []DirectoryKey{{Key: before.Public()}}, -1},
+		"an empty directory":          {once, nil, -1},
+		"unsigned":                    {none, []DirectoryKey{valid}, 0},
+		"unsigned, nothing there":     {none, nil, 0},
+		"signed, key is not a key":    {opaque, []DirectoryKey{valid}, -1},
+		"a stranger in the directory": {once, []DirectoryKey{{Key: signingKey(t, "authority").Public()}, valid}, 1},
+	} {
+		signers, err := c.m.VerifyUnder(must(NewKeySet(c.keys...)), at)
+		if c.signers < 0 && err == nil || c.signers >= 0 && (err != nil || len(signers) != c.signers) {
+			t.Errorf("%s: %v, %v, want %d signers", name, signers, err, c.signers)
+		}
+	}
 }

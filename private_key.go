@@ -13,9 +13,9 @@ import (
 // A PrivateKey is an Ed25519 key that signs. Its text forms, whatever the verb,
 // name its public half only. The zero PrivateKey signs nothing: Sign panics.
 type PrivateKey struct {
-	// secret is behind a pointer because package fmt follows none inside of a
-	// structure: where the key is in an unexported field, Format is not asked.
-	secret *ed25519.PrivateKey
+	// secret is behind a function, which package fmt does not look into: where the
+	// key is in an unexported field of another structure, Format is not asked.
+	secret func() ed25519.PrivateKey
 	public Key
 }
 
@@ -34,7 +34,7 @@ func newPrivateKey(secret ed25519.PrivateKey) (PrivateKey, error) {
 	if err != nil {
 		return PrivateKey{}, err
 	}
-	return PrivateKey{&secret, public}, nil
+	return PrivateKey{func() ed25519.PrivateKey { return secret }, public}, nil
 }
 
 const pemPrivateKey = "PRIVATE KEY"
@@ -62,7 +62,7 @@ func (k PrivateKey) MarshalPEM() ([]byte, error) {
 	if !k.public.valid {
 		return nil, errNoKey
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(*k.secret)
+	der, err := x509.MarshalPKCS8PrivateKey(k.secret())
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +84,7 @@ func (k PrivateKey) Sign(message []byte) []byte {
 	if !k.public.valid {
 		panic("iatp: Sign with the zero PrivateKey")
 	}
-	return ed25519.Sign(*k.secret, message)
+	return ed25519.Sign(k.secret(), message)
 }
 
 // Format writes the thumbprint for every verb, so that no way of printing a
