@@ -265,3 +265,86 @@ func TestFlippedBytes(t *testing.T) {
 	}
 	checkLog(t, s.data)
 }
+
+// TestDerivedFiles: indexes, tiles and snapshots can be deleted, and a tail that
+// a crash tore is cut, without a record being lost.
+func TestDerivedFiles(t *testing.T) {
+	t.Parallel()
+	at := setup{agent: startAgent(t, nil).url}
+	s := at.start(t)
+	at.data = s.data
+	for range 300 {
+		s.post(t, trip)
+	}
+	first := s.post(t, trip).header.Get("X-Agent-Trace-ID")
+	s.stop(t)
+	_, exported, _ := tool(t, "log", "export", "--data", s.data)
+	segment := filepath.Join(s.data, "log", "00000000000000000000.jsonl")
+	sound, err := os.ReadFile(segment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tail := range map[string]string{
+		"half a record": `{"agent_id":"friend","dir":"local","minted":true,"r":"iG`,
+		"zeros":         strings.Repeat("\x00", 4096),
+		"garbage":       "\xff\xfe garbage\n{}\n",
+		"no tiles":      "",
+	} {
+		write(t, segment, string(sound)+tail)
+		for _, derived := range []string{"views", "log/tile"} {
+			if err := os.RemoveAll(filepath.Join(s.data, derived)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s := at.start(t)
+		r := s.get(t, "/trace/"+first)
+		if r.status != 200 || timeline(t, r) != "request response" {
+			t.Errorf("%s: %d %s", name, r.status, r.text)
+		}
+		s.stop(t)
+		checkLog(t, s.data)
+		_, again, _ := tool(t, "log", "export", "--data", s.data)
+		rest, ok := strings.CutPrefix(again, exported)
+		if !ok {
+			t.Fatalf("%s: a record is gone or changed", name)
+		}
+		if cut := strings.Contains(rest, `"type":"recovery"`); cut != (name == "half a record" || name == "garbage") {
+			t.Errorf("%s: records after it: %s", name, rest)
+		}
+		if sound, err = os.ReadFile(segment); err != nil {
+			t.Fatal(err)
+		}
+		exported = again
+	}
+}
+
+// TestRollback: an older copy of the whole directory verifies by itself, and not
+// against a checkpoint that somebody kept.
+func TestRollback(t *testing.T) {
+	t.Parallel()
+	at := setup{agent: startAgent(t, nil).url}
+	s := at.start(t)
+	at.data = s.data
+	s.post(t, trip)
+	s.stop(t)
+	older := filepath.Join(t.TempDir(), "older")
+	if err := os.CopyFS(older, os.DirFS(s.data)); err != nil {
+		t.Fatal(err)
+	}
+	s = at.start(t)
+	s.post(t, trip)
+	s.stop(t)
+	kept := filepath.Join(t.TempDir(), "checkpoint")
+	code, text, errs := tool(t, "log", "checkpoint", "--data", s.data)
+	if code != 0 {
+		t.Fatalf("iatp log checkpoint: exit %d: %s", code, errs)
+	}
+	write(t, kept, text)
+	checkLog(t, older)
+	if code, out, _ := tool(t, "log", "verify", "--data", s.data, "--against", kept); code != 0 {
+		t.Errorf("the log against its own checkpoint: exit %d: %s", code, out)
+	}
+	if code, out, errs := tool(t, "log", "verify", "--data", older, "--against", kept); code != 1 {
+		t.Errorf("a log that was set back, against a kept checkpoint: exit %d: %s%s", code, out, errs)
+	}
+}

@@ -338,3 +338,42 @@ func (s *sidecar) exchanges(t *testing.T, n int) {
 	}
 	wg.Wait()
 }
+
+// TestLargeAnswers: what streams through is never held, however slow its reader.
+func TestLargeAnswers(t *testing.T) {
+	needProc(t)
+	t.Parallel()
+	const size, callers = 32 << 20, 4
+	chunk := []byte(strings.Repeat("lorem ipsum dolor. ", 3450)) // 64 KiB
+	a := startAgent(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		for sent := 0; sent < size; sent += len(chunk) {
+			if _, err := w.Write(chunk); err != nil {
+				return
+			}
+		}
+	})
+	s := setup{agent: a.url, fast: true}.start(t)
+	pulse := s.takePulse(t)
+	var wg sync.WaitGroup
+	for range callers {
+		conn := s.dial(t)
+		wg.Go(func() {
+			defer conn.Close()
+			fmt.Fprint(conn, wire(trip))
+			time.Sleep(200 * time.Millisecond)
+			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if n, err := io.Copy(io.Discard, resp.Body); n < size || err != nil {
+				t.Errorf("%d bytes came, %v", n, err)
+			}
+		})
+	}
+	wg.Wait()
+	pulse.stop(t)
+	s.stop(t)
+	checkLog(t, s.data)
+}
