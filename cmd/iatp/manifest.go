@@ -15,12 +15,13 @@ import (
 func (p *program) manifestCommand() *cobra.Command {
 	cmd := asGroup(&cobra.Command{
 		Use:   "manifest",
-		Short: "Write, check and read capability manifests",
+		Short: "Write, check, read and sign capability manifests",
 		Example: `  iatp manifest new agent.json --agent-id travel-bot
   iatp manifest check agent.json
-  iatp manifest show agent.json`,
+  iatp manifest show agent.json
+  iatp manifest sign agent.json --key agent.key --out signed.json`,
 	})
-	cmd.AddCommand(p.manifestNewCommand(), p.manifestCheckCommand(), p.manifestShowCommand())
+	cmd.AddCommand(p.manifestNewCommand(), p.manifestCheckCommand(), p.manifestShowCommand(), p.manifestSignCommand())
 	return cmd
 }
 
@@ -225,5 +226,10 @@ func (p *program) readFile(name string, most int64) ([]byte, error) {
 		defer f.Close()
 		in = f
 	}
+	return readSome(in, most)
+}
+
+// readSome reads up to one byte more than most.
+func readSome(in io.Reader, most int64) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(in, most+1))
 }

@@ -19,7 +19,7 @@ import (
 // TestCommandsExplainThemselves holds every command to an example, and every
 // reading one to --json.
 func TestCommandsExplainThemselves(t *testing.T) {
-	acting := map[string]bool{"iatp run": true, "iatp demo": true, "iatp manifest new": true, "iatp help": true}
+	acting := map[string]bool{"iatp run": true, "iatp demo": true, "iatp manifest new": true, "iatp manifest sign": true, "iatp keygen": true, "iatp endorse": true, "iatp help": true}
 	var walk func(*cobra.Command)
 	walk = func(c *cobra.Command) {
 		if c.HasParent() && c.Parent().Name() == "completion" {
@@ -48,7 +48,7 @@ func TestCommandsExplainThemselves(t *testing.T) {
 // TestFlagsReachTheConfiguration finds a flag of run that sets nothing.
 func TestFlagsReachTheConfiguration(t *testing.T) {
 	cmd := (&program{}).runCommand()
-	for _, name := range []string{"agent", "listen", "manifest", "data", "override", "override-token", "operator-token", "policy", "durability", "compensation", "allow-unbacked-claims", "host"} {
+	for _, name := range []string{"agent", "listen", "manifest", "data", "override", "override-token", "operator-token", "policy", "durability", "compensation", "allow-unbacked-claims", "host", "public", "public-url", "tls-cert", "tls-key", "key"} {
 		if overlays[name] == nil || cmd.Flags().Lookup(name) == nil {
 			t.Errorf("--%s is no flag of run, or reaches nothing", name)
 		}

@@ -42,7 +42,9 @@ IATP_TRAINING_CONSENT make one.`,
 		Example: `  iatp run --agent http://localhost:8000 --manifest agent.json
   iatp run --config sidecar.yaml
   iatp run --config sidecar.yaml --check
-  iatp run --listen unix:/run/iatp.sock --policy rules.yaml`,
+  iatp run --listen unix:/run/iatp.sock --policy rules.yaml
+  iatp run --public 0.0.0.0:8443 --public-url https://travel.example --key travel.key \
+      --tls-cert cert.pem --tls-key key.pem`,
 		Args: takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			load := func() (sidecar.Config, error) { return f.load(cmd.Flags()) }
@@ -71,6 +73,11 @@ func (f *runFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&c.Agent, "agent", c.Agent, "URL of the wrapped agent")
 	flags.StringVar(&c.Listen, "listen", c.Listen, "address of the local listener, host:port or unix:PATH; port 0 takes a free one")
 	flags.StringArrayVar(&c.Hosts, "host", nil, "a further name that callers may use for this sidecar (repeatable)")
+	flags.StringVar(&c.Public, "public", "", "address of the listener for other sidecars, ip:port; off if not given")
+	flags.StringVar(&c.PublicURL, "public-url", "", "origin under which other sidecars reach that, such as https://travel.example")
+	flags.StringVar(&c.TLS.Cert, "tls-cert", "", "PEM file with the certificate of the public listener")
+	flags.StringVar(&c.TLS.Key, "tls-key", "", "PEM file with its key")
+	flags.StringVar(&c.Key, "key", "", "file with the agent key that iatp keygen wrote: signs the manifest, requests and receipts")
 	flags.StringVar(&c.Manifest, "manifest", "", "the agent's manifest, a JSON file")
 	flags.StringVar(&c.Data, "data", c.Data, "directory of the flight recorder and its keys")
 	flags.StringVar((*string)(&c.Durability), "durability", string(c.Durability), "default or strict: strict has every record on disk before anything is forwarded")
@@ -86,6 +93,11 @@ func (f *runFlags) register(flags *pflag.FlagSet) {
 var overlays = map[string]func(to, given *sidecar.Config){
 	"agent":                 func(to, given *sidecar.Config) { to.Agent = given.Agent },
 	"listen":                func(to, given *sidecar.Config) { to.Listen = given.Listen },
+	"public":                func(to, given *sidecar.Config) { to.Public = given.Public },
+	"public-url":            func(to, given *sidecar.Config) { to.PublicURL = given.PublicURL },
+	"tls-cert":              func(to, given *sidecar.Config) { to.TLS.Cert = given.TLS.Cert },
+	"tls-key":               func(to, given *sidecar.Config) { to.TLS.Key = given.TLS.Key },
+	"key":                   func(to, given *sidecar.Config) { to.Key = given.Key },
 	"host":                  func(to, given *sidecar.Config) { to.Hosts = given.Hosts },
 	"manifest":              func(to, given *sidecar.Config) { to.Manifest = given.Manifest },
 	"data":                  func(to, given *sidecar.Config) { to.Data = given.Data },

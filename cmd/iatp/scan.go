@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -20,14 +18,11 @@ import (
 // manifestPath is where an agent publishes its manifest.
 const manifestPath = "/.well-known/agent-manifest"
 
-// scanTimeout bounds the whole fetch of a remote manifest.
-const scanTimeout = 5 * time.Second
-
 // clockSkew is how far a remote clock may be ahead of ours.
 const clockSkew = 30 * time.Second
 
 func (p *program) scanCommand() *cobra.Command {
-	var asJSON bool
+	var f scanFlags
 	cmd := &cobra.Command{
 		Use:   "scan URL",
 		Short: "Fetch a remote agent's manifest and say what it is worth",
@@ -37,15 +32,25 @@ somebody who does not know the agent, and what a sidecar would do with calls to
 it. Redirects are not followed, more than 64 KiB is not read.
 
 A manifest speaks for itself here, so the evidence is E0: nothing that an agent
-says about itself alone is counted in its favour. If it is signed by its own key
-and comes from the https origin that it names, the evidence is E1.`,
+says about itself alone is counted in its favour. If it comes from the https
+origin that it names, and is signed by a key that this origin publishes
+(` + directoryPath + `), the evidence is E1.
+The key is shown: compare it with the owner's word before you pin it.`,
 		Example: `  iatp scan https://expedia.example
+  iatp scan https://10.0.0.7:8443 --ca booking-cert.pem
   iatp scan http://127.0.0.1:8001 --json`,
 		Args: takes("URL"),
-		RunE: func(cmd *cobra.Command, args []string) error { return p.scan(cmd.Context(), args[0], asJSON) },
+		RunE: func(cmd *cobra.Command, args []string) error { return p.scan(cmd.Context(), args[0], &f) },
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, jsonUsage)
+	cmd.Flags().StringVar(&f.ca, "ca", "", caUsage)
+	cmd.Flags().BoolVar(&f.asJSON, "json", false, jsonUsage)
 	return cmd
+}
+
+// scanFlags are the flags of iatp scan.
+type scanFlags struct {
+	ca     string
+	asJSON bool
 }
 
 // scanned is what a scan found, for programs.
@@ -55,31 +60,45 @@ type scanned struct {
 	Error     *fault       `json:"error,omitempty"`
 	AgentID   iatp.AgentID `json:"agent_id,omitempty"`
 	Signature signature    `json:"signature,omitempty"`
+	Key       string       `json:"key,omitempty"` // that signed it, for a pin
 	*assessed
 	Remark   string          `json:"remark,omitempty"`
 	Digest   string          `json:"digest,omitempty"`
 	Manifest json.RawMessage `json:"manifest,omitempty"`
 }
 
-func (p *program) scan(ctx context.Context, arg string, asJSON bool) error {
+func (p *program) scan(ctx context.Context, arg string, f *scanFlags) error {
 	u, err := scanURL(arg)
 	if err != nil {
 		return err
 	}
-	data, err := fetchManifest(ctx, u)
+	r, err := newRemote(f.ca)
 	if err != nil {
 		return err
 	}
+	data, err := r.get(ctx, u.String(), iatp.MaxManifestSize)
+	if gone, ok := errors.AsType[noDocument](err); ok {
+		return fmt.Errorf("%w, so there is no manifest: a sidecar would treat the agent as unknown", gone)
+	} else if err != nil {
+		return err
+	}
+	now := time.Now()
 	result := scanned{URL: u.String()}
 	m, err := iatp.ParseManifest(data)
 	if err == nil {
 		result.Signature, err = signatureOf(m)
 	}
-	if err != nil {
-		return p.refuseScan(&result, err, asJSON)
+	if err == nil {
+		err = r.verifyPublished(ctx, m, u, now)
 	}
-	a, remark := assessRemote(m, u, result.Signature, time.Now())
-	if asJSON {
+	if err != nil {
+		return p.refuseScan(&result, err, f.asJSON)
+	}
+	if result.Signature == verified {
+		result.Key = m.Identity.VerificationKey
+	}
+	a, remark := assessRemote(m, u, result.Signature, now)
+	if f.asJSON {
 		as := assessedOf(&a)
 		result.Valid, result.AgentID, result.assessed, result.Remark = true, m.Identity.AgentID, &as, remark
 		result.Manifest = rawJSON(m.Bytes())
@@ -90,6 +109,9 @@ func (p *program) scan(ctx context.Context, arg string, asJSON bool) error {
 	}
 	p.out.line("%s", p.out.in(dim, u.String()))
 	printManifest(p.out, m)
+	if result.Key != "" {
+		p.out.row("key", manifestWidth, shown(result.Key))
+	}
 	p.out.row("evidence", manifestWidth, a.Evidence.String()+": "+remark)
 	printAssessment(p.out, &a)
 	printOutlook(p.out, m, a)
@@ -124,42 +146,9 @@ func scanURL(arg string) (*url.URL, error) {
 	return u, nil
 }
 
-// fetchManifest gets a manifest. No redirect is followed, no proxy and no
-// cookie is used: the answer has to come from the address that was typed.
-func fetchManifest(ctx context.Context, u *url.URL) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, scanTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Accept", "application/json")
-	transport := &http.Transport{MaxResponseHeaderBytes: 64 << 10, DisableCompression: true, DisableKeepAlives: true}
-	c := http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	resp, err := c.Do(req)
-	if err != nil {
-		if failed, ok := errors.AsType[*url.Error](err); ok {
-			err = failed.Err
-		}
-		return nil, fmt.Errorf("fetch %s: %w", u, err)
-	}
-	defer resp.Body.Close()
-	switch {
-	case resp.StatusCode >= 300 && resp.StatusCode < 400:
-		return nil, fmt.Errorf("fetch %s: it redirects to %s, which is not followed: scan that address if you mean it", u, shown(resp.Header.Get("Location")))
-	case resp.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("fetch %s: it answers %d, so there is no manifest: a sidecar would treat the agent as unknown", u, resp.StatusCode)
-	}
-	data, err := io.ReadAll(io.LimitReader(resp.Body, iatp.MaxManifestSize+1))
-	if err != nil {
-		return nil, fmt.Errorf("fetch %s: %w", u, err)
-	}
-	return data, nil
-}
-
 // assessRemote weighs a manifest that came from u, and says why the evidence is
-// what it is. The uri of a manifest is never a plain http origin, so what came
-// over plain http stays E0.
+// what it is. One that is signed and names u is published, too: see
+// verifyPublished.
 func assessRemote(m *iatp.Manifest, u *url.URL, s signature, now time.Time) (trust.Assessment, string) {
 	in := trust.Input{Manifest: m}
 	remark := ""
@@ -172,11 +161,30 @@ func assessRemote(m *iatp.Manifest, u *url.URL, s signature, now time.Time) (tru
 		remark = "its signature is valid, but it has expired"
 	case m.UpdatedAt.IsZero() || m.UpdatedAt.After(now.Add(clockSkew)):
 		remark = "its signature is valid, but it does not say when it was made (updated_at), or says a time to come"
+	case u.Scheme != "https":
+		remark = "signed by a key that is published where it came from, but plain http proves nobody: it counts with those who pin the key"
 	default:
 		in.Claims = []trust.Claim{{Evidence: trust.E1}}
-		remark = "signed by its own key, and it came from the https origin that it names"
+		remark = "signed by a key that the https origin, which it names, publishes"
 	}
 	return trust.Assess(in), remark
+}
+
+// verifyPublished verifies a signed manifest that names the origin it came from
+// as a sidecar does: under the keys which that origin publishes. A directory that
+// cannot be had or does not list the key is an error.
+func (r *remote) verifyPublished(ctx context.Context, m *iatp.Manifest, u *url.URL, now time.Time) error {
+	if len(m.Signatures) == 0 || m.Identity.URI != originOf(u) {
+		return nil
+	}
+	keys, err := r.keys(ctx, originOf(u))
+	if err != nil {
+		return fmt.Errorf("its directory of keys: %w", err)
+	}
+	if _, err := m.VerifyUnder(keys, now); err != nil {
+		return fmt.Errorf("signature: %w", err)
+	}
+	return nil
 }
 
 func orNone(uri string) string {

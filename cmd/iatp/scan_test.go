@@ -2,7 +2,11 @@ package main
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/json"
+	"encoding/pem"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -136,6 +140,139 @@ func TestScanOrigin(t *testing.T) {
 		if a, remark := assessRemote(m, u, test.signature, test.now); a.Evidence != test.want {
 			t.Errorf("%s: evidence %s (%s), want %s", test.name, a.Evidence, remark, test.want)
 		}
+	}
+}
+
+// TestScanPublished serves a signed manifest over TLS and over plain http, with
+// directories of keys that do and do not hold its key.
+func TestScanPublished(t *testing.T) {
+	key, other := newKey(t), newKey(t)
+	for _, test := range []struct {
+		name   string
+		plain  bool
+		listed *iatp.PrivateKey // nil: there is no directory
+		code   int
+		want   []string
+	}{
+		{"listed", false, &key, exitDone, []string{"key         " + key.Public().String(), "E1: signed by a key that the https origin", "evidence E1"}},
+		{"another key is listed", false, &other, exitRefused, []string{"invalid manifest: signature: identity.verification_key is not a valid key of the directory"}},
+		{"no directory", false, nil, exitRefused, []string{"invalid manifest: its directory of keys: fetch https://127.0.0.1:", "it answers 404"}},
+		{"over plain http", true, &key, exitDone, []string{"E0: signed by a key that is published", "plain http proves nobody"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			url, ca := publish(t, key, test.listed, test.plain)
+			code, stdout, stderr := runIATP(t, append([]string{"scan", url}, ca...)...)
+			if code != test.code {
+				t.Errorf("exit code %d, want %d: %s", code, test.code, stderr)
+			}
+			for _, text := range test.want {
+				if !strings.Contains(stdout, text) {
+					t.Errorf("stdout does not say %q:\n%s", text, stdout)
+				}
+			}
+		})
+	}
+	url, _ := publish(t, key, &key, false)
+	if code, _, stderr := runIATP(t, "scan", url); code != exitRefused || !strings.Contains(stderr, "certificate") {
+		t.Errorf("an unknown certificate: exit code %d, %s", code, stderr)
+	}
+}
+
+func newKey(t *testing.T) iatp.PrivateKey {
+	t.Helper()
+	key, err := iatp.GeneratePrivateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// publish serves a manifest that key has signed and, unless listed is nil, a
+// directory with that key. ca is the flag that trusts the server's certificate.
+func publish(t *testing.T, key iatp.PrivateKey, listed *iatp.PrivateKey, plain bool) (url string, ca []string) {
+	t.Helper()
+	mux := http.NewServeMux()
+	srv := httptest.NewUnstartedServer(mux)
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	if plain {
+		srv.Start()
+	} else {
+		srv.StartTLS()
+		file := filepath.Join(t.TempDir(), "ca.pem")
+		if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		ca = []string{"--ca", file}
+	}
+	t.Cleanup(srv.Close)
+	doc, err := iatp.SignManifest([]byte(`{"identity":{"agent_id":"booking","uri":"`+srv.URL+`","verification_key":"`+key.Public().String()+
+		`"},"trust_level":"trusted","updated_at":"2026-01-01T00:00:00Z"}`), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux.HandleFunc(manifestPath, func(w http.ResponseWriter, _ *http.Request) { w.Write(doc) })
+	if listed != nil {
+		keys, err := iatp.NewKeySet(iatp.DirectoryKey{Key: listed.Public()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		mux.HandleFunc(directoryPath, func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(keys) })
+	}
+	return srv.URL, ca
+}
+
+// TestVerifyReceipt verifies a receipt under keys that were given and keys that
+// are published.
+func TestVerifyReceipt(t *testing.T) {
+	key, other := newKey(t), newKey(t)
+	url, ca := publish(t, key, &key, false)
+	elsewhere, elsewhereCA := publish(t, other, &key, false) // lists a key that is not its own
+	body := []byte(`{"ticket":"#999"}`)
+	r := iatp.Receipt{
+		Iss: url, Aud: "https://travel.example", Iat: time.Now().Unix(), JTI: "rcpt_1", TraceID: "8821a",
+		Req: iatp.Requested{Base: iatp.DigestOf([]byte("base")), Key: "book-1"},
+		Res: iatp.Responded{Status: 200, Digest: iatp.DigestOf(body), Type: "application/json"}, Outcome: iatp.OutcomeExecuted, MS: 12,
+	}
+	jws, err := r.Sign(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	receipt, answer := file("receipt.jwt", jws+"\n"), file("answer.json", string(body))
+	for _, test := range []struct {
+		name string
+		args []string
+		code int
+		want string
+	}{
+		{"by its key", []string{"--key", key.Public().String()}, exitDone, "valid receipt, under the key that you gave"},
+		{"its key in a file", []string{"--key", file("key.pub", key.Public().String()+"\n")}, exitDone, "nothing: what was done stays done"},
+		{"another key", []string{"--key", other.Public().String()}, exitRefused, "not valid: receipt: no known key"},
+		{"published", append([]string{"--from", url}, ca...), exitDone, "under a key that " + url + " publishes now"},
+		{"published by somebody else", append([]string{"--from", elsewhere}, elsewhereCA...), exitRefused, "not valid: it is by " + url},
+		{"its answer", []string{"--key", key.Public().String(), "--body", answer}, exitDone, "which is the file's"},
+		{"another answer", []string{"--key", key.Public().String(), "--body", receipt}, exitRefused, "is not the answer that it speaks of"},
+		{"for programs", []string{"--key", key.Public().String(), "--json"}, exitDone, `"outcome": "executed"`},
+		{"whose word is not said", nil, exitUsage, ""},
+		{"over plain http from afar", []string{"--from", "http://booking.example"}, exitUsage, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			code, stdout, stderr := runIATP(t, append([]string{"verify", receipt}, test.args...)...)
+			if code != test.code || !strings.Contains(stdout, test.want) {
+				t.Errorf("exit code %d, want %d and %q:\n%s%s", code, test.code, test.want, stdout, stderr)
+			}
+		})
+	}
+	changed := file("changed.jwt", strings.Replace(jws, ".", ".A", 1))
+	if code, stdout, _ := runIATP(t, "verify", changed, "--key", key.Public().String()); code != exitRefused || !strings.Contains(stdout, "not valid") {
+		t.Errorf("a changed receipt: exit code %d, %s", code, stdout)
 	}
 }
 

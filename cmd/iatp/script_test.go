@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -47,11 +48,17 @@ func TestMain(m *testing.M) {
 //	post URL FILE [HEADER…]   sends a file as JSON; stdout is the status, the
 //	                          header and the body of the answer
 //	replace FILE OLD NEW      changes the first OLD in a file
+//	address NAME              sets $NAME to an address of this machine at which
+//	                          nobody listens
+//	header NAME FILE          writes the value of a header of the last answer
+//	                          into a file
+//	text NAME FILE            sets $NAME to what is in a file
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "begin": begin, "start": start, "hangup": hangup, "halt": halt, "interrupt": interrupt, "killed": killed, "await": await, "post": post, "replace": replace,
+			"address": address, "header": header, "text": text,
 		},
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
@@ -258,4 +265,34 @@ func replace(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%s does not contain %q", args[0], args[1])
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.Replace(text, args[1], args[2], 1)), 0o600))
+}
+
+func address(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: address NAME")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Setenv(args[0], l.Addr().String())
+	ts.Check(l.Close())
+}
+
+func header(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: header NAME FILE")
+	}
+	for line := range strings.Lines(ts.ReadFile("stdout")) {
+		if value, ok := strings.CutPrefix(line, args[0]+": "); ok {
+			ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(strings.TrimSpace(value)), 0o600))
+			return
+		}
+	}
+	ts.Fatalf("the last answer has no %s", args[0])
+}
+
+func text(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: text NAME FILE")
+	}
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
 }

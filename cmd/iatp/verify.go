@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ const maxKey = 4096
 // verifyFlags are what a proof needs besides itself.
 type verifyFlags struct {
 	line, lineText, key string
+	from, ca, body      string
 	asJSON              bool
 }
 
@@ -29,31 +31,40 @@ func (p *program) verifyCommand() *cobra.Command {
 	var f verifyFlags
 	cmd := &cobra.Command{
 		Use:   "verify FILE",
-		Short: "Verify a manifest, a log proof or a checkpoint, offline",
+		Short: "Verify a manifest, a receipt, an endorsement, a log proof or a checkpoint",
 		Long: `Verify a document offline; what it is, the document says itself.
 
   manifest     as iatp manifest check
   proof        that a record is in a flight log: with the record (--line FILE or
                --line-text TEXT) and the log's public key (--key)
   checkpoint   the signature of a flight log's state: with --key
+  receipt      what another sidecar says that it did: with --key, or with --from;
+               --body compares it with the answer
+  endorsement  an authority's word on an agent: with --key, or with --from
 
-The key is the text in DATA/log.vkey, or the name of a file that holds it. Get
-it from the log's owner and not from whoever sent the proof.`,
+The key of a log is the text in DATA/log.vkey, that of an agent or an authority
+ed25519:…; --key takes it, or the name of a file that holds it. Get it from the
+owner and not from whoever sent the document. --from fetches the keys that the
+owner publishes at that address; that is the only thing not done offline.`,
 		Example: `  iatp verify agent.json
   iatp verify proof.txt --line record.json --key log.vkey
-  iatp verify checkpoint.txt --key 'bank/iatp+e2dc3db6+AQ…'`,
+  iatp verify checkpoint.txt --key 'bank/iatp+e2dc3db6+AQ…'
+  iatp verify receipt.jwt --from https://booking.example --body answer.json`,
 		Args: takes("FILE"),
-		RunE: func(_ *cobra.Command, args []string) error { return p.verify(args[0], &f) },
+		RunE: func(cmd *cobra.Command, args []string) error { return p.verify(cmd.Context(), args[0], &f) },
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.line, "line", "", "file with the record that a proof is about")
 	flags.StringVar(&f.lineText, "line-text", "", "the record itself")
-	flags.StringVar(&f.key, "key", "", "public key of the log, or a file with it")
+	flags.StringVar(&f.key, "key", "", "public key of the log, the agent or the authority, or a file with it")
+	flags.StringVar(&f.from, "from", "", "origin whose published keys must have signed it, such as https://booking.example")
+	flags.StringVar(&f.ca, "ca", "", "with --from: "+caUsage)
+	flags.StringVar(&f.body, "body", "", "file with the answer that a receipt must be of")
 	flags.BoolVar(&f.asJSON, "json", false, jsonUsage)
 	return cmd
 }
 
-func (p *program) verify(file string, f *verifyFlags) error {
+func (p *program) verify(ctx context.Context, file string, f *verifyFlags) error {
 	data, err := p.readFile(file, maxEvidence)
 	if err != nil {
 		return err
@@ -63,13 +74,15 @@ func (p *program) verify(file string, f *verifyFlags) error {
 		return p.verifyProof(file, data, f)
 	case "checkpoint":
 		return p.verifyCheckpoint(file, data, f)
+	case iatp.TypeReceipt, iatp.TypeEndorsement:
+		return p.verifyStatement(ctx, file, kind, data, f)
 	case "manifest":
 		if file == "-" {
 			p.stdin = bytes.NewReader(data)
 		}
 		return p.checkManifests([]string{file}, f.asJSON)
 	default:
-		return fmt.Errorf("%s is %s, which this version cannot verify; it verifies manifests, log proofs and checkpoints", file, kind)
+		return fmt.Errorf("%s is %s, which this version cannot verify; it verifies manifests, receipts, endorsements, log proofs and checkpoints", file, kind)
 	}
 }
 
@@ -83,12 +96,23 @@ func kindOf(data []byte) string {
 		return kindOfObject(data)
 	case strings.HasPrefix(text, "PK\x03\x04"):
 		return "a zip archive"
-	case strings.HasPrefix(text, "eyJ") && strings.Count(text, ".") == 2:
-		return "a signed statement (compact JWS)"
+	case strings.HasPrefix(text, "eyJ") && bytes.Count(data, []byte(".")) == 2:
+		return kindOfStatement(string(bytes.TrimSpace(data)))
 	case strings.Contains(text, "\n\n\u2014 "):
 		return "checkpoint"
 	}
 	return "nothing that is known here"
+}
+
+func kindOfStatement(jws string) string {
+	switch typ := typeOfStatement(jws); typ {
+	case iatp.TypeReceipt, iatp.TypeEndorsement:
+		return typ
+	case "":
+		return "a signed statement (compact JWS) that does not say of which type it is"
+	default:
+		return "a signed statement of the type " + shown(typ)
+	}
 }
 
 func kindOfObject(data []byte) string {
@@ -211,7 +235,7 @@ func (p *program) readKey(given string) (string, error) {
 	case strings.Contains(given, "+"): // name+hash+key: never a file by accident
 		return given, nil
 	}
-	return "", fmt.Errorf("log key: %w", err)
+	return "", fmt.Errorf("key: %w", err)
 }
 
 // safeID reads a trace id that somebody typed.
