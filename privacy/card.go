@@ -5,11 +5,10 @@ import "github.com/inter-agent-trust/iatp"
 // cards finds the numbers of payment cards: ISO/IEC 7812, 13 to 19 digits, the
 // last one a check digit.
 var cards = detector{
-	kind:        iatp.CreditCard,
-	placeholder: "[CREDIT_CARD_REDACTED]",
-	min:         13,
-	max:         19,
-	valid:       validCard,
+	kind:  iatp.CreditCard,
+	min:   13,
+	max:   19,
+	valid: validCard,
 	forms: []form{
 		{shape: run, alone: 0.85, told: 0.95},
 		{shape: groups, lengths: "4444", seps: anySep, alone: 0.95, told: 0.99},
@@ -147,19 +146,4 @@ func validCard(digits []byte) float64 {
 		best = weakly
 	}
 	return best
-}
-
-// luhn checks the last digit: ISO/IEC 7812-1, annex B.
-func luhn(digits []byte) bool {
-	sum, double := 0, false
-	for i := len(digits) - 1; i >= 0; i-- {
-		d := int(digits[i] - '0')
-		if double {
-			if d *= 2; d > 9 {
-				d -= 9
-			}
-		}
-		sum, double = sum+d, !double
-	}
-	return sum%10 == 0
 }

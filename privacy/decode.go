@@ -52,12 +52,13 @@ func (w *work) pointer() string {
 	if !sift(w.steps) {
 		return pointer
 	}
-	return cleanPointer(pointer)
+	return w.finder.cleanPointer(pointer)
 }
 
 // cleanPointer takes sensitive member names out of a pointer.
-func cleanPointer(pointer string) string {
+func (f *finder) cleanPointer(pointer string) string {
 	var w work
+	w.use(f.catalog, f.least)
 	var out strings.Builder
 	var around names
 	for step := range strings.SplitSeq(pointer[1:], "/") {

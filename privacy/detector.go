@@ -1,7 +1,9 @@
 package privacy
 
 import (
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/inter-agent-trust/iatp"
 )
@@ -9,10 +11,10 @@ import (
 // A detector is what is known of one kind of value. Everything but the check
 // of its digits is data, and hits and misses are what TestDetectors holds it to.
 type detector struct {
-	kind        iatp.DataClass
-	placeholder string
-	min, max    int // digits; both 0: not made of digits, see mailbox
-	pad         int // leading zeros that a JSON number under a telling name may have lost
+	kind     iatp.DataClass
+	min, max int // digits; both 0: not made of digits alone
+	pad      int // leading zeros that a JSON number under a telling name may have lost
+	rank     int // place in the catalog; the lower wins where two claim the same bytes
 
 	// valid says how much of the confidence of a form is left after looking
 	// at the digits: 0 (no such value) to 1.
@@ -21,11 +23,38 @@ type detector struct {
 	// forms are the ways the value is written, the likeliest first.
 	forms []form
 
+	// patterns are the ways the value is written if it has letters: see
+	// matchPattern. alone and told are the confidence in them.
+	patterns    []string
+	alone, told float64
+
+	// looks judges letters and digits beside a telling word, for values that
+	// have no form of their own, and says where they end.
+	looks func(f *finder, i, end, digits int) (last int, confidence float64)
+
+	// labelled values are secret because they are called so: see assigned.
+	labelled bool
+
 	// words beside a value, or in the names of the members that enclose it,
 	// tell what it is. Lower case; a phrase has single spaces.
 	words []string
 
 	hits, misses []string
+}
+
+// placeholder returns what stands for a value in redacted text.
+func (d *detector) placeholder() string { return placeholderOf(d.kind) }
+
+func placeholderOf(c iatp.DataClass) string {
+	switch c { // the common ones cost nothing
+	case iatp.CreditCard:
+		return "[CREDIT_CARD_REDACTED]"
+	case iatp.SSN:
+		return "[SSN_REDACTED]"
+	case iatp.Email:
+		return "[EMAIL_REDACTED]"
+	}
+	return "[" + strings.ToUpper(string(c)) + "_REDACTED]"
 }
 
 // A shape is how digits stand in text.
@@ -56,87 +85,84 @@ type form struct {
 	alone, told float64
 }
 
-// reported is the weakest confidence that is worth a finding.
-const reported = 0.5
-
-// detectors in the order in which they get to see a place.
-var detectors = [...]*detector{&cards, &ssns, &emails}
-
-// byDigits are those detectors that look at digits.
-var byDigits = detectors[:2]
-
 // redactedSuffix ends the words of a placeholder: [SSN_REDACTED] tells nothing
 // about the number beside it.
 const redactedSuffix = "_redacted"
 
-// told reports whether text[from:to] has one of the detector's words: whole
-// words, in any case and also inside camelCase, however they are separated.
-func (d *detector) told(text []byte, from, to int) bool {
-	from, to = max(from, 0), min(to, len(text))
-	for from > 0 && from < to && asciiLetter(text[from-1]) && asciiLetter(text[from]) {
-		from++
-	}
-	for i := from; i < to; {
-		if !asciiLetter(text[i]) {
-			i++
-			continue
+// A catalog is a set of detectors with what finds them quickly. It does not
+// change once it is made.
+type catalog struct {
+	all []*detector // by rank
+
+	// byCount[n] are the detectors of values with n digits that need a telling
+	// word, always those that do not.
+	byCount [maxDigits + 1]topics
+	always  []*detector
+	opens   [maxDigits + 1]bool // how long a group is that may begin a value anywhere in a chain
+
+	// byRun[n] are the patterns whose first letters and digits are n in a row.
+	byRun   [maxRun + 1][]pattern
+	lexicon lexicon
+
+	// loose are the values that a word makes out of any letters and digits,
+	// labelled those and the ones that are secret because they are called so.
+	loose     []*detector
+	looseOnes topics
+	labelled  topics
+}
+
+// alwaysLookedFor says how many detectors at the beginning of the built-in ones
+// look at digits whatever stands beside them.
+const alwaysLookedFor = 2
+
+// builtin is the catalog of the built-in detectors.
+var builtin = sync.OnceValue(func() *catalog {
+	all := slices.Concat([]*detector{&cards, &ssns, &emails}, identities, letterIdentities, others)
+	return newCatalog(all)
+})
+
+func newCatalog(all []*detector) *catalog {
+	c := &catalog{all: all, lexicon: lexicon{phrases: map[string][]phrase{}}}
+	for i, d := range all {
+		d.rank = i
+		c.lexicon.learn(d, d.words)
+		if d.looks != nil {
+			c.loose = append(c.loose, d)
+			c.looseOnes.add(d)
+			c.labelled.add(d)
 		}
-		for _, phrase := range d.words {
-			if end := matchPhrase(text, i, phrase); end > 0 && end <= to && !hasPrefixFold(text[end:], redactedSuffix) {
-				return true
+		if d.labelled {
+			c.labelled.add(d)
+		}
+		for _, p := range d.patterns {
+			c.addPattern(d, p)
+		}
+		switch {
+		case d.min == 0:
+		case i < alwaysLookedFor:
+			c.addAlways(d)
+		default:
+			for n := d.min; n <= d.max; n++ {
+				c.byCount[n].add(d)
 			}
 		}
-		i = endOfWord(text, i)
 	}
-	return false
+	return c
 }
 
-// matchPhrase returns the end of the phrase that begins with the word at i, or 0.
-func matchPhrase(text []byte, i int, phrase string) int {
-	for {
-		word, rest, more := strings.Cut(phrase, " ")
-		end := i + len(word)
-		if !hasPrefixFold(text[i:], word) || endOfWord(text, i) != end {
-			return 0
-		}
-		if !more {
-			return end
-		}
-		i, phrase = end, rest
-		for i < len(text) && !asciiLetter(text[i]) && i < end+3 {
-			i++
+// addAlways makes d one of those that are asked about every row of digits.
+func (c *catalog) addAlways(d *detector) {
+	c.always = append(c.always, d)
+	for n := d.min; n <= d.max; n++ {
+		c.opens[n] = true
+	}
+	for i := range d.forms {
+		if l := d.forms[i].lengths; l != "" {
+			c.opens[l[0]-'0'] = true
 		}
 	}
 }
 
-// endOfWord returns the end of the word at i: abc|Def, ABC|Def, abc|_def.
-func endOfWord(text []byte, i int) int {
-	j := i + 1
-	for j < len(text) && asciiLetter(text[j]) {
-		if upper(text[j]) && (!upper(text[j-1]) || j+1 < len(text) && asciiLetter(text[j+1]) && !upper(text[j+1])) {
-			break
-		}
-		j++
-	}
-	return j
-}
-
-func asciiLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
-func upper(c byte) bool       { return c >= 'A' && c <= 'Z' }
-
-// hasPrefixFold is bytes.HasPrefix without regard to case; prefix is in lower case.
-func hasPrefixFold(b []byte, prefix string) bool {
-	if len(b) < len(prefix) {
-		return false
-	}
-	for i := range len(prefix) {
-		c := b[i]
-		if upper(c) {
-			c |= 0x20
-		}
-		if c != prefix[i] {
-			return false
-		}
-	}
-	return true
-}
+// reported is the weakest confidence that is worth a finding, unless a weaker
+// one is asked for.
+const reported = 0.5

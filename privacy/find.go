@@ -16,35 +16,75 @@ type hit struct {
 	confidence float64
 }
 
-func byStart(a, b hit) int { return cmp.Compare(a.start, b.start) }
+// byStart orders hits by where they begin, the longest first, then by rank.
+func byStart(a, b hit) int {
+	if c := cmp.Compare(a.start, b.start); c != 0 {
+		return c
+	}
+	if c := cmp.Compare(b.end, a.end); c != 0 {
+		return c
+	}
+	return cmp.Compare(a.by.rank, b.by.rank)
+}
 
 // A finder looks through one folded text after another.
 type finder struct {
+	catalog *catalog
+	least   float64 // the weakest confidence to report
+
 	text   []byte
 	around place
 	hits   []hit
 	walk   walk
+	chars  [maxRun + 6]byte // of a pattern
+
+	lastLabel int       // where the last of the words ended that tell of a loose value
+	labels    topics    // whom it tells
+	known     nameCache // what names tell
+
+	named     topics // what the names around tell, if namesRead
+	inner     topics // the innermost of them
+	namesRead bool
 }
 
 // find leaves in f.hits what text holds, in order. Time is linear in the
 // length of text: every place is looked at within a bounded distance.
 func (f *finder) find(text []byte, around place) []hit {
-	f.text, f.around, f.hits = text, around, f.hits[:0]
+	f.text, f.around, f.hits, f.namesRead = text, around, f.hits[:0], false
 	f.findDigits()
-	if n := len(f.hits); f.findMailboxes() && n > 0 {
+	digits := len(f.hits)
+	f.findMailboxes()
+	f.findWords()
+	if len(f.hits) > digits {
 		slices.SortStableFunc(f.hits, byStart)
+		f.hits = withoutRepeats(f.hits)
 	}
 	return f.hits
+}
+
+// withoutRepeats drops what lies within a longer hit, or has the bytes of one
+// that counts more, in place. Cards and social security numbers stay wherever
+// they are: calls are blocked for them.
+func withoutRepeats(hits []hit) []hit {
+	kept, reach := hits[:0], 0
+	for _, h := range hits {
+		if h.end <= reach && h.by.rank >= alwaysLookedFor {
+			continue
+		}
+		kept, reach = append(kept, h), max(reach, h.end)
+	}
+	return kept
 }
 
 // findDigits walks from one group of digits to the next.
 func (f *finder) findDigits() {
 	w := &f.walk
 	last := -1 // end of the group before
+	others := 0
 	for i := nextDigit(f.text, 0); i < len(f.text); i = nextDigit(f.text, i) {
 		first := last < 0 || !f.joined(last, i)
 		end := endOfDigits(f.text, i)
-		if n := end - i; n > maxDigits || !first && !opens[n] {
+		if n := end - i; n > maxDigits || !first && !f.catalog.opens[n] {
 			last, i = end, end
 			continue
 		}
@@ -54,26 +94,59 @@ func (f *finder) findDigits() {
 			last, i = w.end[w.n-1], w.end[w.n-1] // times, amounts: a chain too short for anything
 			continue
 		}
-		if h, ok := f.judge(); ok {
+		told := telling{f: f, start: i}
+		if f.gluedBefore(i) {
+			last, i = end, end
+			continue
+		}
+		if h, ok := f.judge(&told); ok {
 			f.hits = append(f.hits, h)
 			last, i = -1, h.end
 			continue
+		}
+		// What others find takes nothing away: a card may begin inside it.
+		if i >= others {
+			if h, ok := f.judgeOthers(&told); ok {
+				f.hits = append(f.hits, h)
+				others = h.end
+			}
 		}
 		last, i = end, end
 	}
 }
 
-// judge asks the detectors about the walk.
-func (f *finder) judge() (hit, bool) {
+// judgeOthers asks the detectors that need a telling word, or a form that is
+// rare, about the walk. There are many of them: each is asked only if the
+// number of digits is right.
+func (f *finder) judgeOthers(told *telling) (hit, bool) {
 	w := &f.walk
-	if f.gluedBefore(w.start) {
+	var fit topics
+	for k := range w.n {
+		fit = fit.or(f.catalog.byCount[w.digitsUpTo(k)])
+	}
+	if fit.none() {
 		return hit{}, false
 	}
-	for _, d := range byDigits {
+	best, found := hit{}, false
+	for half, set := range fit {
+		for ; set != 0; set &= set - 1 {
+			d := f.catalog.all[half<<6+bits.TrailingZeros64(set)]
+			if h, ok := f.ask(d, w, told); ok && (!found || h.confidence > best.confidence) {
+				best, found = h, true
+			}
+		}
+	}
+	return best, found
+}
+
+// judge asks the detectors of cards and social security numbers about the walk.
+func (f *finder) judge(told *telling) (hit, bool) {
+	w := &f.walk
+	for _, d := range f.catalog.always {
 		if w.digitsUpTo(w.n-1) < d.min {
 			continue
 		}
-		if h, ok := f.ask(d, w); ok {
+		if h, ok := f.ask(d, w, told); ok {
 			return h, true
 		}
 	}
@@ -82,23 +155,6 @@ func (f *finder) judge() (hit, bool) {
 
 // maxDigits is the length of the longest value made of digits.
 const maxDigits = 19
-
-// opens says how long a group is that may begin a value anywhere in a chain.
-var opens = openers()
-
-func openers() (t [maxDigits + 1]bool) {
-	for _, d := range byDigits {
-		for n := d.min; n <= d.max; n++ {
-			t[n] = true
-		}
-		for i := range d.forms {
-			if l := d.forms[i].lengths; l != "" {
-				t[l[0]-'0'] = true
-			}
-		}
-	}
-	return t
-}
 
 // joined reports whether nothing but a few separators is between two places.
 func (f *finder) joined(from, to int) bool {
@@ -168,25 +224,24 @@ func (f *finder) sep(w *walk, k int) []byte {
 }
 
 // ask tries the forms of one detector on a walk.
-func (f *finder) ask(d *detector, w *walk) (hit, bool) {
-	told := telling{f: f, d: d, start: w.start}
+func (f *finder) ask(d *detector, w *walk, told *telling) (hit, bool) {
 	for i := range d.forms {
 		fm := &d.forms[i]
 		switch fm.shape {
 		case run:
 			if n := w.digitsUpTo(0); n >= d.min && n <= d.max && !f.fraction(w) {
-				if h, ok := f.weigh(d, fm, w, 0, &told); ok {
+				if h, ok := f.weigh(d, fm, w, 0, told); ok {
 					return h, true
 				}
 			}
 		case groups:
 			if k := w.fits(fm.lengths); k > 0 && f.separated(fm, w, k) {
-				if h, ok := f.weigh(d, fm, w, k, &told); ok {
+				if h, ok := f.weigh(d, fm, w, k, told); ok {
 					return h, true
 				}
 			}
 		case chain:
-			if h, ok := f.askChain(d, fm, w, &told); ok {
+			if h, ok := f.askChain(d, fm, w, told); ok {
 				return h, true
 			}
 		}
@@ -208,7 +263,7 @@ func (f *finder) askChain(d *detector, fm *form, w *walk, told *telling) (hit, b
 			break
 		}
 		whole := k == w.n-1 && !w.more && f.uniform(w, k)
-		if !whole && !told.yes(w.end[k]) {
+		if !whole && !told.yes(d, w.end[k]) {
 			continue
 		}
 		if h, ok := f.weigh(d, fm, w, k, told); ok {
@@ -298,18 +353,20 @@ func (f *finder) weigh(d *detector, fm *form, w *walk, k int, told *telling) (hi
 		return hit{}, false
 	}
 	conf := fm.alone * left
-	if conf < reported && fm.told*left >= reported && told.yes(end) {
+	if conf < reported && fm.told*left > conf && told.yes(d, end) {
 		conf = fm.told * left
 	}
-	return hit{d, w.start, end, conf}, conf >= reported
+	return hit{d, w.start, end, conf}, conf >= f.least
 }
 
-// telling looks for the words of a detector around a place, once.
+// telling looks for telling words around a place, once.
 type telling struct {
 	f         *finder
-	d         *detector
 	start     int
-	asked, is bool
+	asked     bool
+	before    topics // and what the names tell
+	after     topics
+	afterFrom int
 }
 
 // A telling word stands at most this many characters before or after a value.
@@ -318,13 +375,30 @@ const (
 	wordsAfter  = 24
 )
 
-func (t *telling) yes(end int) bool {
+// yes reports whether something tells of d around a value that ends at end.
+func (t *telling) yes(d *detector, end int) bool { return t.about(end).has(d) }
+
+// about returns what is told around a value that ends at end.
+func (t *telling) about(end int) topics {
 	if !t.asked {
 		t.asked = true
-		names := t.f.around.names()
-		t.is = names.tell(t.d) || t.d.told(t.f.text, t.start-wordsBefore, t.start) || t.d.told(t.f.text, end, end+wordsAfter)
+		t.before = t.f.names().or(t.f.catalog.lexicon.read(t.f.text, t.start-wordsBefore, t.start))
 	}
-	return t.is
+	if t.afterFrom != end {
+		t.afterFrom, t.after = end, t.f.catalog.lexicon.read(t.f.text, end, end+wordsAfter)
+	}
+	return t.before.or(t.after)
+}
+
+// names returns what the names around the text tell.
+func (f *finder) names() topics {
+	if !f.namesRead {
+		f.namesRead = true
+		names := f.around.names()
+		f.inner = f.topicsOf(names[1])
+		f.named = f.inner.or(f.topicsOf(names[0]))
+	}
+	return f.named
 }
 
 // maxGlue is how far letters beside digits are followed.

@@ -46,8 +46,9 @@ func (f *folded) splice(src *folded, hits []hit) {
 		var h hit
 		h, i = merge(hits, i)
 		f.b, f.at = append(f.b, src.b[copied:h.start]...), append(f.at, src.at[copied:h.start]...)
-		f.b = append(f.b, h.by.placeholder...)
-		for range h.by.placeholder {
+		mark := h.by.placeholder()
+		f.b = append(f.b, mark...)
+		for range mark {
 			f.at = append(f.at, src.at[h.start])
 		}
 		copied = h.end

@@ -1,19 +1,20 @@
 package privacy
 
-import "github.com/inter-agent-trust/iatp/internal/ijson"
+import (
+	"encoding/binary"
+
+	"github.com/inter-agent-trust/iatp/internal/ijson"
+)
 
 // maxName is how much of a member name is looked at for telling words; a
 // placeholder that ends later is still known as one.
 const (
 	maxName   = 64
-	nameAhead = len("_REDACTED]")
+	nameAhead = 48
 )
 
 // names are the two innermost member names around a text, the inner one last.
 type names [2][]byte
-
-// tell reports whether one of the names has a word of the detector.
-func (n names) tell(d *detector) bool { return d.told(n[1], 0, maxName) || d.told(n[0], 0, maxName) }
 
 // A path knows the member names around the current token of a document.
 type path struct {
@@ -78,4 +79,36 @@ func (at place) names() names {
 		}
 	}
 	return found
+}
+
+// A nameCache remembers what member names tell. Names of up to 16 bytes, which
+// are most of them, come again and again.
+type nameCache [64]struct {
+	head, tail uint64
+	size       int
+	topics     topics
+}
+
+// topicsOf returns what a name tells.
+func (f *finder) topicsOf(name []byte) topics {
+	n := len(name)
+	if n < 2 {
+		return topics{}
+	}
+	if n > 16 {
+		return f.catalog.lexicon.read(name, 0, maxName)
+	}
+	var head, tail uint64
+	if n >= 8 {
+		head, tail = binary.LittleEndian.Uint64(name), binary.LittleEndian.Uint64(name[n-8:])
+	} else {
+		var b [8]byte
+		copy(b[:], name)
+		head = binary.LittleEndian.Uint64(b[:])
+	}
+	e := &f.known[(head^tail*0x9E3779B97F4A7C15)*0x9E3779B97F4A7C15>>58]
+	if e.head != head || e.tail != tail || e.size != n {
+		e.head, e.tail, e.size, e.topics = head, tail, n, f.catalog.lexicon.read(name, 0, maxName)
+	}
+	return e.topics
 }

@@ -35,8 +35,10 @@ type Report struct {
 	// lies deeper was read as plain text.
 	TooDeep bool
 
-	json   bool // AppendRedacted must give JSON back
-	limits ijson.Limits
+	json    bool // AppendRedacted must give JSON back
+	limits  ijson.Limits
+	catalog *catalog // what was looked for; nil for the built-in detectors
+	least   float64
 }
 
 // Classes returns the kinds of data found, sorted, each once.
@@ -55,6 +57,23 @@ func (r Report) Classes() []iatp.DataClass {
 // concurrent use.
 type Scanner struct {
 	pool sync.Pool // of *work
+
+	detectors *catalog // nil for the built-in ones
+	least     float64  // 0 for reported
+}
+
+func (s *Scanner) catalog() *catalog {
+	if s.detectors == nil {
+		return builtin()
+	}
+	return s.detectors
+}
+
+func (s *Scanner) leastConfidence() float64 {
+	if s.least == 0 {
+		return reported
+	}
+	return s.least
 }
 
 // New returns a Scanner with the built-in detectors.

@@ -16,16 +16,6 @@ type kinds []iatp.DataClass
 
 func (k kinds) has(c iatp.DataClass) bool { return k == nil || slices.Contains(k, c) }
 
-// placeholder returns what stands for a value of the given kind.
-func placeholder(c iatp.DataClass) string {
-	for _, d := range detectors {
-		if d.kind == c {
-			return d.placeholder
-		}
-	}
-	return "[REDACTED]"
-}
-
 // AppendRedacted appends body to dst with a placeholder in place of each value
 // that r names: [CREDIT_CARD_REDACTED], [SSN_REDACTED], [EMAIL_REDACTED]. The
 // report must be of that very body; leaving some of its findings out leaves
@@ -40,7 +30,11 @@ func AppendRedacted(dst, body []byte, r Report) []byte {
 	if len(r.Findings) == 0 {
 		return append(dst, body...)
 	}
-	d := redaction{limits: r.limits}
+	d := redaction{limits: r.limits, catalog: r.catalog, least: r.least}
+	if d.catalog == nil {
+		d.catalog, d.least = builtin(), reported
+	}
+	d.work.use(d.catalog, d.least)
 	for _, c := range r.Classes() {
 		d.kinds = append(d.kinds, c)
 	}
@@ -68,9 +62,11 @@ func (s *Scanner) RedactText(text string) string {
 
 // A redaction is one call of AppendRedacted.
 type redaction struct {
-	work   work
-	kinds  kinds
-	limits ijson.Limits
+	work    work
+	kinds   kinds
+	limits  ijson.Limits
+	catalog *catalog
+	least   float64
 }
 
 // text redacts plain text: what was found, and then whatever is left of it.
@@ -78,19 +74,21 @@ func (d *redaction) text(body []byte, found []Finding) []byte {
 	hits := make([]hit, 0, len(found))
 	for _, f := range found {
 		if 0 <= f.Start && f.Start <= f.End && f.End <= len(body) {
-			hits = append(hits, hit{by: detectorOf(f.Kind), start: f.Start, end: f.End})
+			hits = append(hits, hit{by: d.catalog.of(f.Kind), start: f.Start, end: f.End})
 		}
 	}
 	return d.work.redactText(splice(body, hits), place{}, d.kinds)
 }
 
-func detectorOf(c iatp.DataClass) *detector {
-	for _, d := range detectors {
-		if d.kind == c {
+// of returns the detector of a kind; of a kind that is not in the catalog, one
+// that knows the placeholder.
+func (c *catalog) of(kind iatp.DataClass) *detector {
+	for _, d := range c.all {
+		if d.kind == kind {
 			return d
 		}
 	}
-	return &detector{kind: c, placeholder: placeholder(c)}
+	return &detector{kind: kind, rank: len(c.all)}
 }
 
 // document appends doc, redacted where something was found.
@@ -125,7 +123,7 @@ func (d *redaction) document(dst, doc []byte, found []Finding, nesting int, outs
 		around := p.of(doc, r.Depth(), tok)
 		switch tok.Kind {
 		case ijson.Number:
-			dst = append(append(append(dst, '"'), placeholder(here[0].Kind)...), '"')
+			dst = append(append(append(dst, '"'), placeholderOf(here[0].Kind)...), '"')
 		case ijson.Name:
 			name := d.work.redactText(ijson.AppendDecoded(nil, doc[tok.Start:tok.End]), around, d.kinds)
 			dst = appendEscaped(dst, taken.unique(object.current(), name))
@@ -183,7 +181,7 @@ func (w *work) redactText(text []byte, around place, which kinds) []byte {
 		text = splice(text, hits)
 	}
 	if hits := w.find(text, around); len(hits) > 0 {
-		return []byte(hits[0].by.placeholder)
+		return []byte(hits[0].by.placeholder())
 	}
 	return text
 }
@@ -195,7 +193,7 @@ func splice(text []byte, hits []hit) []byte {
 	for i := 0; i < len(hits); {
 		var h hit
 		h, i = merge(hits, i)
-		out = append(append(out, text[copied:h.start]...), h.by.placeholder...)
+		out = append(append(out, text[copied:h.start]...), h.by.placeholder()...)
 		copied = h.end
 	}
 	return append(out, text[copied:]...)
@@ -207,16 +205,11 @@ func merge(hits []hit, i int) (hit, int) {
 	h := hits[i]
 	for i++; i < len(hits) && hits[i].start < h.end; i++ {
 		h.end = max(h.end, hits[i].end)
-		if precedes(hits[i].by, h.by) {
+		if hits[i].by.rank < h.by.rank {
 			h.by = hits[i].by
 		}
 	}
 	return h, i
-}
-
-// precedes reports whether a comes before b in detectors.
-func precedes(a, b *detector) bool {
-	return slices.Index(detectors[:], a) < slices.Index(detectors[:], b)
 }
 
 // objects numbers the objects of a document in the order of their opening.

@@ -51,7 +51,16 @@ func (s *Scanner) work() *work {
 		w = new(work)
 	}
 	w.report, w.budget, w.deepest = Report{}, maxPointers, maxNesting
+	w.use(s.catalog(), s.leastConfidence())
 	return w
+}
+
+// use makes w look for what is in a catalog.
+func (w *work) use(c *catalog, least float64) {
+	if w.finder.catalog != c {
+		w.finder.known = nameCache{}
+	}
+	w.finder.catalog, w.finder.least = c, least
 }
 
 // maxScratch is how large a buffer may be and still be kept.
@@ -97,6 +106,7 @@ func (s *Scanner) ScanJSON(body []byte, lim ijson.Limits) (Report, error) {
 	}
 	r := w.report
 	r.json, r.limits = true, lim
+	r.catalog, r.least = w.finder.catalog, w.finder.least
 	return r, nil
 }
 
@@ -104,6 +114,7 @@ func (s *Scanner) ScanJSON(body []byte, lim ijson.Limits) (Report, error) {
 func (w *work) scanDocument(n int, lim ijson.Limits) error {
 	l := &w.levels[n]
 	l.reader.Reset(l.doc, lim)
+	telling := n > 0 // the last name, or one around the document, may make the value one to read
 	for {
 		tok, err := l.reader.Next()
 		if err != nil {
@@ -114,11 +125,12 @@ func (w *work) scanDocument(n int, lim ijson.Limits) error {
 		}
 		switch tok.Kind {
 		case ijson.String:
-			if worthReading(l.doc, tok) {
+			if telling && tok.End-tok.Start >= shortestNamed || worthReading(l.doc, tok) {
 				w.scanString(n, tok, lim)
 			}
 		case ijson.Name:
 			l.path.set(l.reader.Depth(), tok)
+			telling = tok.Escaped || !w.finder.topicsOf(l.doc[tok.Start:tok.End]).and(w.finder.catalog.labelled).none()
 			if worthReading(l.doc, tok) {
 				w.scanString(n, tok, lim)
 			}
@@ -134,7 +146,7 @@ func (w *work) scanDocument(n int, lim ijson.Limits) error {
 
 // worthReading is the prefilter of strings and names.
 func worthReading(doc []byte, tok ijson.Token) bool {
-	if tok.End-tok.Start < shortest {
+	if tok.End-tok.Start < shortestText {
 		return false
 	}
 	if tok.Escaped {
@@ -246,7 +258,12 @@ func (w *work) scanNumber(n int, tok ijson.Token) {
 	if len(digits) < fewest-ssnPad {
 		return
 	}
-	for _, d := range byDigits {
+	f := &w.finder
+	f.around, f.namesRead = l.path.at(l.doc, l.reader.Depth()), false
+	for _, d := range f.catalog.all {
+		if d.min == 0 || d.rank >= alwaysLookedFor && f.names().none() && f.least >= reported {
+			continue
+		}
 		padded := digits
 		if missing := d.min - len(digits); missing > 0 && missing <= d.pad {
 			padded = append(append(w.padded[:0], "000000000"[:missing]...), digits...)
@@ -254,10 +271,7 @@ func (w *work) scanNumber(n int, tok ijson.Token) {
 		if len(padded) < d.min || len(padded) > d.max {
 			continue
 		}
-		conf := d.weighRun(padded, func() bool {
-			return l.path.at(l.doc, l.reader.Depth()).names().tell(d)
-		})
-		if conf >= reported {
+		if conf := d.weighRun(padded, f); conf >= f.least {
 			w.add(n, false, d, tok.Start, tok.End, conf)
 			return
 		}
@@ -265,14 +279,14 @@ func (w *work) scanNumber(n int, tok ijson.Token) {
 }
 
 // weighRun returns the confidence in digits that stand alone.
-func (d *detector) weighRun(digits []byte, told func() bool) float64 {
+func (d *detector) weighRun(digits []byte, f *finder) float64 {
 	left := d.valid(digits)
 	for i := range d.forms {
 		fm := &d.forms[i]
 		if fm.shape != run || left == 0 {
 			continue
 		}
-		if c := fm.alone * left; c >= reported || !told() {
+		if c := fm.alone * left; c >= reported || !f.names().has(d) {
 			return c
 		}
 		return fm.told * left
@@ -371,7 +385,7 @@ func (w *work) add(n int, inName bool, by *detector, start, end int, confidence 
 // ScanText looks for sensitive values in text of any kind: header values,
 // paths, identifiers, messages. What is percent-encoded must be decoded first.
 func (s *Scanner) ScanText(b []byte) Report {
-	if len(b) < shortest || !needsFold(b) && !sift(b) {
+	if len(b) < shortestText || !needsFold(b) && !sift(b) {
 		return Report{}
 	}
 	w := s.work()
@@ -379,5 +393,6 @@ func (s *Scanner) ScanText(b []byte) Report {
 	for _, h := range w.find(b, place{}) {
 		w.report.Findings = append(w.report.Findings, Finding{Kind: h.by.kind, Start: h.start, End: h.end, Confidence: h.confidence})
 	}
+	w.report.catalog, w.report.least = w.finder.catalog, w.finder.least
 	return w.report
 }

@@ -7,11 +7,20 @@ import (
 	"unicode/utf8"
 )
 
-// Nothing shorter than shortest bytes, and nothing with fewer than fewest
-// digits and no @, can hold a value that a detector knows.
+// Nothing shorter than shortestText bytes can hold a value that a detector
+// knows without being told by a name, nothing shorter than shortestNamed at all.
+// No row of digits shorter than fewest in all is a number.
 const (
-	shortest = len("a@b.co")
-	fewest   = 9
+	shortestText  = len("a@b.co")
+	shortestNamed = len("123")
+	fewest        = 9
+)
+
+// What may make a text worth reading: so many digits in all, or so many bytes
+// in a row that are no space.
+const (
+	siftDigits = 3
+	siftRow    = 16
 )
 
 // sift reports whether b may hold something for a detector. It says yes too
@@ -19,28 +28,40 @@ const (
 // goes no further.
 func sift(b []byte) bool {
 	const low, high = 0x0101010101010101, 0x8080808080808080
-	digits, rest := 0, b
-	var above, at uint64
+	digits, row, rest := 0, 0, b
+	var above, mark uint64
 	for ; len(rest) >= 8; rest = rest[8:] {
 		x := binary.LittleEndian.Uint64(rest)
 		above |= x
-		y := x ^ '@'*low
-		at |= (y - low) &^ y
+		at, colon, equals := x^'@'*low, x^':'*low, x^'='*low
+		mark |= (at-low)&^at | (colon-low)&^colon | (equals-low)&^equals
 		// A digit is 0 to 9 after the exclusive or: only then does adding
 		// 0x76 leave the high bit clear.
 		z := x ^ '0'*low
 		digits += bits.OnesCount64(^((z&^high + 0x76*low) | z) & high)
+		space := x ^ ' '*low
+		if m := (space - low) &^ space & high; m != 0 {
+			if row+bits.TrailingZeros64(m)/8 >= siftRow {
+				return true
+			}
+			row = bits.LeadingZeros64(m) / 8
+		} else if row += 8; row >= siftRow {
+			return true
+		}
 	}
 	for _, c := range rest {
 		above |= uint64(c)
-		if c == '@' {
+		row++
+		switch {
+		case c == '@', c == ':', c == '=':
 			return true
-		}
-		if isDigit(c) {
+		case c == ' ':
+			row = 0
+		case isDigit(c):
 			digits++
 		}
 	}
-	return at&high != 0 || digits >= fewest || above&high != 0 && siftUnicode(b, digits)
+	return mark&high != 0 || digits >= siftDigits || row >= siftRow || above&high != 0 && siftUnicode(b, digits)
 }
 
 // siftUnicode is sift for text with characters above ASCII.
@@ -60,7 +81,7 @@ func siftUnicode(b []byte, digits int) bool {
 		}
 		i += n
 	}
-	return digits >= fewest
+	return digits >= siftDigits
 }
 
 // siftEscaped is sift for the raw text of a JSON string with backslashes: what

@@ -5,12 +5,11 @@ import "github.com/inter-agent-trust/iatp"
 // ssns finds social security numbers of the United States. They have no check
 // digit: nine digits alone count only beside a telling word.
 var ssns = detector{
-	kind:        iatp.SSN,
-	placeholder: "[SSN_REDACTED]",
-	min:         9,
-	max:         9,
-	pad:         2,
-	valid:       validSSN,
+	kind:  iatp.SSN,
+	min:   9,
+	max:   9,
+	pad:   2,
+	valid: validSSN,
 	forms: []form{
 		{shape: groups, lengths: "324", seps: " -", single: true, alone: 0.85, told: 0.99},
 		{shape: groups, lengths: "324", seps: anySep, single: true, told: 0.9},

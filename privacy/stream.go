@@ -11,12 +11,12 @@ import (
 const (
 	// hold is how much of the end of a stream is not decided yet: no value
 	// that is found takes more than this, with all its escapes.
-	hold = 4 << 10
+	hold = 8 << 10
 	// behind is how much of what is decided is read again, for what it tells
 	// about what follows.
 	behind = 512
 	// block is how much is collected before it is looked at.
-	block = 16 << 10
+	block = 24 << 10
 	// maxStreamFindings bounds the findings of one stream; all are counted.
 	maxStreamFindings = 1000
 )
@@ -44,7 +44,7 @@ type Stream struct {
 	closed   bool
 
 	findings []Finding
-	counts   [len(detectors)]int
+	counts   []int // by rank
 }
 
 // NewStream returns a Stream that keeps the first keep bytes of redacted text.
@@ -119,7 +119,10 @@ func (st *Stream) limit(hits []hit, all bool) int {
 
 // count notes a finding.
 func (st *Stream) count(h hit) {
-	i := slices.Index(detectors[:], h.by)
+	i := h.by.rank
+	for len(st.counts) <= i {
+		st.counts = append(st.counts, 0)
+	}
 	st.counts[i]++
 	if st.counts[i] == 1 || len(st.findings) < maxStreamFindings {
 		st.findings = append(st.findings, Finding{
@@ -195,12 +198,14 @@ func inWord(c byte) bool {
 // End count from the beginning of the stream. Of a stream with more than a
 // thousand values the first thousand are reported, and the first of each kind;
 // Count knows of all.
-func (st *Stream) Report() Report { return Report{Findings: slices.Clone(st.findings)} }
+func (st *Stream) Report() Report {
+	return Report{Findings: slices.Clone(st.findings), catalog: st.scanner.catalog(), least: st.scanner.leastConfidence()}
+}
 
 // Count returns how many values of one kind were found up to now.
 func (st *Stream) Count(kind iatp.DataClass) int {
 	n := 0
-	for i, d := range detectors {
+	for i, d := range st.scanner.catalog().all[:len(st.counts)] {
 		if d.kind == kind {
 			n += st.counts[i]
 		}

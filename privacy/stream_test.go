@@ -144,7 +144,7 @@ func TestStreamLaws(t *testing.T) {
 }
 
 func FuzzStream(f *testing.F) {
-	for _, d := range detectors {
+	for _, d := range builtin().all {
 		for _, text := range d.hits {
 			f.Add([]byte(text), 3, 10)
 		}

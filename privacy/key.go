@@ -1,0 +1,321 @@
+package privacy
+
+import (
+	"encoding/base64"
+	"strings"
+)
+
+// Kinds of secrets.
+var (
+	apiKeys = detector{
+		kind: "api_key",
+		hits: []string{
+			"AKIA" + "IOSFODNN7EXAMPLE", "ghp_" + "16C7e42F292c6912E7710c838347Ae178B4a", "key=glpat-" + "0a1B2c3D4e5F6g7H8i9J",
+			"xoxb-" + "123456789012-1234567890123-AbCdEfGhIjKlMnOpQrStUvWx", "sk_live_" + "4eC39HqLyjWDarjtT1zdp7dc", "AIza" + "SyD1a2b3c4d5e6f7g8h9i0jKlMnOpQrStUv",
+			"SG." + "ngeVfQFYQlKU0ufo8x5d1A.TwL2iGABf9DHoTf-09kqeF8tAmbihYzrnopKc-1s5cr", "npm_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8",
+			"sk-ant-" + "api03-a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8s9T0u1V2w3X4y5Z6a7B8c9D0e1F2g3H4i5J6k7L8m9N0o1P2q3R4s5T6-AbCdEfAA",
+			"https://hooks.slack.com/services/" + "T01234567/B01234567/a1B2c3D4e5F6g7H8i9J0k1L2", "hf_" + "aBcDeFgHiJkLmNoPqRsTuVwXyZaBcDeFgH",
+		},
+		misses: []string{
+			"AKIAIOSFODNN7EXAMPL", "ghp_short", "ghp_" + strings.Repeat("x", 36), "sk-learn-contrib-packages", "risk-free-trial-period-for-everyone", "npm_config_registry_url_for_everyone_else_to_use",
+		},
+	}
+	jwts = detector{
+		kind:   "jwt",
+		hits:   []string{"eyJhbGciOiJIUzI1NiJ9." + "eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U", "Bearer eyJhbGciOiJub25lIn0." + "eyJzdWIiOiJ4In0."},
+		misses: []string{"eyJhbGciOiJIUzI1NiJ9", "eyJub3QgYSBqd3Q.eyJub3QgYSBqd3Q.abc", "eyes.on.me"},
+	}
+	privateKeys = detector{
+		kind: "private_key",
+		hits: []string{
+			"-----BEGIN RSA PRIVATE KEY-----\nMIIBOgIBAAJBAKj34GkxFhD90vcNLYLInFEX6Ppy1tPf9Cnzj4p4WGeKLs1Pt8Qu\n-----END RSA PRIVATE KEY-----",
+			"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW", "-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nlQdGBF",
+			"AGE-SECRET-KEY-" + "1QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7LQPZRY9X8GF2TVDW0S3JN54KHCE",
+		},
+		misses: []string{"-----BEGIN CERTIFICATE-----\nMIIB", "-----BEGIN PUBLIC KEY-----\nMIIB", "-----BEGIN PRIVATE KEY", "BEGIN PRIVATE KEY"},
+	}
+)
+
+// A keyFormat is how a vendor writes its keys: a fixed beginning, then min to
+// max characters of a set. The facts are from the vendors' documentation.
+type keyFormat struct {
+	prefix   string
+	set      *[256]bool
+	min, max int
+}
+
+var (
+	hexBytes   = bytesOf("0123456789abcdefABCDEF")
+	upperBytes = bytesOf("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+	alnumBytes = setOf("")
+)
+
+func bytesOf(chars string) *[256]bool {
+	var t [256]bool
+	for i := range chars {
+		t[chars[i]] = true
+	}
+	return &t
+}
+
+var keyFormats = []keyFormat{
+	// Clouds and hosting.
+	{"AKIA", upperBytes, 16, 16}, {"ASIA", upperBytes, 16, 16}, {"ABIA", upperBytes, 16, 16}, {"ACCA", upperBytes, 16, 16}, // AWS
+	{"ABSK", base64Bytes, 100, 140},                                      // AWS Bedrock
+	{"AIza", wordBytes, 35, 35},                                          // Google API
+	{"GOCSPX-", wordBytes, 28, 28},                                       // Google OAuth client
+	{"ya29.", wordBytes, 20, 2048},                                       // Google OAuth access
+	{"1//0", wordBytes, 40, 512},                                         // Google OAuth refresh
+	{"dop_v1_", hexBytes, 64, 64},                                        // DigitalOcean personal
+	{"doo_v1_", hexBytes, 64, 64},                                        // DigitalOcean OAuth
+	{"dor_v1_", hexBytes, 64, 64},                                        // DigitalOcean refresh
+	{"LTAI", alnumBytes, 12, 20},                                         // Alibaba Cloud
+	{"AKID", alnumBytes, 32, 32},                                         // Tencent Cloud
+	{"HRKU-", wordBytes, 36, 80},                                         // Heroku
+	{"flyv1_", tokenBytes, 40, 800},                                      // Fly.io
+	{"fo1_", wordBytes, 43, 43},                                          // Fly.io
+	{"nfp_", alnumBytes, 36, 40},                                         // Netlify
+	{"vercel_blob_rw_", wordBytes, 30, 80}, {"vcp_", alnumBytes, 40, 80}, // Vercel
+	{"rnd_", alnumBytes, 28, 40},                                                             // Render
+	{"tskey-", wordBytes, 20, 100},                                                           // Tailscale
+	{"hvs.", wordBytes, 24, 300}, {"hvb.", wordBytes, 24, 300}, {"hvr.", wordBytes, 24, 300}, // HashiCorp Vault
+	{"dp.pt.", alnumBytes, 40, 48}, {"dp.st.", tokenBytes, 40, 90}, {"dp.ct.", alnumBytes, 40, 48}, {"dp.sa.", alnumBytes, 40, 48}, // Doppler
+	{"pul-", hexBytes, 40, 40},                                     // Pulumi
+	{"scw", upperBytes, 17, 17},                                    // Scaleway
+	{"SCW", upperBytes, 17, 17},                                    // Scaleway
+	{"ops_", base64Bytes, 250, 4000},                               // 1Password service account
+	{"A3-", wordBytes, 32, 40},                                     // 1Password secret key
+	{"v1.0-", hexBytes, 100, 200},                                  // Cloudflare origin CA
+	{"kaggle_", alnumBytes, 32, 64},                                // Kaggle
+	{"FLWSECK-", wordBytes, 32, 60},                                // Flutterwave
+	{"EAAAE", wordBytes, 55, 70},                                   // Square
+	{"sq0atp-", wordBytes, 22, 22}, {"sq0csp-", wordBytes, 43, 43}, // Square
+
+	// Code and packages.
+	{"ghp_", alnumBytes, 36, 36}, {"gho_", alnumBytes, 36, 36}, {"ghu_", alnumBytes, 36, 36}, {"ghs_", alnumBytes, 36, 36}, {"ghr_", alnumBytes, 36, 76}, {"github_pat_", wordBytes, 82, 82}, // GitHub
+	{"glpat-", tokenBytes, 20, 300}, {"gldt-", wordBytes, 20, 64}, {"glrt-", tokenBytes, 20, 64}, {"glcbt-", wordBytes, 20, 64}, {"glptt-", hexBytes, 40, 40}, {"glft-", wordBytes, 20, 64}, {"glimt-", wordBytes, 25, 25}, {"glagent-", wordBytes, 50, 50}, {"gloas-", hexBytes, 64, 64}, {"glsoat-", wordBytes, 20, 64}, {"GR1348941", wordBytes, 20, 20}, // GitLab
+	{"ATBB", alnumBytes, 32, 36}, {"ATATT3", base64Bytes, 150, 260}, {"ATCTT3", base64Bytes, 150, 260}, // Atlassian
+	{"npm_", alnumBytes, 36, 36},                                                                      // npm
+	{"pypi-AgEIcHlwaS5vcmc", wordBytes, 50, 400}, {"pypi-AgENdGVzdC5weXBpLm9yZw", wordBytes, 50, 400}, // PyPI
+	{"rubygems_", hexBytes, 48, 48},                                    // RubyGems
+	{"cio", alnumBytes, 32, 32},                                        // crates.io
+	{"oy2", alnumBytes, 43, 43},                                        // NuGet
+	{"CLOJARS_", alnumBytes, 60, 60},                                   // Clojars
+	{"dckr_pat_", wordBytes, 27, 27}, {"dckr_oat_", wordBytes, 32, 32}, // Docker
+	{"AKCp", alnumBytes, 60, 80}, {"cmVmdGtu", base64Bytes, 56, 64}, // JFrog
+	{"sqp_", hexBytes, 40, 40}, {"squ_", hexBytes, 40, 40}, {"sqa_", hexBytes, 40, 40}, // SonarQube
+	{"CCIPAT_", wordBytes, 40, 80}, {"CCIPRJ_", wordBytes, 40, 80}, // CircleCI
+	{"bkua_", alnumBytes, 40, 40},                           // Buildkite
+	{"sgp_", wordBytes, 40, 60}, {"slk_", hexBytes, 64, 64}, // Sourcegraph
+	{"PMAK-", wordBytes, 59, 59},                                     // Postman
+	{"snyk_", tokenBytes, 36, 100},                                   // Snyk
+	{"sntrys_", base64Bytes, 80, 400}, {"sntryu_", hexBytes, 64, 64}, // Sentry
+
+	// Language models.
+	{"sk-ant-", wordBytes, 80, 130},                                                                                                            // Anthropic
+	{"sk-proj-", wordBytes, 40, 170}, {"sk-svcacct-", wordBytes, 40, 170}, {"sk-admin-", wordBytes, 40, 170}, {"sk-None-", wordBytes, 40, 170}, // OpenAI
+	{"sk-or-v1-", hexBytes, 64, 64},                               // OpenRouter
+	{"sk-", alnumBytes, 32, 64},                                   // OpenAI of old, DeepSeek and others
+	{"hf_", alnumBytes, 34, 37}, {"api_org_", alnumBytes, 34, 34}, // Hugging Face
+	{"gsk_", alnumBytes, 48, 56},                                                                 // Groq
+	{"xai-", alnumBytes, 70, 90},                                                                 // xAI
+	{"r8_", alnumBytes, 37, 40},                                                                  // Replicate
+	{"pplx-", alnumBytes, 48, 56},                                                                // Perplexity
+	{"csk-", alnumBytes, 40, 60},                                                                 // Cerebras
+	{"nvapi-", wordBytes, 60, 70},                                                                // NVIDIA
+	{"fw_", alnumBytes, 22, 26},                                                                  // Fireworks
+	{"tgp_v1_", wordBytes, 40, 50},                                                               // Together
+	{"jina_", wordBytes, 60, 64},                                                                 // Jina
+	{"tvly-", wordBytes, 32, 48},                                                                 // Tavily
+	{"fc-", hexBytes, 32, 32},                                                                    // Firecrawl
+	{"lsv2_pt_", wordBytes, 32, 48}, {"lsv2_sk_", wordBytes, 32, 48}, {"ls__", hexBytes, 32, 32}, // LangSmith
+	{"pk-lf-", wordBytes, 36, 36}, {"sk-lf-", wordBytes, 36, 36}, // Langfuse
+	{"pcsk_", wordBytes, 60, 80},      // Pinecone
+	{"e2b_", hexBytes, 40, 40},        // E2B
+	{"wandb_v1_", wordBytes, 60, 100}, // Weights & Biases
+
+	// Messages and people.
+	{"xoxb-", wordBytes, 24, 100}, {"xoxp-", wordBytes, 24, 100}, {"xoxa-", wordBytes, 24, 100}, {"xoxr-", wordBytes, 24, 100}, {"xoxs-", wordBytes, 24, 100}, {"xoxe-", wordBytes, 24, 200}, {"xoxe.xox", tokenBytes, 24, 260}, {"xapp-", wordBytes, 24, 120}, // Slack
+	{"SG.", tokenBytes, 66, 66},                                          // SendGrid
+	{"SK", hexBytes, 32, 32},                                             // Twilio key
+	{"AC", hexBytes, 32, 32},                                             // Twilio account
+	{"key-", hexBytes, 32, 32},                                           // Mailgun
+	{"xkeysib-", wordBytes, 81, 81},                                      // Brevo
+	{"xsmtpsib-", wordBytes, 81, 81},                                     // Brevo
+	{"re_", wordBytes, 30, 36},                                           // Resend
+	{"mlsn.", hexBytes, 64, 64},                                          // MailerSend
+	{"md-", wordBytes, 22, 22},                                           // Mandrill
+	{"EAA", alnumBytes, 80, 300},                                         // Facebook
+	{"IGQ", wordBytes, 100, 300},                                         // Instagram
+	{"lin_api_", alnumBytes, 40, 40}, {"lin_oauth_", alnumBytes, 40, 64}, // Linear
+	{"secret_", alnumBytes, 43, 43}, {"ntn_", alnumBytes, 40, 50}, // Notion
+	{"figd_", wordBytes, 40, 60}, {"figo_", wordBytes, 40, 60}, // Figma
+	{"pat-na1-", wordBytes, 36, 36}, {"pat-eu1-", wordBytes, 36, 36}, // HubSpot
+	{"NRAK-", alnumBytes, 27, 27}, {"NRII-", wordBytes, 32, 32}, {"NRJS-", hexBytes, 19, 19}, // New Relic
+	{"dapi", hexBytes, 32, 34},                                   // Databricks
+	{"dt0c01.", tokenBytes, 80, 100},                             // Dynatrace
+	{"glsa_", wordBytes, 41, 41}, {"glc_", base64Bytes, 32, 400}, // Grafana
+	{"phc_", wordBytes, 40, 48}, {"phx_", wordBytes, 40, 48}, // PostHog
+	{"sdk-", wordBytes, 36, 36}, {"mob-", wordBytes, 36, 36}, {"api-", wordBytes, 36, 36}, // LaunchDarkly
+	{"pdt", wordBytes, 60, 70},                                                                                             // Paddle
+	{"shpat_", hexBytes, 32, 32}, {"shpca_", hexBytes, 32, 32}, {"shppa_", hexBytes, 32, 32}, {"shpss_", hexBytes, 32, 32}, // Shopify
+	{"PAT_", alnumBytes, 32, 64}, {"pat", tokenBytes, 79, 82}, // Airtable
+	{"duffel_live_", wordBytes, 43, 43}, {"duffel_test_", wordBytes, 43, 43}, // Duffel
+	{"EZAK", alnumBytes, 54, 54}, {"EZTK", alnumBytes, 54, 54}, // EasyPost
+	{"shippo_live_", hexBytes, 40, 40}, {"shippo_test_", hexBytes, 40, 40}, // Shippo
+	{"sbp_", hexBytes, 40, 44}, {"sb_secret_", wordBytes, 24, 60}, // Supabase
+	{"pscale_tkn_", tokenBytes, 32, 64}, {"pscale_pw_", tokenBytes, 32, 64}, {"pscale_oauth_", tokenBytes, 32, 64}, // PlanetScale
+	{"ddp_", alnumBytes, 36, 40}, {"napi_", alnumBytes, 60, 70}, // Datadog, Neon
+
+	// Payments.
+	{"sk_live_", alnumBytes, 16, 247}, {"sk_test_", alnumBytes, 16, 247}, {"rk_live_", alnumBytes, 16, 247}, {"rk_test_", alnumBytes, 16, 247}, {"whsec_", base64Bytes, 24, 64}, // Stripe
+	{"access-sandbox-", wordBytes, 36, 36}, {"access-production-", wordBytes, 36, 36}, // Plaid
+	{"access_token$production$", alnumBytes, 32, 50}, {"access_token$sandbox$", alnumBytes, 32, 50}, // Braintree
+	{"live_", alnumBytes, 30, 64}, {"rzp_live_", alnumBytes, 14, 14}, {"rzp_test_", alnumBytes, 14, 14}, // Mollie, Razorpay
+	{"APP_USR-", wordBytes, 50, 90}, // Mercado Pago
+}
+
+// keyStarts and keysAt make most words cost one look: by the first two
+// characters, and by the first one.
+var (
+	keyStarts = func() *pairs {
+		var p pairs
+		for _, k := range keyFormats {
+			p.add(k.prefix[0], k.prefix[1])
+		}
+		for _, k := range []string{"ey", "AG", "ho", "re"} {
+			p.add(k[0], k[1])
+		}
+		return &p
+	}()
+	keysAt = func() (t [128][]keyFormat) {
+		for _, k := range keyFormats {
+			t[k.prefix[0]] = append(t[k.prefix[0]], k)
+		}
+		return t
+	}()
+)
+
+// maxSecret bounds the length of a key: see hold.
+const maxSecret = 7 << 10
+
+// key looks for a key that begins at i.
+func (f *finder) key(i int) int {
+	text := f.text
+	if end := f.jwt(i); end > 0 {
+		return f.hit(&jwts, i, end, 0.97)
+	}
+	for _, k := range keysAt[text[i]] {
+		if !f.hasAt(i, k.prefix) {
+			continue
+		}
+		start := i + len(k.prefix)
+		end := f.endOf(start, k.max+1, k.set)
+		for end > start && !alnumBytes[text[end-1]] && text[end-1] != '=' {
+			end-- // the dot that ends a sentence
+		}
+		if n := end - start; n < k.min || n > k.max || end < len(text) && byteKind[text[end]] == runByte || !random(text[start:end], k.set) {
+			continue
+		}
+		return f.hit(&apiKeys, i, end, 0.95)
+	}
+	switch {
+	case f.hasAt(i, "AGE-SECRET-KEY-1"):
+		if end := f.endOf(i, 80, wordBytes); end-i == 74 {
+			return f.hit(&privateKeys, i, end, 0.99)
+		}
+	case f.hasAt(i, "hooks.slack.com/services/"):
+		start := i + len("hooks.slack.com/services/")
+		if end := f.endOf(start, 100, slackPath); end-start >= 40 {
+			return f.hit(&apiKeys, start, end, 0.95)
+		}
+	}
+	return 0
+}
+
+var slackPath = setOf("/")
+
+// random reports whether a body looks drawn rather than written: digits among
+// the letters, unless it is short of neither, and many different characters.
+func random(b []byte, set *[256]bool) bool {
+	digits, dashes := 0, 0
+	for _, c := range b {
+		switch {
+		case isDigit(c):
+			digits++
+		case !asciiLetter(c):
+			dashes++
+		}
+	}
+	if set == hexBytes {
+		return varied(b, 5)
+	}
+	cased := false
+	for i := 1; i < len(b) && !cased; i++ {
+		cased = asciiLetter(b[i]) && asciiLetter(b[i-1]) && !upper(b[i-1]) && upper(b[i])
+	}
+	return varied(b, min(8, 4+len(b)/6)) && (digits > 0 || cased) && dashes*4 <= len(b)
+}
+
+// jwt returns where the JSON web token that begins at i ends, or 0. Its header
+// must be JSON.
+func (f *finder) jwt(i int) int {
+	if !f.hasAt(i, "eyJ") {
+		return 0
+	}
+	head := f.endOf(i, maxSecret, wordBytes)
+	if head == len(f.text) || f.text[head] != '.' || head-i > 1024 {
+		return 0
+	}
+	body := f.endOf(head+1, maxSecret-(head-i), wordBytes)
+	if body-head < 8 || body == len(f.text) || f.text[body] != '.' {
+		return 0
+	}
+	var header [768]byte
+	n, err := base64.RawURLEncoding.Decode(header[:], f.text[i:head])
+	if err != nil || n < 2 || header[0] != '{' || header[n-1] != '}' {
+		return 0
+	}
+	end := f.endOf(body+1, maxSecret-(body-i), tokenBytes)
+	for end > body+1 && f.text[end-1] == '.' {
+		end--
+	}
+	return end
+}
+
+// privateKey returns where the armoured private key that begins at i ends, or i.
+func (f *finder) privateKey(i int) int {
+	const begin = "-----BEGIN "
+	if !f.hasAt(i, begin) {
+		return i
+	}
+	label := i + len(begin)
+	dashes := label
+	for dashes < len(f.text) && dashes-label < 48 && (upper(f.text[dashes]) || isDigit(f.text[dashes]) || f.text[dashes] == ' ') {
+		dashes++
+	}
+	if !f.hasAt(dashes, "-----") || !strings.Contains(string(f.text[label:dashes]), "PRIVATE KEY") {
+		return i
+	}
+	end := dashes + len("-----")
+	for end < len(f.text) && end-i < maxSecret && armoured[f.text[end]] {
+		if f.text[end] == '-' && f.hasAt(end, "-----END ") {
+			for end += len("-----END "); end < len(f.text) && (upper(f.text[end]) || isDigit(f.text[end]) || f.text[end] == ' '); {
+				end++
+			}
+			if f.hasAt(end, "-----") {
+				end += len("-----")
+			}
+			return min(end, i+maxSecret)
+		}
+		end++
+	}
+	for end > dashes+5 && !base64Bytes[f.text[end-1]] {
+		end--
+	}
+	return end
+}
+
+// armoured are the bytes of an armoured key: base64, its header lines, and what
+// line ends fold to.
+var armoured = setOf("+/=-: ,.()@<>\\")

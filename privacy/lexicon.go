@@ -1,0 +1,159 @@
+package privacy
+
+import (
+	"bytes"
+	"strings"
+)
+
+// topics are the detectors that some words speak of, one bit each.
+type topics [2]uint64
+
+func (t topics) has(d *detector) bool { return t[d.rank>>6]>>(d.rank&63)&1 != 0 }
+func (t *topics) add(d *detector)     { t[d.rank>>6] |= 1 << (d.rank & 63) }
+func (t topics) or(o topics) topics   { return topics{t[0] | o[0], t[1] | o[1]} }
+func (t topics) and(o topics) topics  { return topics{t[0] & o[0], t[1] & o[1]} }
+func (t topics) none() bool           { return t[0]|t[1] == 0 }
+
+// A lexicon knows the telling words of all detectors.
+type lexicon struct {
+	// phrases by their first word; a phrase that begins with a word that is
+	// not in the table cannot be there.
+	phrases map[string][]phrase
+	// lengths says for each first letter how long first words are, a bit for
+	// each length: most words of a text need no look-up.
+	lengths [26]uint32
+}
+
+// A phrase is what follows a first word, and whom both together tell.
+type phrase struct {
+	rest string
+	who  topics
+}
+
+// maxWord is the length of the longest first word.
+const maxWord = 31
+
+// learn adds the words of a detector.
+func (x *lexicon) learn(d *detector, words []string) {
+	for _, text := range words {
+		first, rest, _ := strings.Cut(text, " ")
+		x.lengths[first[0]-'a'] |= 1 << len(first)
+		known := x.phrases[first]
+		i := 0
+		for i < len(known) && known[i].rest != rest {
+			i++
+		}
+		if i == len(known) {
+			known = append(known, phrase{rest: rest})
+		}
+		known[i].who.add(d)
+		x.phrases[first] = known
+	}
+}
+
+// read returns whom the words in text[from:to] tell: whole words, in any case
+// and also inside camelCase, however they are separated.
+func (x *lexicon) read(text []byte, from, to int) topics {
+	var found topics
+	from, to = max(from, 0), min(to, len(text))
+	for from > 0 && from < to && asciiLetter(text[from-1]) && asciiLetter(text[from]) {
+		from++
+	}
+	for i := from; i < to; {
+		if !asciiLetter(text[i]) {
+			i++
+			continue
+		}
+		end := endOfWord(text, i)
+		found = found.or(x.at(text, i, end, to))
+		i = end
+	}
+	return found
+}
+
+// at returns whom the phrases tell that begin with the word text[i:end] and
+// end at limit at the latest.
+func (x *lexicon) at(text []byte, i, end, limit int) topics {
+	var found topics
+	n := end - i
+	if n > maxWord || end > limit || x.lengths[(text[i]|0x20)-'a']>>n&1 == 0 {
+		return found
+	}
+	var word [maxWord]byte
+	for k := range n {
+		word[k] = text[i+k] | 0x20
+	}
+	for _, p := range x.phrases[string(word[:n])] {
+		last := end
+		if p.rest != "" {
+			last = matchPhrase(text, end, p.rest)
+		}
+		if last > 0 && last <= limit && !inPlaceholder(text, last) {
+			found = found.or(p.who)
+		}
+	}
+	return found
+}
+
+// matchPhrase returns the end of the phrase whose first word begins at most two
+// characters after i, or 0.
+func matchPhrase(text []byte, i int, phrase string) int {
+	for more := true; more; {
+		var word string
+		word, phrase, more = strings.Cut(phrase, " ")
+		start := i
+		for i < len(text) && !asciiLetter(text[i]) && i < start+3 {
+			i++
+		}
+		end := i + len(word)
+		if !hasPrefixFold(text[i:], word) || endOfWord(text, i) != end {
+			return 0
+		}
+		i = end
+	}
+	return i
+}
+
+// inPlaceholder reports whether a word that ends at i belongs to a placeholder:
+// [SSN_REDACTED] tells nothing about the number beside it.
+func inPlaceholder(text []byte, i int) bool {
+	const longest = 48
+	end := i
+	for end < len(text) && end-i < longest && (asciiLetter(text[end]) || text[end] == '_' || isDigit(text[end])) {
+		end++
+	}
+	n := len(redactedSuffix)
+	return end-i >= n && bytes.EqualFold(text[end-n:end], []byte(redactedSuffix))
+}
+
+// endOfWord returns the end of the word at i: abc|Def, ABC|Def, abc|_def.
+func endOfWord(text []byte, i int) int {
+	j := i + 1
+	for j < len(text) && asciiLetter(text[j]) {
+		if upper(text[j]) && (!upper(text[j-1]) || j+1 < len(text) && asciiLetter(text[j+1]) && !upper(text[j+1])) {
+			break
+		}
+		j++
+	}
+	return j
+}
+
+func asciiLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
+func upper(c byte) bool       { return c >= 'A' && c <= 'Z' }
+
+// hasPrefixFold is bytes.HasPrefix without regard to case; prefix is in lower case.
+func hasPrefixFold(b []byte, prefix string) bool {
+	if len(b) < len(prefix) {
+		return false
+	}
+	for i := range len(prefix) {
+		c := b[i]
+		if upper(c) {
+			c |= 0x20
+		}
+		if c != prefix[i] {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,148 @@
+package privacy
+
+import (
+	"crypto/sha256"
+	"strings"
+)
+
+// wallets finds addresses of cryptocurrencies by their check sums: base58check
+// (Bitcoin, Litecoin, Dogecoin, Tron), bech32 and bech32m (BIP 173, BIP 350),
+// Ethereum's mixed case (ERC-55).
+var wallets = detector{
+	kind: "crypto_wallet",
+	hits: []string{
+		"1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa", "3J98t1WpEZ73CNmQviecrnyiWrnqRhWNLy", "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4",
+		"BC1QW508D6QEJXTDG4Y5R3ZARVARY0C5XW7KV8F3T4", "bc1p0xlxvlhemja6c4dqv22uapctqupfhlxm9h8z3k2e72q4k9hcz7vqzk5jj0",
+		"0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed", "send to 1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa now",
+	},
+	misses: []string{
+		"1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNb", "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t5", "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAeD",
+		"5aaeb6053f3e94c9b9a09f33669435e7ef1beaed", "0x0000000000000000000000000000000000000000",
+	},
+}
+
+// wallet looks at a row of at least 25 letters and digits.
+func (f *finder) wallet(i, end int) int {
+	b := f.text[i:end]
+	switch {
+	case len(b) == 42 && b[0] == '0' && b[1]|0x20 == 'x':
+		return f.hit(&wallets, i, end, ethereum(b[2:]))
+	case len(b) <= 35 && strings.IndexByte("13LMDATm2n", b[0]) >= 0 && base58check(b):
+		return f.hit(&wallets, i, end, 0.97)
+	case len(b) >= 38 && len(b) <= 90 && bech32(b):
+		return f.hit(&wallets, i, end, 0.97)
+	}
+	return 0
+}
+
+const base58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+
+var base58Digits = func() (t [256]uint8) {
+	for i := range t {
+		t[i] = 58
+	}
+	for i := range base58 {
+		t[base58[i]] = uint8(i)
+	}
+	return t
+}()
+
+// base58check reports whether b is 21 bytes and the check sum of them.
+func base58check(b []byte) bool {
+	var out [25]byte
+	for _, c := range b {
+		carry := int(base58Digits[c])
+		if carry == 58 {
+			return false
+		}
+		for k := len(out) - 1; k >= 0; k-- {
+			carry += 58 * int(out[k])
+			out[k] = byte(carry)
+			carry >>= 8
+		}
+		if carry != 0 {
+			return false
+		}
+	}
+	once := sha256.Sum256(out[:21])
+	twice := sha256.Sum256(once[:])
+	return [4]byte(twice[:4]) == [4]byte(out[21:])
+}
+
+// bech32 checks an address with a human-readable part of a known chain.
+func bech32(b []byte) bool {
+	sep := strings.LastIndexByte(string(b[:min(len(b), 6)]), '1')
+	if sep < 2 {
+		return false
+	}
+	switch strings.ToLower(string(b[:sep])) {
+	case "bc", "tb", "ltc", "bnb", "addr", "osmo", "inj":
+	default:
+		return false
+	}
+	chk := uint32(1)
+	feed := func(v uint32) {
+		top := chk >> 25
+		chk = chk&0x1ffffff<<5 ^ v
+		for i, g := range [...]uint32{0x3b6a57b2, 0x26508e6d, 0x1ea119fa, 0x3d4233dd, 0x2a1462b3} {
+			if top>>i&1 != 0 {
+				chk ^= g
+			}
+		}
+	}
+	for _, c := range b[:sep] {
+		feed(uint32(c|0x20) >> 5)
+	}
+	feed(0)
+	for _, c := range b[:sep] {
+		feed(uint32(c|0x20) & 31)
+	}
+	cased := b[0] & 0x20
+	for _, c := range b[sep+1:] {
+		if asciiLetter(c) && c&0x20 != cased {
+			return false
+		}
+		v := strings.IndexByte("qpzry9x8gf2tvdw0s3jn54khce6mua7l", c|0x20)
+		if isDigit(c) {
+			v = strings.IndexByte("qpzry9x8gf2tvdw0s3jn54khce6mua7l", c)
+		}
+		if v < 0 {
+			return false
+		}
+		feed(uint32(v))
+	}
+	return chk == 1 || chk == 0x2bc830a3
+}
+
+// ethereum returns the confidence in 40 hexadecimal digits behind 0x.
+func ethereum(hex []byte) float64 {
+	var lower [40]byte
+	letters, capitals := 0, 0
+	for i, c := range hex {
+		if !isDigit(c) && !isHexLetter(c) {
+			return 0
+		}
+		lower[i] = c
+		if isHexLetter(c) {
+			letters++
+			lower[i] |= 0x20
+			if upper(c) {
+				capitals++
+			}
+		}
+	}
+	if !varied(lower[:], 6) {
+		return 0
+	}
+	if capitals == 0 || capitals == letters {
+		return 0.6
+	}
+	sum := keccak256(lower[:])
+	for i, c := range hex {
+		nibble := sum[i/2] >> (4 * (1 - i%2)) & 15
+		if isHexLetter(c) && upper(c) != (nibble >= 8) {
+			return 0
+		}
+	}
+	return 0.97
+}
