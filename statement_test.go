@@ -197,6 +197,13 @@ func TestAgreementRoundTrip(t *testing.T) {
 			t.Errorf("keys %s: Verify() = %v, %v, want an error", name, signed, err)
 		}
 	}
+	// A good signature by a key that the text does not name is of nobody's.
+	stranger := signingKey(t, "authority")
+	foreign := read(t, testAgreement(t))
+	foreign.signatures = []ManifestSignature{must(signPayload(stranger, TypeAgreement, foreign.payload))}
+	if signed, err := foreign.Verify(stranger.Public(), Key{}); err == nil {
+		t.Errorf("signed by a stranger: Verify() = %v, nil, want an error", signed)
+	}
 	want := testAgreement(t)
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(Agreement{}), sameMoney, cmp.FilterPath(func(p cmp.Path) bool {
 		return p.String() == "signatures"

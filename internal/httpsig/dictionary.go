@@ -1,6 +1,9 @@
 package httpsig
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // A member is one member of a structured dictionary (RFC 9651, section 3.2). text
 // is its value with the parameters, as it stands in the field.
@@ -9,17 +12,16 @@ type member struct {
 	tag       string // the string parameter "tag" of the value itself
 }
 
-// dictionary reads a dictionary. It is stricter than RFC 9651 in one point: a key
-// that is there twice is refused, where the standard lets the last one win.
+// dictionary reads a dictionary. It is stricter than RFC 9651 in two points: a key
+// that is there twice is refused, where the standard lets the last one win, and so
+// are more than MaxSignatures members.
 func dictionary(field string) (members []member, ok bool) {
 	s := scanner{text: field}
-	seen := map[string]bool{}
 	for {
 		key := s.key()
-		if key == "" || seen[key] {
+		if key == "" || len(members) == MaxSignatures || slices.ContainsFunc(members, func(m member) bool { return m.key == key }) {
 			return nil, false
 		}
-		seen[key] = true
 		m := member{key: key}
 		start := s.at
 		if s.eat('=') {

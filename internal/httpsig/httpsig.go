@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/textproto"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,6 +43,7 @@ const (
 	MaxNonce      = 64
 	MaxComponents = 100
 	MaxInput      = 8 << 10 // bytes of a Signature-Input or Signature field
+	MaxSignatures = 8       // members of such a field
 	MaxTarget     = 8 << 10 // bytes of a target URI
 )
 
@@ -70,14 +72,16 @@ var fixed = [...]string{
 }
 
 // place is a field's index in fixed; -1 if it is not there.
-func place(name string) int {
-	for i, f := range fixed {
-		if f == name {
-			return i
-		}
+func place(name string) int { return slices.Index(fixed[:], name) }
+
+// fixedKeys are the fixed fields as http.Header spells them, and fixedComponents
+// as a signature does.
+var fixedKeys, fixedComponents = func() (keys, components [len(fixed)]string) {
+	for i, name := range fixed {
+		keys[i], components[i] = textproto.CanonicalMIMEHeaderKey(name), component(name)
 	}
-	return -1
-}
+	return keys, components
+}()
 
 // hop are the fields that are not covered: they belong to one connection (RFC 9110,
 // section 7.6.1), or are derived from what is covered, or are the signature.
@@ -102,8 +106,11 @@ func (m *Message) lines(name string) []string {
 
 // nominated are the names that Connection lists, in lower case.
 func (m *Message) nominated() map[string]bool {
-	names := map[string]bool{}
-	for _, line := range m.lines("connection") {
+	var names map[string]bool
+	for _, line := range m.Header["Connection"] {
+		if names == nil {
+			names = map[string]bool{}
+		}
 		for name := range strings.SplitSeq(line, ",") {
 			names[strings.ToLower(strings.Trim(name, " \t"))] = true
 		}

@@ -634,7 +634,7 @@ func TestDictionary(t *testing.T) {
 		t.Errorf("dictionary(%s) ok %v (-want +got):\n%s", good, ok, diff)
 	}
 	for _, bad := range []string{
-		"", " a", "a,", "a, ", ",a", "a b", "A=1", "1=1", "a=", "a=1, a=2", "a=(", "a=(1", "a=(1 ", "a=(1\t2)", `a=(1"x")`, `a="`, `a="\x"`, `a="é"`, "a=:x", "a=:*:", "a=?2",
+		"a,b,c,d,e,f,g,h,i", "", " a", "a,", "a, ", ",a", "a b", "A=1", "1=1", "a=", "a=1, a=2", "a=(", "a=(1", "a=(1 ", "a=(1\t2)", `a=(1"x")`, `a="`, `a="\x"`, `a="é"`, "a=:x", "a=:*:", "a=?2",
 		"a=-", "a=1.", "a=.1", "a=1.2345", "a=1234567890123456", "a=1234567890123.1", "a=1;", "a=1;X", "a=1;x=", "a=@", "a=%x", "a=é", "a= 1", "a =1",
 	} {
 		if members, ok := dictionary(bad); ok {

@@ -146,8 +146,8 @@ func (p *Pending) cover(m *Message, components []string) *iatp.Problem {
 			return refuse(iatp.SlugInvalidRequest, "field name %s is refused: some would read it as another one", quote(name))
 		}
 	}
-	for _, name := range fixed {
-		if len(m.lines(name)) > 0 && !slices.Contains(components, component(name)) {
+	for i, name := range fixed {
+		if len(m.Header[fixedKeys[i]]) > 0 && !slices.Contains(components, fixedComponents[i]) {
 			return refuse(iatp.SlugUncoveredHeader, "the signature does not cover %s", name)
 		}
 	}
@@ -209,15 +209,19 @@ func validValue(s string) bool {
 
 // build returns the signature base (RFC 9421, section 2.5).
 func (p *Pending) build(m *Message, in input) []byte {
-	base := []byte(componentMethod + ": " + m.Method + "\n" + componentTarget + ": " + m.TargetURI + "\n")
+	base := make([]byte, 0, 2<<10)
+	base = append(append(base, componentMethod+": "...), m.Method...)
+	base = append(append(base, "\n"+componentTarget+": "...), m.TargetURI...)
+	base = append(base, '\n')
 	for i, name := range p.names {
 		value := p.values[i]
 		if name == fieldAgent {
 			value = `"` + p.Agent + `"` // the value of the one member that is covered
 		}
-		base = append(base, component(name)+": "+value+"\n"...)
+		base = append(append(base, in.components[i+2]...), ": "...)
+		base = append(append(base, value...), '\n')
 	}
-	return append(base, `"@signature-params": `+in.String()...)
+	return append(append(base, `"@signature-params": `...), in.String()...)
 }
 
 // Verify checks the signature under key, whose thumbprint KeyID must be.

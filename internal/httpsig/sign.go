@@ -66,9 +66,9 @@ func unite(m *Message) ([]string, error) {
 			}
 		}
 	}
-	for _, name := range fixed {
-		if len(m.lines(name)) > 0 {
-			components = append(components, component(name))
+	for i, key := range fixedKeys {
+		if len(m.Header[key]) > 0 {
+			components = append(components, fixedComponents[i])
 		}
 	}
 	slices.Sort(others)
