@@ -86,6 +86,17 @@ func TestPinnedCallerRotates(t *testing.T) {
 	n.unknown(one, s.uri, iatp.SlugForbidden)
 }
 
+// A pinned peer that has revoked its own key is not let in with it.
+func TestPinnedCallerRevokes(t *testing.T) {
+	own := key('k')
+	s := listen(t, "booking.test")
+	s.honest(t, claim{key: own, revoked: map[string]time.Time{own.Thumbprint(): start}})
+	n := newNode(t, Options{Peers: []Peer{{Pin: own.Public()}}}, s)
+	n.known(own, s.uri) // nothing was heard of that yet
+	n.meet()
+	n.unknown(own, s.uri, iatp.SlugRevoked)
+}
+
 // A peer without a pin is known by what it serves; if that cannot be had, it may
 // try again.
 func TestConfiguredCaller(t *testing.T) {
@@ -152,6 +163,7 @@ func TestStranger(t *testing.T) {
 	s := local(t)
 	s.honest(t, claim{key: own})
 	newNode(t, Options{}).unknown(own, s.uri, iatp.SlugForbidden)
+	newNode(t, Options{Private: s.private()}).unknown(own, s.uri, iatp.SlugForbidden)
 	newNode(t, Options{Strangers: true}).unknown(own, s.uri, iatp.SlugForbidden)
 	newNode(t, Options{Strangers: true, Private: []string{"127.0.0.1:1"}}).unknown(own, s.uri, iatp.SlugForbidden)
 	if s.count(manifestPath) != 0 {
@@ -197,6 +209,10 @@ func TestLookupsAreFew(t *testing.T) {
 	for range 30 {
 		n.unknown(key('x'), s.uri, iatp.SlugForbidden)
 	}
+	for range 4 {
+		n.move(time.Second)
+		n.unknown(key('x'), s.uri, iatp.SlugForbidden)
+	}
 	if got := s.count(manifestPath); got != 2 {
 		t.Errorf("%d visits, want 2", got)
 	}
@@ -228,5 +244,15 @@ func TestStrangersOrigins(t *testing.T) {
 	}
 	if inner.count(manifestPath) != 0 {
 		t.Error("a request went inside")
+	}
+	n.private = map[string]bool{"10.0.0.1:8443": true, "peer.internal:8443": true, "peer.internal:80": true}
+	for uri, want := range map[string]bool{
+		"https://a.test": true, "https://peer.internal:8443": true, "https://peer.internal": true,
+		"https://a.test:8443": false, "https://1.1.1.1": false, "https://10.0.0.1:8443": false, "https://[2606:4700::1]": false,
+		"http://localhost": false, "http://peer.internal": false, "https://peer.internal:9443": false,
+	} {
+		if got := n.stranger(uri) != nil; got != want {
+			t.Errorf("a stranger at %s is looked up: %v, want %v", uri, got, want)
+		}
 	}
 }

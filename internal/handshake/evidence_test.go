@@ -1,6 +1,7 @@
 package handshake
 
 import (
+	"net/http"
 	"slices"
 	"testing"
 	"time"
@@ -29,6 +30,7 @@ func TestEvidence(t *testing.T) {
 		claim       claim
 		peer        Peer
 		authorities []Authority
+		revoked     []string
 		unsigned    bool
 		evidence    trust.Evidence
 		score       int
@@ -60,6 +62,8 @@ func TestEvidence(t *testing.T) {
 			evidence: trust.E1, score: 5, notes: []string{NoteEndorsementIgnored}},
 		{name: "an endorsement that begins later", claim: claim{endorsements: with(func(e *iatp.Endorsement) { e.Iat = start.Unix() + 60 })}, authorities: authorities,
 			evidence: trust.E1, score: 5, notes: []string{NoteEndorsementIgnored}},
+		{name: "endorsed with a key that the operator revoked", claim: claim{endorsements: []string{endorse(t, auth, mark)}}, authorities: authorities,
+			revoked: []string{auth.Thumbprint()}, evidence: trust.E1, score: 5, notes: []string{NoteEndorsementIgnored}},
 		{name: "promises more than was endorsed", claim: claim{endorsements: with(func(e *iatp.Endorsement) { e.MaxClaims.Reversibility = iatp.ReversibilityPartial })}, authorities: authorities,
 			evidence: trust.E1, score: 5, notes: []string{NoteEndorsementExceeded, NoteRetentionUnnamed}},
 		{name: "keeps less than was endorsed", claim: claim{endorsements: with(func(e *iatp.Endorsement) { e.MaxClaims.RetentionPolicy = iatp.RetentionTemporary })}, authorities: authorities,
@@ -78,7 +82,7 @@ func TestEvidence(t *testing.T) {
 				text = c.claim.signed(t)
 			}
 			s.serve(document(text), document(keys(t, own)))
-			n := newNode(t, Options{Peers: []Peer{c.peer}, Authorities: c.authorities}, s)
+			n := newNode(t, Options{Peers: []Peer{c.peer}, Authorities: c.authorities, Revoked: c.revoked}, s)
 			met := n.meet()
 			a := trust.Assess(met.Input)
 			if a.Evidence != c.evidence || a.Score != c.score {
@@ -132,10 +136,18 @@ func TestExpires(t *testing.T) {
 		{"manifest", claim{expires: soon}, keys(t, own), soon},
 		{"mark", claim{endorsements: []string{mark}}, keys(t, own), soon},
 		{"directory key", claim{}, short, soon},
+		{"directory", claim{}, keys(t, own), soon},
 	} {
 		s := listen(t, "booking.test")
 		c.claim.uri, c.claim.key = s.uri, own
-		s.serve(document(c.claim.signed(t)), document(c.directory))
+		directory := document(c.directory)
+		if c.name == "directory" {
+			directory = func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Cache-Control", "max-age=600")
+				_, _ = w.Write(c.directory)
+			}
+		}
+		s.serve(document(c.claim.signed(t)), directory)
 		n := newNode(t, Options{Authorities: authorities}, s)
 		if met := n.meet(); !met.Expires.Equal(c.want) {
 			t.Errorf("%s: expires %v, want %v", c.name, met.Expires, c.want)

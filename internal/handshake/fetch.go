@@ -95,9 +95,6 @@ func read(res *http.Response) (*answer, error) {
 	if coding := res.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
 		return nil, errEncoded
 	}
-	if res.ContentLength > maxDocument {
-		return nil, errTooLarge
-	}
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxDocument+1))
 	if err != nil {
 		return nil, err

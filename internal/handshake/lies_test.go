@@ -248,6 +248,9 @@ func changed(t *testing.T, n *node) {
 	if met.Key != (iatp.Key{}) || len(met.Keys.Keys()) != 0 {
 		t.Error("the key verifies what the peer signs")
 	}
+	if end := n.now().Add(minFresh); met.Expires.After(end) {
+		t.Errorf("it is believed to be so until %v, want at most %v", met.Expires, end)
+	}
 }
 
 // want compares the records about keys.
@@ -403,6 +406,18 @@ func TestPlainHTTP(t *testing.T) {
 	}
 }
 
+// Nor does a plain port lie elsewhere, whatever the operator wrote for the dial.
+func TestPlainHTTPStaysHere(t *testing.T) {
+	n := newNode(t, Options{})
+	to, err := n.target(Peer{Name: "a", URI: "http://localhost:1", Pin: key('k').Public(), Dial: "192.0.2.1:1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := post(t.Context(), to.transport, to.URI+"/task"); err == nil || !strings.Contains(err.Error(), errAddress.Error()) {
+		t.Errorf("post: %v, want %v", err, errAddress)
+	}
+}
+
 // The transport of a peer reaches that peer only.
 func TestTransport(t *testing.T) {
 	s, other := listen(t, "booking.test"), listen(t, "bank.test")
@@ -412,6 +427,15 @@ func TestTransport(t *testing.T) {
 		if err := post(t.Context(), via, url); err == nil {
 			t.Errorf("a call to %s went out", url)
 		}
+	}
+	req, err := http.NewRequest(http.MethodGet, "https://booking.test/task", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Host = "bank.test"
+	if res, err := via.RoundTrip(req); err == nil {
+		res.Body.Close()
+		t.Error("a call went out with the Host of another")
 	}
 	if err := post(t.Context(), via, "https://booking.test/task"); err != nil {
 		t.Error(err)

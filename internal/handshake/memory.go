@@ -225,7 +225,7 @@ func (a *acquaintance) after(v visit, c thread, signers []iatp.Key) *acquaintanc
 func (a *acquaintance) revoke(keys []iatp.RevokedKey, now time.Time) {
 	revoked := slices.Clone(a.Revoked)
 	for _, k := range keys {
-		if !k.At.After(now) && a.has(k.KeyID) {
+		if !k.At.After(now) {
 			revoked = append(revoked, k.KeyID)
 		}
 	}

@@ -57,6 +57,7 @@ func TestMemoryApply(t *testing.T) {
 		{"a chain that ends elsewhere", line(eventFirstSeen, uri, &broken), false},
 		{"no payload", fmt.Appendf(nil, `{"peer":%q,"reason":"first_seen","type":"key"}`, uri), false},
 		{"a text", fmt.Appendf(nil, `{"payload":"cut","peer":%q,"reason":"first_seen","type":"key"}`, uri), false},
+		{"another type", bytes.Replace(line(eventFirstSeen, uri, a), []byte(`"type":"key"`), []byte(`"note":{"type":"key"},"type":"reputation"`), 1), false},
 		{"a payload that looks like a record", fmt.Appendf(nil, `{"payload":%s,"type":"request"}`, line(eventFirstSeen, uri, a)), false},
 		{"not JSON", []byte(`"type":"key"`), false},
 	} {

@@ -53,6 +53,9 @@ func TestRotation(t *testing.T) {
 	rotated(t, n, three)
 	serve(two, three) // and back again
 	rotated(t, n, two)
+	if chain := n.memory.of(s.uri).Chain; len(chain) != 3 { // each key once
+		t.Errorf("the chain is %v", chain)
+	}
 	want(t, n, eventPinned, eventUpdated, eventRotated, eventUpdated, eventKeyChanged, eventRotated, eventRotated)
 }
 
@@ -155,6 +158,22 @@ func TestRevoked(t *testing.T) {
 		n.meet()
 		s.honest(t, claim{key: two, updated: start.Add(time.Minute)}, one)
 		rotated(t, n, two)
+	})
+	t.Run("signs on", func(t *testing.T) {
+		s := listen(t, "booking.test")
+		s.honest(t, claim{key: one})
+		n := newNode(t, Options{}, s)
+		n.meet()
+		at := start
+		for range 2 { // at the handover it must still sign; after it nothing by it counts
+			at = at.Add(time.Minute)
+			s.honest(t, claim{key: two, updated: at, revoked: map[string]time.Time{one.Thumbprint(): start}}, one)
+			n.later()
+			n.meet()
+		}
+		if met := n.meet(); met.Key != two.Public() || len(met.Keys.Keys()) != 1 {
+			t.Errorf("the revoked key still verifies: %d keys", len(met.Keys.Keys()))
+		}
 	})
 	t.Run("does not hand over", func(t *testing.T) {
 		s := listen(t, "booking.test")
