@@ -34,7 +34,7 @@ func TestHostileInput(t *testing.T) {
 	}{
 		"a trace id that is a path":   {wire(trip, "X-Agent-Trace-ID: ../../etc/x"), 400},
 		"a trace id of 129":           {wire(trip, "X-Agent-Trace-ID: "+strings.Repeat("a", 129)), 400},
-		"an empty trace id twice":     {wire(trip, "X-Agent-Trace-ID: a", "X-Agent-Trace-ID: b"), 400},
+		"two trace ids":               {wire(trip, "X-Agent-Trace-ID: a", "X-Agent-Trace-ID: b"), 400},
 		"depth 10,000":                {wire(deep), 400},
 		"objects in depth":            {wire(strings.Repeat(`{"a":`, 10_000) + "1" + strings.Repeat("}", 10_000)), 400},
 		"duplicate members":           {wire(`{"task":"book","task":"steal"}`), 400},
@@ -54,7 +54,7 @@ func TestHostileInput(t *testing.T) {
 		"another transfer encoding":   {"POST /proxy HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 0},
 		"a header line of 64 KiB":     {wire(trip, "X-Long: "+strings.Repeat("a", 64<<10)), 431},
 		"ten thousand header lines":   {wire(trip, strings.Split(strings.Repeat("X-A: b\n", 10_000)+"X-A: b", "\n")...), 431},
-		"a header line without end":   {"GET /health HTTP/1.1\r\nHost: localhost\r\nX-A\r\n\r\n", 400},
+		"a header without a colon":    {"GET /health HTTP/1.1\r\nHost: localhost\r\nX-A\r\n\r\n", 400},
 		"an encoded path":             {"GET /%68ealth HTTP/1.1\r\nHost: localhost\r\n\r\n", 404},
 		"dots in the path":            {"GET /trace/../health HTTP/1.1\r\nHost: localhost\r\n\r\n", 0},
 		"a trace that is a path":      {"GET /trace/..%2f..%2fetc%2fpasswd HTTP/1.1\r\nHost: localhost\r\n\r\n", 400},
