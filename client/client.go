@@ -222,6 +222,20 @@ func (c *Client) ChangeQuarantine(ctx context.Context, id iatp.TraceID, change a
 	return &q, nil
 }
 
+// Peers returns the other sidecars that this one knows; with visit after it has
+// visited those of whom it knows nothing fresh. It needs the token.
+func (c *Client) Peers(ctx context.Context, visit bool) (*api.Peers, error) {
+	path := "/peers"
+	if visit {
+		path += "?visit=1"
+	}
+	var p api.Peers
+	if err := c.getJSON(ctx, path, &p); err != nil {
+		return nil, err
+	}
+	return &p, nil
+}
+
 // Checkpoint returns the latest signed checkpoint of the flight recorder. It
 // needs the token.
 func (c *Client) Checkpoint(ctx context.Context) ([]byte, error) {

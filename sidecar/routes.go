@@ -102,6 +102,7 @@ GET  /health  /ready  /metrics
 With the operator's token (Authorization: Bearer …):
 GET  /trace?limit=N  /trace?after=SEQ
 POST /quarantine/{trace_id}        {"state":"reviewed"|"released","by":"…"}
+GET  /peers  /peers?visit=1
 GET  /log/checkpoint  /log/proof?index=N  /log/export
 `))
 }
@@ -222,6 +223,8 @@ func (s *Sidecar) operatorRoute(path string) http.HandlerFunc {
 	switch path {
 	case "/trace":
 		return s.serveRecords
+	case "/peers":
+		return s.servePeers
 	case "/log/checkpoint":
 		return s.serveCheckpoint
 	case "/log/proof":

@@ -1,0 +1,32 @@
+package api
+
+import (
+	"time"
+
+	"github.com/inter-agent-trust/iatp"
+)
+
+// Peers is the answer of GET /peers: who we are to other sidecars, and whom we
+// know. URI and Key are empty where no public_url is set.
+type Peers struct {
+	URI   string `json:"uri,omitempty"`
+	Key   string `json:"key,omitempty"` // ed25519:…, for others to pin
+	Peers []Peer `json:"peers"`         // by name
+}
+
+// Peer is a configured peer and what was found at the last visit to it. Without
+// LastSeen there was none since the sidecar started, and Level, Score, Evidence and
+// Notes say nothing.
+type Peer struct {
+	Name     string       `json:"name"`
+	URI      string       `json:"uri"`
+	AgentID  iatp.AgentID `json:"agent_id,omitempty"` // what it calls itself
+	Level    string       `json:"level,omitempty"`
+	Score    *int         `json:"score,omitempty"`
+	Evidence string       `json:"evidence,omitempty"`
+	Notes    []string     `json:"notes,omitempty"` // why it does not count for more, in codes
+	Key      string       `json:"key,omitempty"`   // that it is expected to sign with
+	Pinned   bool         `json:"pinned"`          // the operator named a key
+	LastSeen *time.Time   `json:"last_seen,omitempty"`
+	Error    string       `json:"error,omitempty"` // why it is refused
+}

@@ -1,0 +1,74 @@
+package sidecar
+
+import (
+	"net/http"
+	"sync"
+
+	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/api"
+	"github.com/inter-agent-trust/iatp/internal/handshake"
+)
+
+// PublicKey is what other sidecars pin: the public half of our agent key. ok is
+// false without public_url.
+func (s *Sidecar) PublicKey() (key iatp.Key, ok bool) {
+	if s.mesh == nil {
+		return iatp.Key{}, false
+	}
+	return s.mesh.self.key.Public(), true
+}
+
+// servePeers says whom we know, from the last visits; with ?visit=1 after a visit
+// to each peer of whom nothing fresh is known.
+func (s *Sidecar) servePeers(w http.ResponseWriter, r *http.Request) {
+	visit, err := count(r.URL.Query().Get("visit"), 0, 0, 1)
+	if err != nil {
+		s.refuse(w, badRequest(iatp.SlugInvalidRequest, "visit: "+err.Error()))
+		return
+	}
+	out := api.Peers{Peers: []api.Peer{}}
+	if s.mesh != nil {
+		if visit == 1 {
+			s.visitPeers(r)
+		}
+		out.URI, out.Key = s.mesh.self.url, s.mesh.self.key.Public().String()
+		own := s.standing.Load()
+		for _, seen := range s.mesh.peers.Sightings() {
+			out.Peers = append(out.Peers, own.peerView(seen))
+		}
+	}
+	writeJSON(w, r, http.StatusOK, out)
+}
+
+// visitPeers asks all peers at once. What comes of it Sightings says.
+func (s *Sidecar) visitPeers(r *http.Request) {
+	var wg sync.WaitGroup
+	for name := range s.cfg.Peers {
+		wg.Go(func() { s.mesh.peers.Meet(r.Context(), name) })
+	}
+	wg.Wait()
+}
+
+// peerView is a peer as our rules judge it.
+func (own *standing) peerView(seen handshake.Sighting) api.Peer {
+	p := api.Peer{Name: seen.Peer.Name, URI: seen.Peer.URI, Pinned: seen.Peer.Pin != (iatp.Key{})}
+	if seen.Key != (iatp.Key{}) {
+		p.Key = seen.Key.String()
+	}
+	if !seen.At.IsZero() {
+		at := seen.At.UTC()
+		p.LastSeen = &at
+	}
+	switch {
+	case seen.Problem != nil:
+		p.Error = seen.Problem.Error
+	case seen.Met != nil:
+		st := own.of(seen.Met)
+		p.Level, p.Score, p.Evidence = st.assessment.Level.String(), &st.assessment.Score, st.assessment.Evidence.String()
+		p.Notes = seen.Met.Notes
+		if seen.Met.Manifest != nil {
+			p.AgentID = seen.Met.Manifest.Identity.AgentID
+		}
+	}
+	return p
+}
