@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/inter-agent-trust/iatp"
@@ -18,8 +20,9 @@ import (
 const bannerWidth = 9
 
 // banner tells the person who started a sidecar what it will do. Its last line
-// is for programs too: "listening on" and the address with the real port.
-func banner(ctx context.Context, out page, s *sidecar.Sidecar, cfg *sidecar.Config, addr net.Addr) {
+// is for programs too: "listening on" and the address with the real port. public
+// is nil where other sidecars cannot call.
+func banner(ctx context.Context, out page, s *sidecar.Sidecar, cfg *sidecar.Config, addr, public net.Addr) {
 	sum := s.Summary()
 	out.line("%s", out.in(bold, "IATP sidecar for "+iatp.Printable(string(sum.AgentID))))
 	row := func(label, text string) { out.row(label, bannerWidth, text) }
@@ -39,10 +42,56 @@ func banner(ctx context.Context, out page, s *sidecar.Sidecar, cfg *sidecar.Conf
 	if key := logKey(cfg.Data); key != "" {
 		row("log key", key)
 	}
+	if key, ok := s.PublicKey(); ok {
+		publicSide(out, cfg, key, public)
+	}
 	if sum.Manifest == "" && sum.Assessment.Score < policy.AllowScore {
 		out.line("\n%s", noManifestText(out, &sum.Assessment))
 	}
 	out.line("\nlistening on %s", addressText(addr))
+}
+
+// publicSide says what we are to other sidecars, and they to us.
+func publicSide(out page, cfg *sidecar.Config, key iatp.Key, public net.Addr) {
+	row := func(label, text string) { out.row(label, bannerWidth, text) }
+	text := iatp.Printable(cfg.PublicURL)
+	if public == nil {
+		text += ", but nobody can call there: \"public\" is off"
+	} else {
+		text += ", at " + public.String() + chosen(cfg.TLS.Cert != "", " with TLS", " without TLS")
+	}
+	row("public", text)
+	row("key", key.String()+"\n"+out.in(dim, "for others to pin; its thumbprint is "+key.Thumbprint()))
+	for i, name := range slices.Sorted(maps.Keys(cfg.Peers)) {
+		row(chosen(i == 0, "peers", ""), peerText(name, cfg.Peers[name], name == cfg.DefaultPeer))
+	}
+	if public != nil {
+		row("callers", callersText(cfg))
+	}
+}
+
+// peerText is a peer as it is configured.
+func peerText(name string, p sidecar.Peer, isDefault bool) string {
+	text := name + "  " + iatp.Printable(p.URL+p.URI)
+	if p.Dial != "" {
+		text += " at " + iatp.Printable(p.Dial)
+	}
+	text += chosen(p.Pin != "", ", pinned", ", no pin")
+	if p.MaxLevel != "" {
+		text += ", up to " + p.MaxLevel
+	}
+	return text + ": POST /proxy/" + name + chosen(isDefault, " or /proxy", "")
+}
+
+// callersText says who may call the wrapped agent from outside.
+func callersText(cfg *sidecar.Config) string {
+	switch {
+	case cfg.Ingress.MinLevel != "":
+		return "whoever signs and is trusted as " + cfg.Ingress.MinLevel + " or better"
+	case len(cfg.Peers) == 0:
+		return "nobody: name callers under peers, or set ingress.min_level"
+	}
+	return "the peers, nobody else"
 }
 
 func addressText(addr net.Addr) string {

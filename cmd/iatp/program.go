@@ -125,7 +125,7 @@ rewritten unseen.`,
 	asGroup(root)
 	root.AddCommand(
 		p.demoCommand(), p.runCommand(), p.keygenCommand(), p.scanCommand(), p.manifestCommand(), p.endorseCommand(), p.verifyCommand(), p.traceCommand(),
-		p.quarantineCommand(), p.logCommand(), p.policyCommand(), p.versionCommand(),
+		p.quarantineCommand(), p.peersCommand(), p.logCommand(), p.policyCommand(), p.versionCommand(),
 	)
 	root.SetHelpCommand(helpCommand())
 	root.InitDefaultCompletionCmd()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"syscall"
@@ -188,7 +189,11 @@ func (p *program) serve(ctx context.Context, load func() (sidecar.Config, error)
 	if err != nil {
 		return errors.Join(err, ln.Close())
 	}
-	banner(ctx, p.out, s, &cfg, ln.Addr())
+	var publicAddr net.Addr
+	if public != nil {
+		publicAddr = public.Addr()
+	}
+	banner(ctx, p.out, s, &cfg, ln.Addr(), publicAddr)
 
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ctx, ln, public) }()

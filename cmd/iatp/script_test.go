@@ -53,12 +53,13 @@ func TestMain(m *testing.M) {
 //	header NAME FILE          writes the value of a header of the last answer
 //	                          into a file
 //	text NAME FILE            sets $NAME to what is in a file
+//	expand FILE               puts values in place of the $NAMEs in a file
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "begin": begin, "start": start, "hangup": hangup, "halt": halt, "interrupt": interrupt, "killed": killed, "await": await, "post": post, "replace": replace,
-			"address": address, "header": header, "text": text,
+			"address": address, "header": header, "text": text, "expand": expand,
 		},
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
@@ -295,4 +296,11 @@ func text(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: text NAME FILE")
 	}
 	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
+}
+
+func expand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: expand FILE")
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(os.Expand(ts.ReadFile(args[0]), ts.Getenv)), 0o600))
 }

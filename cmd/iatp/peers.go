@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/inter-agent-trust/iatp/api"
+)
+
+// peersFlags are the flags of iatp peers.
+type peersFlags struct {
+	reach
+	visit, asJSON bool
+}
+
+func (p *program) peersCommand() *cobra.Command {
+	var f peersFlags
+	cmd := &cobra.Command{
+		Use:   "peers",
+		Short: "Show the other sidecars that ours knows, and what they are worth",
+		Long: `Show the peers of a running sidecar: who they are, what they score and by which
+evidence, which key they sign with, and when they were last visited.
+
+A peer is visited when it is called, and its manifest is kept while it is good.
+--visit visits now those of whom nothing fresh is known: to see whether
+addresses, certificates and pins are right before the first call.`,
+		Example: `  iatp peers
+  iatp peers --visit
+  iatp peers --json`,
+		Args: takes(),
+		RunE: func(cmd *cobra.Command, _ []string) error { return p.peers(cmd.Context(), &f) },
+	}
+	f.register(cmd.Flags(), false)
+	cmd.Flags().BoolVar(&f.visit, "visit", false, "visit them first")
+	cmd.Flags().BoolVar(&f.asJSON, "json", false, jsonUsage)
+	return cmd
+}
+
+func (p *program) peers(ctx context.Context, f *peersFlags) error {
+	c, err := f.client()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	known, err := c.Peers(ctx, f.visit)
+	if err != nil {
+		return f.advise(err)
+	}
+	if f.asJSON {
+		return writeJSON(p.stdout, known)
+	}
+	if len(known.Peers) == 0 {
+		p.out.line("no peers: name them under peers: in the configuration")
+		return nil
+	}
+	for i := range known.Peers {
+		printPeer(p.out, &known.Peers[i], time.Now())
+	}
+	return nil
+}
+
+func printPeer(out page, peer *api.Peer, now time.Time) {
+	out.line("%s  %s", out.in(bold, shown(peer.Name)), shown(peer.URI))
+	row := func(label, text string) {
+		if text != "" {
+			out.row(label, bannerWidth, text)
+		}
+	}
+	row("agent", shown(string(peer.AgentID)))
+	switch {
+	case peer.LastSeen == nil:
+		row("seen", "not since the sidecar started")
+	case peer.Error != "":
+		row("refused", out.in(red, shown(peer.Error)))
+		row("seen", ago(*peer.LastSeen, now))
+	default:
+		if peer.Score != nil {
+			row("score", fmt.Sprintf("%s, %s, evidence %s", out.in(scoreInk(*peer.Score), fmt.Sprintf("%d/10", *peer.Score)), shown(peer.Level), shown(peer.Evidence)))
+		}
+		row("notes", wordList(peer.Notes))
+		row("seen", ago(*peer.LastSeen, now))
+	}
+	if peer.Key != "" {
+		row("key", shown(peer.Key)+chosen(peer.Pinned, " (pinned)", ""))
+	}
+}
+
+// ago says when something was, in words.
+func ago(then, now time.Time) string {
+	at := then.UTC().Format("2006-01-02 15:04:05 UTC")
+	if d := now.Sub(then); d >= 0 && d < 24*time.Hour {
+		return d.Round(time.Second).String() + " ago, at " + at
+	}
+	return at
+}
