@@ -1,6 +1,8 @@
 package privacy
 
 import (
+	"crypto/sha256"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -34,6 +36,9 @@ type detector struct {
 
 	// labelled values are secret because they are called so: see assigned.
 	labelled bool
+
+	// custom is the operator's expression, for a kind of his own.
+	custom *regexp.Regexp
 
 	// words beside a value, or in the names of the members that enclose it,
 	// tell what it is. Lower case; a phrase has single spaces.
@@ -109,6 +114,11 @@ type catalog struct {
 	loose     []*detector
 	looseOnes topics
 	labelled  topics
+
+	// What the operator added, and what may be seen.
+	custom   []*detector
+	allowed  map[[sha256.Size]byte]bool
+	pointers []string
 }
 
 // alwaysLookedFor says how many detectors at the beginning of the built-in ones
@@ -124,8 +134,13 @@ var builtin = sync.OnceValue(func() *catalog {
 func newCatalog(all []*detector) *catalog {
 	c := &catalog{all: all, lexicon: lexicon{phrases: map[string][]phrase{}}}
 	for i, d := range all {
-		d.rank = i
+		if d.rank != i { // the built-in ones have theirs, and others may be reading it
+			d.rank = i
+		}
 		c.lexicon.learn(d, d.words)
+		if d.custom != nil {
+			c.custom = append(c.custom, d)
+		}
 		if d.looks != nil {
 			c.loose = append(c.loose, d)
 			c.looseOnes.add(d)

@@ -55,7 +55,11 @@ func (f *finder) find(text []byte, around place) []hit {
 	digits := len(f.hits)
 	f.findMailboxes()
 	f.findWords()
-	if len(f.hits) > digits {
+	f.findCustom()
+	if f.catalog.allowed != nil {
+		f.withoutAllowed()
+	}
+	if len(f.hits) != digits {
 		slices.SortStableFunc(f.hits, byStart)
 		f.hits = withoutRepeats(f.hits)
 	}

@@ -217,7 +217,7 @@ var identities = []*detector{
 		kind: "pt_nif", min: 9, max: 9,
 		valid: func(d []byte) float64 {
 			check := (11 - weighted(d, 9, 8, 7, 6, 5, 4, 3, 2)%11) % 11 % 10
-			return certain(d[0] != '0' && d[0] != '4' && check == last(d))
+			return certain(d[0] != '0' && check == last(d))
 		},
 		forms: written(0.2, weak, "333"),
 		words: beside("nif", "contribuinte", "numero de contribuinte", "nipc", "numero de identificacao fiscal"),

@@ -114,6 +114,7 @@ func (s *Scanner) ScanJSON(body []byte, lim ijson.Limits) (Report, error) {
 func (w *work) scanDocument(n int, lim ijson.Limits) error {
 	l := &w.levels[n]
 	l.reader.Reset(l.doc, lim)
+	custom := len(w.finder.catalog.custom) > 0
 	telling := n > 0 // the last name, or one around the document, may make the value one to read
 	for {
 		tok, err := l.reader.Next()
@@ -125,17 +126,17 @@ func (w *work) scanDocument(n int, lim ijson.Limits) error {
 		}
 		switch tok.Kind {
 		case ijson.String:
-			if telling && tok.End-tok.Start >= shortestNamed || worthReading(l.doc, tok) {
+			if custom || telling && tok.End-tok.Start >= shortestNamed || worthReading(l.doc, tok) {
 				w.scanString(n, tok, lim)
 			}
 		case ijson.Name:
 			l.path.set(l.reader.Depth(), tok)
 			telling = tok.Escaped || !w.finder.topicsOf(l.doc[tok.Start:tok.End]).and(w.finder.catalog.labelled).none()
-			if worthReading(l.doc, tok) {
+			if custom || worthReading(l.doc, tok) {
 				w.scanString(n, tok, lim)
 			}
 		case ijson.Number:
-			if tok.End-tok.Start >= fewest-ssnPad {
+			if tok.End-tok.Start >= fewest-maxPad {
 				w.scanNumber(n, tok)
 			}
 		case ijson.BeginObject, ijson.BeginArray:
@@ -152,7 +153,7 @@ func worthReading(doc []byte, tok ijson.Token) bool {
 	if tok.Escaped {
 		return siftEscaped(doc[tok.Start:tok.End])
 	}
-	return sift(doc[tok.Start:tok.End])
+	return sift(doc[tok.Start:tok.End]) && !machineMade(doc[tok.Start:tok.End])
 }
 
 // scanString looks into a string or a name.
@@ -248,14 +249,14 @@ func (w *work) find(text []byte, around place) []hit {
 	return w.found
 }
 
-// ssnPad is how many leading zeros a number under a telling name may lack.
-const ssnPad = 2
+// maxPad is how many leading zeros a number under a telling name may lack.
+const maxPad = 2
 
 // scanNumber looks at a number: no detector cares how its value is written.
 func (w *work) scanNumber(n int, tok ijson.Token) {
 	l := &w.levels[n]
 	digits := integer(w.number[:0], l.doc[tok.Start:tok.End])
-	if len(digits) < fewest-ssnPad {
+	if len(digits) < fewest-maxPad {
 		return
 	}
 	f := &w.finder
@@ -373,6 +374,9 @@ func (w *work) add(n int, inName bool, by *detector, start, end int, confidence 
 	pointer := ""
 	if w.budget > 0 {
 		pointer = w.pointer()
+		if w.finder.catalog.mayBeAt(pointer) {
+			return
+		}
 		if w.budget -= len(pointer) + 1; w.budget < 0 {
 			pointer = ""
 		}
@@ -385,7 +389,7 @@ func (w *work) add(n int, inName bool, by *detector, start, end int, confidence 
 // ScanText looks for sensitive values in text of any kind: header values,
 // paths, identifiers, messages. What is percent-encoded must be decoded first.
 func (s *Scanner) ScanText(b []byte) Report {
-	if len(b) < shortestText || !needsFold(b) && !sift(b) {
+	if len(s.catalog().custom) == 0 && (len(b) < shortestText || !needsFold(b) && !sift(b) || machineMade(b)) {
 		return Report{}
 	}
 	w := s.work()
@@ -395,4 +399,13 @@ func (s *Scanner) ScanText(b []byte) Report {
 	}
 	w.report.catalog, w.report.least = w.finder.catalog, w.finder.least
 	return w.report
+}
+
+// Scan looks for sensitive values in data as what it is: one JSON document if
+// it is valid I-JSON, text otherwise.
+func (s *Scanner) Scan(data []byte) Report {
+	if r, err := s.ScanJSON(data, ijson.Limits{}); err == nil {
+		return r
+	}
+	return s.ScanText(data)
 }

@@ -90,3 +90,49 @@ func siftEscaped(b []byte) bool { return sift(b) || bytes.Contains(b, []byte(`\u
 
 // mayFold says which first bytes of UTF-8 begin a digit or an @ above ASCII.
 var mayFold = [256]bool{0xD9: true, 0xDB: true, 0xDF: true, 0xE0: true, 0xE1: true, 0xEA: true, 0xEF: true, 0xF0: true}
+
+// machineMade reports whether b is nothing but a UUID or a time as RFC 3339
+// writes it: most long strings of most bodies are one or the other, and neither
+// holds a value.
+func machineMade(b []byte) bool {
+	switch {
+	case len(b) == 36:
+		return uuid(b)
+	case len(b) >= 20 && len(b) <= 35:
+		return timestamp(b)
+	}
+	return false
+}
+
+// uuid wants letters in both halves: what has only digits may be something else.
+func uuid(b []byte) bool {
+	letters := [2]bool{}
+	for i, c := range b {
+		switch {
+		case i == 8 || i == 13 || i == 18 || i == 23:
+			if c != '-' {
+				return false
+			}
+		case isHexLetter(c):
+			letters[i/19] = true
+		case !isDigit(c):
+			return false
+		}
+	}
+	return letters[0] && letters[1]
+}
+
+func timestamp(b []byte) bool {
+	const form = "9999-99-99T99:99:99"
+	for i := range len(form) {
+		if c := form[i]; c == '9' && !isDigit(b[i]) || c != '9' && b[i] != c {
+			return false
+		}
+	}
+	for _, c := range b[len(form):] {
+		if !isDigit(c) && c != '.' && c != ':' && c != 'Z' && c != '+' && c != '-' {
+			return false
+		}
+	}
+	return true
+}

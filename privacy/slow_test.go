@@ -186,7 +186,7 @@ func TestFolds(t *testing.T) {
 		}
 	}
 	for _, d := range plain.always {
-		if d.min < fewest || d.max > maxDigits || d.pad > ssnPad {
+		if d.min < fewest || d.max > maxDigits || d.pad > maxPad {
 			t.Errorf("%s: the prefilter does not let it pass", d.kind)
 		}
 	}

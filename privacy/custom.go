@@ -1,0 +1,170 @@
+package privacy
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/inter-agent-trust/iatp"
+)
+
+// Options say what a Scanner looks for beside the built-in kinds, and what it
+// leaves alone. The zero Options are those of New.
+type Options struct {
+	// MinConfidence is the weakest confidence to report, above 0 and at most
+	// 1; 0 stands for 0.5. Below it, numbers with nothing but a check digit
+	// appear.
+	MinConfidence float64
+	// Detectors are looked for beside the built-in ones.
+	Detectors []Detector
+	// Allowed values are not reported.
+	Allowed Allowed
+}
+
+// A Detector finds values of a kind of one's own.
+type Detector struct {
+	// Kind names what is found: small letters, digits and underlines.
+	Kind iatp.DataClass
+	// Pattern is an expression of RE2 that matches a value. It sees text with
+	// digits of all scripts as 0 to 9, spaces and dashes as " " and "-", and
+	// other characters outside ASCII as bytes below 0x20. It must not match
+	// nothing.
+	Pattern string
+	// Keywords: with any here, a value counts only beside one of them, in the
+	// text around it or in the names of the members that it is in.
+	Keywords []string
+	// Check is "" or "luhn": the digits of the value must pass it.
+	Check string
+	// Confidence is above 0 and at most 1; 0 stands for 0.8.
+	Confidence float64
+}
+
+// Allowed are values that may be seen: test cards, a firm's own addresses.
+type Allowed struct {
+	Values   []string            // as written, without regard to separators that are folded
+	Hashes   [][sha256.Size]byte // SHA-256 of such values, for lists that must not tell them
+	Pointers []string            // of JSON leaves: what stands there, or below, is not reported
+}
+
+// maxCustom is how many detectors of one's own there may be.
+const maxCustom = 32
+
+// NewWith returns a Scanner with options. The error says which option is wrong.
+func NewWith(o Options) (*Scanner, error) {
+	s := &Scanner{least: o.MinConfidence}
+	if o.MinConfidence < 0 || o.MinConfidence > 1 {
+		return nil, fmt.Errorf("a confidence of %v is not between 0 and 1", o.MinConfidence)
+	}
+	if len(o.Detectors) > maxCustom {
+		return nil, fmt.Errorf("%d detectors are more than %d", len(o.Detectors), maxCustom)
+	}
+	if len(o.Detectors) == 0 && len(o.Allowed.Values)+len(o.Allowed.Hashes)+len(o.Allowed.Pointers) == 0 {
+		return s, nil
+	}
+	all := append([]*detector(nil), builtin().all...)
+	for i := range o.Detectors {
+		d, err := o.Detectors[i].compile()
+		if err != nil {
+			return nil, fmt.Errorf("detector %d: %w", i+1, err)
+		}
+		all = append(all, d)
+	}
+	s.detectors = newCatalog(all)
+	s.detectors.allow(o.Allowed)
+	return s, nil
+}
+
+// compile checks what the operator wrote.
+func (c *Detector) compile() (*detector, error) {
+	if c.Kind == "" || strings.Trim(string(c.Kind), "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
+		return nil, fmt.Errorf("kind %q is not of small letters, digits and underlines", c.Kind)
+	}
+	re, err := regexp.Compile(c.Pattern)
+	if err != nil {
+		return nil, err
+	}
+	if re.MatchString("") || re.MatchString(placeholderOf(c.Kind)) {
+		return nil, fmt.Errorf("pattern %q matches nothing at all, or what stands for a value that was taken out", c.Pattern)
+	}
+	if c.Check != "" && c.Check != "luhn" {
+		return nil, fmt.Errorf("there is no check %q", c.Check)
+	}
+	if c.Confidence < 0 || c.Confidence > 1 {
+		return nil, fmt.Errorf("a confidence of %v is not between 0 and 1", c.Confidence)
+	}
+	for _, w := range c.Keywords {
+		if w == "" || strings.Trim(w, "abcdefghijklmnopqrstuvwxyz ") != "" || strings.TrimSpace(w) != w {
+			return nil, errors.New("a keyword is small letters, words parted by single spaces")
+		}
+	}
+	d := &detector{kind: c.Kind, words: c.Keywords, custom: re, told: c.Confidence}
+	if d.told == 0 {
+		d.told = 0.8
+	}
+	if c.Check == "luhn" {
+		d.valid = func(digits []byte) float64 { return certain(len(digits) > 1 && luhn(digits)) }
+	}
+	return d, nil
+}
+
+// findCustom looks for what the operator's expressions match.
+func (f *finder) findCustom() {
+	for _, d := range f.catalog.custom {
+		for _, m := range d.custom.FindAllIndex(f.text, -1) {
+			if m[0] == m[1] || d.valid != nil && d.valid(digitsOf(f.text[m[0]:m[1]])) == 0 {
+				continue
+			}
+			told := telling{f: f, start: m[0]}
+			if len(d.words) == 0 || told.yes(d, m[1]) {
+				f.hit(d, m[0], m[1], d.told)
+			}
+		}
+	}
+}
+
+func digitsOf(b []byte) []byte {
+	var digits []byte
+	for _, c := range b {
+		if isDigit(c) {
+			digits = append(digits, c)
+		}
+	}
+	return digits
+}
+
+// allow notes what is not to be reported.
+func (c *catalog) allow(a Allowed) {
+	c.allowed = map[[sha256.Size]byte]bool{}
+	for _, v := range a.Values {
+		var f folded
+		f.fold([]byte(v))
+		c.allowed[sha256.Sum256(f.b)] = true
+	}
+	for _, h := range a.Hashes {
+		c.allowed[h] = true
+	}
+	c.pointers = a.Pointers
+}
+
+// withoutAllowed drops hits on values that may be seen, in place.
+func (f *finder) withoutAllowed() {
+	kept := f.hits[:0]
+	for _, h := range f.hits {
+		if !f.catalog.allowed[sha256.Sum256(f.text[h.start:h.end])] {
+			kept = append(kept, h)
+		}
+	}
+	f.hits = kept
+}
+
+// mayBeAt reports whether what stands at a pointer may be seen.
+func (c *catalog) mayBeAt(pointer string) bool {
+	for _, p := range c.pointers {
+		if rest, ok := strings.CutPrefix(pointer, p); ok && (rest == "" || rest[0] == '/') {
+			return true
+		}
+	}
+	return false
+}
