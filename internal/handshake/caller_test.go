@@ -245,7 +245,7 @@ func TestStrangersOrigins(t *testing.T) {
 	if inner.count(manifestPath) != 0 {
 		t.Error("a request went inside")
 	}
-	n.private = map[string]bool{"10.0.0.1:8443": true, "peer.internal:8443": true, "peer.internal:80": true}
+	n.private = map[string]bool{"10.0.0.1:8443": true, "localhost:80": true, "peer.internal:8443": true, "peer.internal:80": true}
 	for uri, want := range map[string]bool{
 		"https://a.test": true, "https://peer.internal:8443": true, "https://peer.internal": true,
 		"https://a.test:8443": false, "https://1.1.1.1": false, "https://10.0.0.1:8443": false, "https://[2606:4700::1]": false,
