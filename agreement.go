@@ -14,6 +14,9 @@ import (
 // MaxAgreementTime is the longest that an agreement holds.
 const MaxAgreementTime = 24 * time.Hour
 
+// maxAgreementPayload leaves room in MaxStatementSize for base64 and signatures.
+const maxAgreementPayload = 10 << 10
+
 // An Agreement is a contract of two principals about the tasks that one sends to
 // the other. As a document it is a JWS in the general JSON form: the initiator
 // signs it, then the responder. Get one from ParseAgreement, or fill in the first
@@ -152,7 +155,7 @@ func ParseAgreement(doc []byte) (*Agreement, error) {
 
 // read reads the payload, which has to be in the RFC 8785 form.
 func (a *Agreement) read(payload []byte) error {
-	err := parseSigned("agreement", MaxStatementSize, payload, func(b *binder, root *value) {
+	err := parseSigned("agreement", maxAgreementPayload, payload, func(b *binder, root *value) {
 		b.only(root, map[string]field{
 			"iatp":      (*binder).agreementVersion,
 			"initiator": party(&a.Initiator),

@@ -51,7 +51,7 @@ func (e *Endorsement) Sign(k PrivateKey) (jws string, err error) {
 		_, err = parseEndorsement(claims)
 	}
 	if err == nil {
-		jws, err = SignStatement(k, TypeEndorsement, claims)
+		jws, err = signCompact(k, TypeEndorsement, claims)
 	}
 	if err != nil {
 		return "", fmt.Errorf("sign endorsement: %w", err)
@@ -63,7 +63,7 @@ func (e *Endorsement) Sign(k PrivateKey) (jws string, err error) {
 // authority that the reader has chosen to trust. Whom it speaks of, and when it
 // holds, is for the reader to compare: see Endorsement.ValidAt.
 func VerifyEndorsement(jws string, authority ...Key) (*Endorsement, error) {
-	payload, _, err := VerifyStatement(jws, TypeEndorsement, func(kid string) (Key, bool) {
+	payload, _, err := verifyCompact(jws, TypeEndorsement, func(kid string) (Key, bool) {
 		for _, k := range authority {
 			if k.valid && k.Thumbprint() == kid {
 				return k, true

@@ -1,6 +1,7 @@
 // Package iatp holds the words of the Inter-Agent Trust Protocol: the
-// capability manifest, the levels and policies it declares, trace identifiers,
-// header names, and the problem documents that refusals are made of.
+// capability manifest, the levels and policies it declares, keys and what they
+// sign (manifests, agreements, receipts, endorsements), money, trace
+// identifiers, header names, and the problem documents that refusals are made of.
 //
 // Everything here is a pure function of its arguments. The package reads no
 // file, opens no connection and looks at no clock, so that a manifest can be

@@ -92,7 +92,7 @@ func (r *Receipt) Sign(k PrivateKey) (jws string, err error) {
 	if _, err := parseReceipt(claims); err != nil {
 		return "", fmt.Errorf("sign receipt: %w", err)
 	}
-	jws, err = SignStatement(k, TypeReceipt, claims)
+	jws, err = signCompact(k, TypeReceipt, claims)
 	if err != nil {
 		return "", fmt.Errorf("sign receipt: %w", err)
 	}
@@ -140,7 +140,7 @@ func (r *Receipt) json() receiptJSON {
 // the receipt was made. Whether it is the receipt of one's own request is for
 // Check to say.
 func VerifyReceipt(jws string, keys KeySet) (*Receipt, error) {
-	payload, signer, err := VerifyStatement(jws, TypeReceipt, keys.find)
+	payload, signer, err := verifyCompact(jws, TypeReceipt, keys.find)
 	if err != nil {
 		return nil, fmt.Errorf("receipt: %w", err)
 	}

@@ -80,11 +80,20 @@ func SignStatement(k PrivateKey, typ string, claims []byte) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return signCompact(k, typ, payload)
+}
+
+// signCompact signs a payload that is known to be good.
+func signCompact(k PrivateKey, typ string, payload []byte) (string, error) {
 	s, err := signPayload(k, typ, payload)
 	if err != nil {
 		return "", err
 	}
-	return string(signingInput(s.Protected, payload)) + "." + s.Signature, nil
+	jws := string(signingInput(s.Protected, payload)) + "." + s.Signature
+	if len(jws) > MaxStatementSize {
+		return "", fmt.Errorf("statement has %d bytes, at most %d are read", len(jws), MaxStatementSize)
+	}
+	return jws, nil
 }
 
 // VerifyStatement checks a compact JWS of that typ and returns its payload and
@@ -92,6 +101,19 @@ func SignStatement(k PrivateKey, typ string, claims []byte) (string, error) {
 // text has one spelling only: every part is canonical base64url. The payload is
 // an I-JSON object whose numbers are integers.
 func VerifyStatement(jws, typ string, find func(kid string) (Key, bool)) (payload []byte, signer Key, err error) {
+	payload, signer, err = verifyCompact(jws, typ, find)
+	if err == nil {
+		err = parseSigned("payload", MaxStatementSize, payload, func(b *binder, root *value) { b.object(root, nil) })
+	}
+	if err != nil {
+		return nil, Key{}, err
+	}
+	return payload, signer, nil
+}
+
+// verifyCompact is VerifyStatement without a look into the payload, for a caller
+// that reads it with parseSigned.
+func verifyCompact(jws, typ string, find func(kid string) (Key, bool)) (payload []byte, signer Key, err error) {
 	if len(jws) > MaxStatementSize {
 		return nil, Key{}, fmt.Errorf("statement has %d bytes, at most %d are read", len(jws), MaxStatementSize)
 	}
@@ -111,13 +133,7 @@ func VerifyStatement(jws, typ string, find func(kid string) (Key, bool)) (payloa
 		return nil, Key{}, fmt.Errorf("alg must be EdDSA, got %s", snippet(h.alg))
 	}
 	signer, err = verifyPayload(ManifestSignature{parts[0], parts[2]}, h, typ, payload, find)
-	if err != nil {
-		return nil, Key{}, err
-	}
-	if err := parseSigned("payload", MaxStatementSize, payload, func(b *binder, root *value) { b.object(root, nil) }); err != nil {
-		return nil, Key{}, err
-	}
-	return payload, signer, nil
+	return payload, signer, err
 }
 
 // parseSigned reads a document that is, or is to be, signed: I-JSON whose numbers

@@ -238,19 +238,20 @@ func read(t testing.TB, a *Agreement) *Agreement {
 
 func TestAgreementRefuses(t *testing.T) {
 	for name, change := range map[string]func(*Agreement){
-		"same principal":  func(a *Agreement) { a.Responder.URI = a.Initiator.URI },
-		"same key":        func(a *Agreement) { a.Responder.JKT = a.Initiator.JKT },
-		"no manifest":     func(a *Agreement) { a.Responder.Manifest = Digest{} },
-		"no time":         func(a *Agreement) { a.Exp = a.Iat },
-		"too long":        func(a *Agreement) { a.Exp = a.Iat + 86401 },
-		"nonce":           func(a *Agreement) { a.Nonce = "short" },
-		"nonce alphabet":  func(a *Agreement) { a.Nonce = "not base64url!" },
-		"uri":             func(a *Agreement) { a.Responder.URI = "https://Expedia.example" },
-		"two currencies":  func(a *Agreement) { a.Terms.MaxFee, _ = ParseMoney("5", "EUR") },
-		"not its key":     func(a *Agreement) { a.Initiator.JKT = signingKey(t, "authority").Thumbprint() },
-		"retention":       func(a *Agreement) { a.Terms.RetentionPolicy = "never" },
-		"negative window": func(a *Agreement) { w := int64(-1); a.Terms.UndoWindowSeconds = &w },
-		"huge latency":    func(a *Agreement) { a.Terms.SLALatencyMS = 1 << 53 },
+		"same principal":      func(a *Agreement) { a.Responder.URI = a.Initiator.URI },
+		"same key":            func(a *Agreement) { a.Responder.JKT = a.Initiator.JKT },
+		"no manifest":         func(a *Agreement) { a.Responder.Manifest = Digest{} },
+		"no time":             func(a *Agreement) { a.Exp = a.Iat },
+		"too long":            func(a *Agreement) { a.Exp = a.Iat + 86401 },
+		"nonce":               func(a *Agreement) { a.Nonce = "short" },
+		"nonce alphabet":      func(a *Agreement) { a.Nonce = "not base64url!" },
+		"uri":                 func(a *Agreement) { a.Responder.URI = "https://Expedia.example" },
+		"two currencies":      func(a *Agreement) { a.Terms.MaxFee, _ = ParseMoney("5", "EUR") },
+		"not its key":         func(a *Agreement) { a.Initiator.JKT = signingKey(t, "authority").Thumbprint() },
+		"retention":           func(a *Agreement) { a.Terms.RetentionPolicy = "never" },
+		"negative window":     func(a *Agreement) { w := int64(-1); a.Terms.UndoWindowSeconds = &w },
+		"too long to be read": func(a *Agreement) { a.Terms.CompensationMethod = strings.Repeat("a", maxAgreementPayload) },
+		"huge latency":        func(a *Agreement) { a.Terms.SLALatencyMS = 1 << 53 },
 	} {
 		a := testAgreement(t)
 		change(a)
@@ -462,7 +463,10 @@ func TestVerifyStatement(t *testing.T) {
 		"no key":   func() (string, error) { return SignStatement(PrivateKey{}, "test", []byte(`{}`)) },
 		"fraction": func() (string, error) { return SignStatement(k, "test", []byte(`{"a":0.5}`)) },
 		"array":    func() (string, error) { return SignStatement(k, "test", []byte(`[]`)) },
-		"huge":     func() (string, error) { return SignStatement(k, "test", bytes.Repeat([]byte(" "), MaxStatementSize+1)) },
+		"too long to be read": func() (string, error) {
+			return SignStatement(k, "test", []byte(`{"a":"`+strings.Repeat("a", MaxStatementSize*3/4)+`"}`))
+		},
+		"huge": func() (string, error) { return SignStatement(k, "test", bytes.Repeat([]byte(" "), MaxStatementSize+1)) },
 	} {
 		if jws, err := f(); err == nil {
 			t.Errorf("%s: %s, want an error", name, jws)
@@ -654,4 +658,24 @@ func FuzzParseAgreement(f *testing.F) {
 			t.Errorf("%q written and read again:\n%s", doc, diff)
 		}
 	})
+}
+
+func BenchmarkSignReceipt(b *testing.B) {
+	r, k := testReceipt(b), signingKey(b, "expedia")
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := r.Sign(k); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkVerifyReceipt(b *testing.B) {
+	jws, keys := signReceipt(b, "expedia"), keySet(b, "expedia")
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := VerifyReceipt(jws, keys); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
