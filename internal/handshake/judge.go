@@ -134,14 +134,16 @@ func (p *Peers) identify(f *finding, v visit, known *acquaintance, signers []iat
 	c := continuity(v.peer, known, own)
 	switch {
 	case c.from == own:
-	case slices.Contains(signers, c.from) && !p.revoked[c.from.Thumbprint()] && !c.base.revoked(c.from.Thumbprint()), len(marks) > 0:
+	case slices.Contains(signers, c.from) && !p.believedNot(c.base, c.from):
+		f.note(NoteKeyRotated)
+	case len(marks) > 0 && !c.base.has(own.Thumbprint()): // a mark of before does not bring an old key back
 		f.note(NoteKeyRotated)
 	default:
 		f.keyChanged()
 		return
 	}
 	f.keysOf(v, signers, c.base)
-	if p.revoked[own.Thumbprint()] { // what it says is not worth remembering
+	if p.believedNot(c.base, own) { // what it says is not worth remembering
 		f.revoke()
 		return
 	}
@@ -158,6 +160,12 @@ func (p *Peers) identify(f *finding, v visit, known *acquaintance, signers []iat
 	}
 	f.key, f.first = own, next.promises()
 	f.claim(v, marks)
+}
+
+// believedNot reports whether the operator or its owner has revoked the key.
+func (p *Peers) believedNot(known *acquaintance, k iatp.Key) bool {
+	jkt := k.Thumbprint()
+	return p.revoked[jkt] || known.revoked(jkt)
 }
 
 // revoke takes away everything: the key must no longer be believed.

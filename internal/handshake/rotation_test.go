@@ -83,6 +83,19 @@ func TestLostKey(t *testing.T) {
 		n.later()
 		changed(t, n)
 	})
+	t.Run("authority for a key of before", func(t *testing.T) {
+		mark := endorse(t, auth, iatp.Endorsement{Sub: "https://booking.test", JKT: one.Thumbprint(), TrustLevel: iatp.Standard})
+		s := listen(t, "booking.test")
+		s.honest(t, claim{key: one, endorsements: []string{mark}})
+		n := newNode(t, Options{Authorities: authorities}, s)
+		n.meet()
+		s.honest(t, claim{key: two, updated: start.Add(time.Minute)}, one)
+		rotated(t, n, two)
+		// Whoever stole the old key still has the mark that it was given.
+		s.honest(t, claim{key: one, updated: start.Add(2 * time.Minute), endorsements: []string{mark}})
+		n.later()
+		changed(t, n)
+	})
 	t.Run("pin", func(t *testing.T) {
 		n := lost(t, claim{})
 		n.later()
@@ -173,6 +186,22 @@ func TestRevoked(t *testing.T) {
 		}
 		if met := n.meet(); met.Key != two.Public() || len(met.Keys.Keys()) != 1 {
 			t.Errorf("the revoked key still verifies: %d keys", len(met.Keys.Keys()))
+		}
+	})
+	t.Run("does not come back", func(t *testing.T) {
+		s := listen(t, "booking.test")
+		s.honest(t, claim{key: one})
+		n := newNode(t, Options{}, s)
+		n.meet()
+		s.honest(t, claim{key: two, updated: start.Add(time.Minute), revoked: map[string]time.Time{one.Thumbprint(): start}}, one)
+		rotated(t, n, two)
+		s.honest(t, claim{key: one, updated: start.Add(2 * time.Minute)}, two)
+		n.later()
+		gone(t, n)
+		s.honest(t, claim{key: two, updated: start.Add(3 * time.Minute)})
+		n.later()
+		if met := n.meet(); met.Key != two.Public() { // what the revoked key said was not remembered
+			t.Errorf("the good key was lost: %v", met.Notes)
 		}
 	})
 	t.Run("does not hand over", func(t *testing.T) {
