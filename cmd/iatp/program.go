@@ -124,7 +124,7 @@ rewritten unseen.`,
 	}
 	asGroup(root)
 	root.AddCommand(
-		p.demoCommand(), p.runCommand(), p.keygenCommand(), p.scanCommand(), p.manifestCommand(), p.endorseCommand(), p.verifyCommand(), p.traceCommand(),
+		p.demoCommand(), p.runCommand(), p.keygenCommand(), p.scanCommand(), p.scanTextCommand(), p.manifestCommand(), p.endorseCommand(), p.verifyCommand(), p.traceCommand(),
 		p.quarantineCommand(), p.peersCommand(), p.logCommand(), p.policyCommand(), p.versionCommand(),
 	)
 	root.SetHelpCommand(helpCommand())
