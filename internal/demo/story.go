@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -49,6 +50,14 @@ type Party struct {
 type Cast struct {
 	Bank     *Party // score 10
 	Honeypot *Party // score 0
+
+	Travel  *Party // requires that things can be undone, and calls Booking
+	Booking *Party // can undo nothing
+}
+
+// Parties are all of the cast that are up.
+func (c *Cast) Parties() []*Party {
+	return slices.DeleteFunc([]*Party{c.Bank, c.Honeypot, c.Travel, c.Booking}, func(p *Party) bool { return p == nil })
 }
 
 // Raise starts the agents and their sidecars, with their data below dir. The
@@ -56,25 +65,39 @@ type Cast struct {
 func Raise(dir string) (*Cast, error) {
 	c := &Cast{}
 	var err error
-	if c.Bank, err = raise("securebank", NewBank(), dir); err != nil {
-		return nil, err
+	if c.Bank, err = raise("securebank", NewBank(), dir, nil); err == nil {
+		c.Honeypot, err = raise("honeypot", NewHoneypot(), dir, nil)
 	}
-	if c.Honeypot, err = raise("honeypot", NewHoneypot(), dir); err != nil {
-		return nil, errors.Join(err, c.Bank.close())
+	if err == nil {
+		err = c.raiseMesh(dir)
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
 }
 
 // Close ends everybody and waits for it.
-func (c *Cast) Close() error { return errors.Join(c.Bank.close(), c.Honeypot.close()) }
+func (c *Cast) Close() error {
+	var errs []error
+	for _, p := range c.Parties() {
+		errs = append(errs, p.close())
+	}
+	return errors.Join(errs...)
+}
 
-func raise(name string, handler http.Handler, dir string) (_ *Party, err error) {
+// raise starts an agent and its sidecar. change, if not nil, has the last word on
+// the configuration.
+func raise(name string, handler http.Handler, dir string, change func(*sidecar.Config)) (_ *Party, err error) {
 	p := &Party{Name: name, Data: filepath.Join(dir, name), served: make(chan error, 1)}
 	if p.agent, err = Start("127.0.0.1:0", handler); err != nil {
 		return nil, err
 	}
 	cfg, err := p.config(dir)
 	if err == nil {
+		if change != nil {
+			change(&cfg)
+		}
 		p.sidecar, err = sidecar.New(cfg, sidecar.Options{})
 	}
 	if err != nil {
@@ -84,10 +107,14 @@ func raise(name string, handler http.Handler, dir string) (_ *Party, err error) 
 	if err != nil {
 		return nil, errors.Join(err, p.sidecar.Close(), p.agent.Close())
 	}
+	public, err := p.sidecar.ListenPublic()
+	if err != nil {
+		return nil, errors.Join(err, ln.Close(), p.sidecar.Close(), p.agent.Close())
+	}
 	p.URL = "http://" + ln.Addr().String()
 	var ctx context.Context
 	ctx, p.stop = context.WithCancel(context.Background())
-	go func() { p.served <- p.sidecar.Serve(ctx, ln, nil) }()
+	go func() { p.served <- p.sidecar.Serve(ctx, ln, public) }()
 	return p, nil
 }
 
@@ -124,9 +151,11 @@ func (p *Party) Client() (*client.Client, error) {
 type Scene struct {
 	Title    string // what happens, in words
 	To       *Party
+	Peer     string // for the agent that To knows under this name; empty: To's own
 	Body     string // JSON
 	Override bool   // with X-User-Override: true
 
+	about       *Party // whose score is told; nil: To
 	status      int
 	quarantined bool
 	says        []string // texts of the body
@@ -174,11 +203,27 @@ func (c *Cast) Scenes() []Scene {
 
 // Curl is the request as somebody would type it.
 func (s *Scene) Curl() string {
-	line := "curl -X POST " + s.To.URL + "/proxy \\\n  -H 'Content-Type: application/json' \\\n"
+	line := "curl -X POST " + s.url() + " \\\n  -H 'Content-Type: application/json' \\\n"
 	if s.Override {
 		line += "  -H '" + iatp.HeaderOverride + ": true' \\\n"
 	}
 	return line + "  -d '" + s.Body + "'"
+}
+
+// url is where the request goes.
+func (s *Scene) url() string {
+	if s.Peer != "" {
+		return s.To.URL + "/proxy/" + s.Peer
+	}
+	return s.To.URL + "/proxy"
+}
+
+// score is what the sidecar must say of the agent that would get the request.
+func (s *Scene) score() int {
+	if s.about != nil {
+		return s.about.Score()
+	}
+	return s.To.Score()
 }
 
 // sceneTimeout bounds one request; everything is on this machine.
@@ -189,7 +234,7 @@ const sceneTimeout = 5 * time.Second
 func (s *Scene) Play(ctx context.Context) (*Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, sceneTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.To.URL+"/proxy", strings.NewReader(s.Body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url(), strings.NewReader(s.Body))
 	if err != nil {
 		return nil, err
 	}
@@ -218,7 +263,7 @@ func (s *Scene) check(a *Answer) error {
 	if a.Status != s.status {
 		wrong("the status is %d, promised was %d", a.Status, s.status)
 	}
-	if got, want := a.Header.Get(iatp.HeaderTrustScore), strconv.Itoa(s.To.Score()); got != want {
+	if got, want := a.Header.Get(iatp.HeaderTrustScore), strconv.Itoa(s.score()); got != want {
 		wrong("%s is %q, promised was %q", iatp.HeaderTrustScore, got, want)
 	}
 	if got := a.Header.Get(iatp.HeaderQuarantined) == "true"; got != s.quarantined {

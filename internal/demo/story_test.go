@@ -2,6 +2,7 @@ package demo
 
 import (
 	"bytes"
+	"encoding/json"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -30,7 +31,14 @@ func TestStory(t *testing.T) {
 			t.Errorf("%s\n%v", s.Title, err)
 		}
 	}
-	for _, p := range []*Party{cast.Bank, cast.Honeypot} {
+	var last *Answer
+	for _, s := range cast.Journey() {
+		if last, err = s.Play(t.Context()); err != nil {
+			t.Errorf("%s\n%v", s.Title, err)
+		}
+	}
+	checkJourney(t, cast, last)
+	for _, p := range cast.Parties() {
 		if _, err := p.Verify(t.Context()); err != nil {
 			t.Errorf("%s: %v", p.Name, err)
 		}
@@ -40,6 +48,48 @@ func TestStory(t *testing.T) {
 	}
 	if files, err := cast.Honeypot.Holding("[CREDIT_CARD_REDACTED]"); err != nil || len(files) == 0 {
 		t.Errorf("the blocked request is nowhere in the honeypot's data, error %v", err)
+	}
+}
+
+// checkJourney looks at the proof of the last answer, at one that is none, and at
+// what both sides have recorded.
+func checkJourney(t *testing.T, cast *Cast, a *Answer) {
+	t.Helper()
+	if _, err := cast.Proof(a); err != nil {
+		t.Errorf("Proof: %v", err)
+	}
+	other := *a
+	other.Body = append([]byte(" "), a.Body...)
+	if _, err := cast.Proof(&other); err == nil {
+		t.Error("the receipt is taken for that of another answer")
+	}
+	for _, test := range []struct {
+		party *Party
+		want  string
+	}{
+		{cast.Travel, "request user_override quarantine forward forward response"},
+		{cast.Booking, "request response"},
+	} {
+		c, err := test.party.Client()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		trace, err := c.Trace(t.Context(), a.Trace)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var types []string
+		for _, line := range trace.Logs {
+			var l struct{ Type string }
+			if err := json.Unmarshal(line, &l); err != nil {
+				t.Fatal(err)
+			}
+			types = append(types, l.Type)
+		}
+		if got := strings.Join(types, " "); got != test.want {
+			t.Errorf("%s has recorded %q, want %q", test.party.Name, got, test.want)
+		}
 	}
 }
 
@@ -107,7 +157,7 @@ func TestVerifyNoticesAChange(t *testing.T) {
 // TestManifestsAreTheExamples holds the embedded manifests to those that users
 // see.
 func TestManifestsAreTheExamples(t *testing.T) {
-	for _, name := range []string{"securebank.json", "honeypot.json"} {
+	for _, name := range []string{"securebank.json", "honeypot.json", "travel.json", "booking.json"} {
 		want, err := os.ReadFile(filepath.Join("..", "..", "examples", "manifests", name))
 		if err != nil {
 			t.Fatal(err)

@@ -1,0 +1,124 @@
+package demo
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/sidecar"
+)
+
+// peerName is what the traveller's agent calls the booking agent.
+const peerName = "expedia"
+
+// raiseMesh starts the traveller's and the booking agent, whose sidecars know each
+// other by their keys.
+func (c *Cast) raiseMesh(dir string) error {
+	traveller, err := newPassport(dir, "travel")
+	if err != nil {
+		return err
+	}
+	booking, err := newPassport(dir, "booking")
+	if err != nil {
+		return err
+	}
+	c.Booking, err = raise("booking", NewBooking(), dir, func(cfg *sidecar.Config) {
+		booking.give(cfg)
+		cfg.Peers = map[string]sidecar.Peer{"travel": {URL: traveller.url, Pin: traveller.key.Public().String()}}
+	})
+	if err != nil {
+		return err
+	}
+	c.Travel, err = raise("travel", NewBackend(), dir, func(cfg *sidecar.Config) {
+		traveller.give(cfg)
+		cfg.Require.Reversibility = iatp.ReversibilityPartial
+		cfg.Peers = map[string]sidecar.Peer{peerName: {URL: booking.url, Pin: booking.key.Public().String(), MaxLevel: iatp.VerifiedPartner.String()}}
+	})
+	return err
+}
+
+// A passport is what a sidecar needs to be known to others.
+type passport struct {
+	key     iatp.PrivateKey
+	file    string // with the key
+	address string // of the public listener
+	url     string
+}
+
+// newPassport makes a key and finds a free address. Between here and the start of
+// the sidecar another program could take it; then the start says so.
+func newPassport(dir, name string) (*passport, error) {
+	key, err := iatp.GeneratePrivateKey(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	text, err := key.MarshalPEM()
+	if err != nil {
+		return nil, err
+	}
+	p := &passport{key: key, file: filepath.Join(dir, name+".key")}
+	if err := os.WriteFile(p.file, text, 0o600); err != nil {
+		return nil, err
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	p.address = ln.Addr().String()
+	p.url = "http://" + p.address
+	return p, ln.Close()
+}
+
+// give makes a configuration the holder's.
+func (p *passport) give(cfg *sidecar.Config) {
+	cfg.Key, cfg.Public, cfg.PublicURL = p.file, p.address, p.url
+}
+
+// Journey is the scene between two sidecars: the traveller requires that things
+// can be undone, the booking agent says that it cannot, a person decides.
+func (c *Cast) Journey() []Scene {
+	book := `{"task":"book_flight","data":{"from":"SFO","to":"NYC"}}`
+	return []Scene{
+		{
+			Title: "Book a flight via another agent that cannot take it back: a person is asked first.",
+			To:    c.Travel, Peer: peerName, about: c.Booking,
+			Body:   book,
+			status: iatp.StatusRetryWith, says: []string{`"requires_override":true`, `Agent cannot UNDO this`},
+		},
+		{
+			Title: "“Override. Do it.” The call goes out signed, and comes back with proof of execution.",
+			To:    c.Travel, Peer: peerName, about: c.Booking,
+			Body:     book,
+			Override: true,
+			status:   http.StatusOK, quarantined: true, says: []string{`"ticket":"` + Ticket + `"`},
+		},
+	}
+}
+
+// Proof verifies the receipt of an answer of the journey as anybody could who has
+// the booking agent's key: that it signed for this very answer.
+func (c *Cast) Proof(a *Answer) (*iatp.Receipt, error) {
+	key, ok := c.Booking.sidecar.PublicKey()
+	if !ok {
+		return nil, errors.New("the booking agent has no key")
+	}
+	keys, err := iatp.NewKeySet(iatp.DirectoryKey{Key: key})
+	if err != nil {
+		return nil, err
+	}
+	r, err := iatp.VerifyReceipt(a.Header.Get(iatp.HeaderReceipt), keys)
+	switch {
+	case err != nil:
+		return nil, err
+	case r.Res.Digest != iatp.DigestOf(a.Body) || r.Res.Status != a.Status || r.TraceID != a.Trace:
+		return nil, errors.New("the receipt is of another answer")
+	case r.Outcome != iatp.OutcomeExecuted:
+		return nil, fmt.Errorf("the receipt says %s, promised was executed", r.Outcome)
+	}
+	return r, nil
+}
