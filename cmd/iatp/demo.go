@@ -20,9 +20,11 @@ func (p *program) demoCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Play the whole story on this machine, in ten seconds",
-		Long: `Start two example agents and their sidecars on free ports, and play the story:
+		Long: `Start four example agents and their sidecars on free ports, and play the story:
 a trusted bank, a card that is blocked, a call that is asked about, a person who
-releases it, the timeline of that, and a log that proves itself. Every answer is
+releases it, and the timeline of that. Then two sidecars meet: a flight is booked
+with an agent that cannot take it back, signed on the way there, and on the way
+back with a receipt. At the end the logs prove themselves. Every answer is
 checked; one that is not as promised ends the demo with exit code 1.
 
 Everything is in a temporary directory and is gone afterwards. With --serve the
@@ -61,33 +63,79 @@ func (p *program) demo(ctx context.Context, serve bool) (err error) {
 	return nil
 }
 
-// tell plays the scenes, then shows what is on record of the last.
+// A story is told in numbered chapters.
+type story struct {
+	*program
+	cast    *demo.Cast
+	chapter int
+}
+
+func (s *story) title(text string) {
+	s.chapter++
+	s.out.line("\n%s", s.out.in(bold, fmt.Sprintf("%d. %s", s.chapter, text)))
+}
+
+// tell plays the scenes of one sidecar and then that of two, and shows what is on
+// record of both.
 func (p *program) tell(ctx context.Context, cast *demo.Cast) error {
-	for _, party := range []*demo.Party{cast.Bank, cast.Honeypot} {
+	for _, party := range cast.Parties() {
 		p.out.line("%s  sidecar at %s, trust score %s", pad(party.Name, 10), party.URL,
 			p.out.in(scoreInk(party.Score()), fmt.Sprintf("%d/10", party.Score())))
 	}
-	var last *demo.Answer
-	for i, scene := range cast.Scenes() {
-		p.out.line("\n%s", p.out.in(bold, fmt.Sprintf("%d. %s", i+1, scene.Title)))
-		p.out.line("%s", indent(p.out.in(cyan, "$ ")+scene.Curl()))
-		a, err := scene.Play(ctx)
-		if a != nil {
-			p.showAnswer(a)
-			last = a
-		}
-		if err != nil {
-			return fmt.Errorf("scene %d: %w", i+1, err)
-		}
-	}
-	if err := p.showTrace(ctx, cast.Honeypot, last.Trace); err != nil {
+	s := &story{program: p, cast: cast}
+	last, err := s.play(ctx, cast.Scenes())
+	if err != nil {
 		return err
 	}
-	return p.showLogs(ctx, cast)
+	s.title("What the flight recorder has of it.")
+	if err := s.showTrace(ctx, cast.Honeypot, last.Trace); err != nil {
+		return err
+	}
+	if last, err = s.play(ctx, cast.Journey()); err != nil {
+		return err
+	}
+	if err := s.showProof(ctx, last); err != nil {
+		return err
+	}
+	return s.showLogs(ctx)
+}
+
+// play plays scenes and returns the answer to the last.
+func (s *story) play(ctx context.Context, scenes []demo.Scene) (last *demo.Answer, err error) {
+	for _, scene := range scenes {
+		s.title(scene.Title)
+		s.out.line("%s", indent(s.out.in(cyan, "$ ")+scene.Curl()))
+		last, err = scene.Play(ctx)
+		if last != nil {
+			s.showAnswer(last)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("scene %d: %w", s.chapter, err)
+		}
+	}
+	return last, nil
+}
+
+// showProof verifies the receipt of a call between two sidecars and shows what
+// both have recorded of it.
+func (s *story) showProof(ctx context.Context, a *demo.Answer) error {
+	s.title("The proof of execution, and what either side has on record: a Non-Reversible Transaction.")
+	r, err := s.cast.Proof(a)
+	if err != nil {
+		return err
+	}
+	s.out.line("%s", indent(fmt.Sprintf("receipt of %s for %s: %s, signed for this very answer; outcome %s, undo: %s",
+		shown(r.Iss), shown(r.Aud), s.out.in(green, "valid"), shown(r.Outcome), undoOf(r))))
+	for _, party := range []*demo.Party{s.cast.Travel, s.cast.Booking} {
+		if err := s.showTrace(ctx, party, a.Trace); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // answerHeaders are the headers that the story is about.
-var answerHeaders = []string{iatp.HeaderTrustScore, iatp.HeaderQuarantined, iatp.HeaderTraceID, iatp.HeaderLatency}
+var answerHeaders = []string{iatp.HeaderFrom, iatp.HeaderTrustScore, iatp.HeaderQuarantined, iatp.HeaderTraceID, iatp.HeaderLatency, iatp.HeaderReceipt}
 
 func (p *program) showAnswer(a *demo.Answer) {
 	look, word := red, "blocked"
@@ -100,10 +148,19 @@ func (p *program) showAnswer(a *demo.Answer) {
 	p.out.line("%s", indent(p.out.in(look, fmt.Sprintf("%d %s", a.Status, word))))
 	for _, name := range answerHeaders {
 		if v := a.Header.Get(name); v != "" {
-			p.out.line("%s", indent(p.out.in(dim, name+": "+shown(v))))
+			p.out.line("%s", indent(p.out.in(dim, name+": "+shown(clipped(v)))))
 		}
 	}
 	p.out.line("%s", indent(answerText(a.Body)))
+}
+
+// clipped shortens a value that nobody reads to its end, such as a receipt.
+func clipped(v string) string {
+	const most = 60
+	if len(v) <= most {
+		return v
+	}
+	return v[:most] + "…"
 }
 
 // answerText is what a person wants of a body: the words of a refusal, or the
@@ -130,7 +187,7 @@ func readable(line string) string {
 	return shown(strings.ReplaceAll(line, "\ufe0f", ""))
 }
 
-func (p *program) showTrace(ctx context.Context, party *demo.Party, id iatp.TraceID) error {
+func (s *story) showTrace(ctx context.Context, party *demo.Party, id iatp.TraceID) error {
 	c, err := party.Client()
 	if err != nil {
 		return err
@@ -140,25 +197,24 @@ func (p *program) showTrace(ctx context.Context, party *demo.Party, id iatp.Trac
 	if err != nil {
 		return err
 	}
-	p.out.line("\n%s", p.out.in(bold, "5. What the flight recorder has of it."))
-	p.out.line("%s", indent(p.out.in(cyan, "$ ")+"iatp trace "+string(id)))
+	s.out.line("%s", indent(s.out.in(cyan, "$ ")+"iatp trace "+string(id)+" --sidecar "+party.URL))
 	var text bytes.Buffer
-	if err := printTimeline(page{&text, p.out.colour}, t.Logs); err != nil {
+	if err := printTimeline(page{&text, s.out.colour}, t.Logs); err != nil {
 		return err
 	}
-	p.out.line("%s", indent(strings.TrimRight(text.String(), "\n")))
+	s.out.line("%s", indent(strings.TrimRight(text.String(), "\n")))
 	return nil
 }
 
-// showLogs verifies both logs and looks for the card in them.
-func (p *program) showLogs(ctx context.Context, cast *demo.Cast) error {
-	p.out.line("\n%s", p.out.in(bold, "6. The recorder proves that nothing was changed, and has never seen the card."))
-	for _, party := range []*demo.Party{cast.Bank, cast.Honeypot} {
+// showLogs verifies all logs and looks for the card in them.
+func (s *story) showLogs(ctx context.Context) error {
+	s.title("The recorders prove that nothing was changed, and have never seen the card.")
+	for _, party := range s.cast.Parties() {
 		r, err := party.Verify(ctx)
 		if err != nil {
 			return err
 		}
-		p.out.line("%s", indent(fmt.Sprintf("%s  %s: %d records, every hash is as it was signed", pad(party.Name, 10), p.out.in(green, "verified"), r.Records)))
+		s.out.line("%s", indent(fmt.Sprintf("%s  %s: %d records, every hash is as it was signed", pad(party.Name, 10), s.out.in(green, "verified"), r.Records)))
 		for _, card := range []string{demo.Card, strings.ReplaceAll(demo.Card, "-", "")} {
 			files, err := party.Holding(card)
 			if err != nil {
@@ -169,16 +225,16 @@ func (p *program) showLogs(ctx context.Context, cast *demo.Cast) error {
 			}
 		}
 	}
-	p.out.line("%s", indent(demo.Card+" is in no file of either"))
+	s.out.line("%s", indent(demo.Card+" is in no file of any"))
 	return nil
 }
 
 func (p *program) stayUp(ctx context.Context, cast *demo.Cast) {
-	p.out.line("\n%s", p.out.in(bold, "Both are up until Ctrl-C."))
-	for _, scene := range cast.Scenes() {
+	p.out.line("\n%s", p.out.in(bold, "All are up until Ctrl-C."))
+	for _, scene := range append(cast.Scenes(), cast.Journey()...) {
 		p.out.line("%s", indent(p.out.in(dim, "# "+scene.Title)+"\n"+scene.Curl()))
 	}
-	for _, party := range []*demo.Party{cast.Bank, cast.Honeypot} {
+	for _, party := range cast.Parties() {
 		p.out.line("%s", indent(fmt.Sprintf("iatp trace --follow --sidecar %s --token %s/operator.token", party.URL, party.Data)))
 	}
 	<-ctx.Done()

@@ -18,6 +18,8 @@ type entry struct {
 	TraceID     iatp.TraceID    `json:"trace_id"`
 	Timestamp   time.Time       `json:"timestamp"`
 	AgentID     iatp.AgentID    `json:"agent_id"`
+	Dir         flight.Dir      `json:"dir"`
+	Peer        string          `json:"peer"`
 	Method      string          `json:"method"`
 	Path        string          `json:"path"`
 	ContentType string          `json:"content_type"`
@@ -94,7 +96,7 @@ func (e *entry) headline() (string, ink) {
 	case flight.Quarantine:
 		return e.quarantine()
 	case flight.Forward:
-		return "sent to the agent", plain
+		return e.forward(), plain
 	case flight.Recovery:
 		return e.recovery(), yellow
 	}
@@ -109,11 +111,50 @@ func (e *entry) request() (string, ink) {
 	case "ask":
 		verb, look = "asks", yellow
 	}
-	text := shown(e.Method+" "+e.Path) + ": " + verb
+	text := shown(e.Method+" "+e.Path) + e.other() + ": " + verb
 	if e.Score != nil {
 		text += fmt.Sprintf(", score %d/10 (%s, %s)", *e.Score, shown(e.Level), shown(e.Evidence))
 	}
 	return text, look
+}
+
+// other is the sidecar at the far end, if there is one.
+func (e *entry) other() string {
+	switch {
+	case e.Peer == "":
+		return ""
+	case e.Dir == flight.Out:
+		return " to " + shown(e.Peer)
+	}
+	return " from " + shown(e.Peer)
+}
+
+// forward is a permission to send, or, with the digest of what was signed, an
+// attempt at a peer.
+func (e *entry) forward() string {
+	switch {
+	case strings.HasPrefix(e.Note, "base "):
+		return "signed and sent" + e.other()
+	case e.Dir == flight.Out:
+		return "may go" + e.other()
+	}
+	return "sent to the agent"
+}
+
+// receipt says what became of the proof of execution.
+func (e *entry) receipt() string {
+	switch what, ok := strings.CutPrefix(e.Note, "receipt "); {
+	case !ok:
+		return ""
+	case what == "missing":
+		return "no receipt came: nothing proves what the peer says"
+	case what == "invalid":
+		return "the receipt is not valid: nothing proves what the peer says"
+	case e.Dir == flight.Out:
+		return "receipt verified (SHA-256 " + shown(what) + ")"
+	default:
+		return "receipt given (SHA-256 " + shown(what) + ")"
+	}
 }
 
 func (e *entry) response() (string, ink) {
@@ -175,6 +216,7 @@ func (e *entry) details() []string {
 	if e.Quarantined && e.Type != flight.Forward {
 		add("", "in quarantine")
 	}
+	add("", e.receipt())
 	add("", e.body())
 	return out
 }

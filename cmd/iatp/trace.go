@@ -13,6 +13,7 @@ import (
 
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/flight"
+	"github.com/inter-agent-trust/iatp/policy"
 )
 
 // followInterval is how often --follow looks for new records.
@@ -100,12 +101,19 @@ func printTimeline(out page, lines []json.RawMessage) error {
 	start := entries[0].Timestamp
 	out.line("%s", out.in(bold, "trace "+shown(string(entries[0].TraceID))))
 	out.line("%s, %s", shown(string(entries[0].AgentID)), start.UTC().Format("2006-01-02 15:04:05 UTC"))
+	undoable := true // by the manifest of the agent that is called
 	for i := range entries {
 		e := &entries[i]
 		text, look := e.headline()
 		out.line("  %s  %s  %s", out.in(dim, fmt.Sprintf("%9s", offset(e.Timestamp.Sub(start)))), pad(shown(string(e.Type)), 13), out.in(look, text))
 		for _, d := range e.details() {
 			out.line("%s%s", strings.Repeat(" ", 28), out.in(dim, d))
+		}
+		switch {
+		case e.Type == flight.Request:
+			undoable = !slices.Contains(e.Reasons, policy.CodeNoReversibility)
+		case e.Outcome == flight.OutcomeExecuted && !undoable:
+			out.line("%s%s", strings.Repeat(" ", 28), out.in(yellow, "Non-Reversible Transaction: the agent cannot undo it"))
 		}
 	}
 	return nil
