@@ -39,8 +39,8 @@ seen). --uri, --log and --endorsement set what a signed manifest needs besides.
 Signatures that FILE has are replaced. The signed document goes to stdout, or
 to the file that --out names.
 
-With several keys the first one is the agent's; sign with the old and the new
-one while a key is changed.`,
+With several keys the first one is the agent's; the directory that is published
+has to list them all.`,
 		Example: `  iatp manifest sign agent.json --key agent.key --uri https://travel.example --out signed.json
   iatp manifest sign agent.json --key agent.key --endorsement mark.jwt --out signed.json
   iatp manifest sign agent.json --key agent.key | iatp verify -`,

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -80,13 +81,16 @@ func printPeer(out page, peer *api.Peer, now time.Time) {
 		if peer.Score != nil {
 			row("score", fmt.Sprintf("%s, %s, evidence %s", out.in(scoreInk(*peer.Score), fmt.Sprintf("%d/10", *peer.Score)), shown(peer.Level), shown(peer.Evidence)))
 		}
-		row("notes", wordList(peer.Notes))
+		row("notes", wordList(peer.Notes)+chosen(slices.Contains(peer.Notes, noteUnavailable), " (the log of our sidecar says why)", ""))
 		row("seen", ago(*peer.LastSeen, now))
 	}
 	if peer.Key != "" {
 		row("key", shown(peer.Key)+chosen(peer.Pinned, " (pinned)", ""))
 	}
 }
+
+// noteUnavailable is the note on a peer whose manifest could not be had.
+const noteUnavailable = "manifest_unavailable"
 
 // ago says when something was, in words.
 func ago(then, now time.Time) string {
