@@ -239,6 +239,9 @@ func (s *Sidecar) agentFailed(x *exchange, f *failed) *iatp.Problem {
 		Slug: iatp.SlugUpstreamFailed, Status: http.StatusBadGateway, Outcome: outcomeOf(f.Sent),
 		Recovery: &iatp.Recovery{Strategy: string(f.Strategy), Success: false, ActionsTaken: f.ActionsTaken},
 	}
+	if x.dir == flight.Out && f.Sent {
+		p.Outcome = string(s.askPeer(x))
+	}
 	code := string(f.Kind)
 	switch f.Kind {
 	case recovery.Timeout:

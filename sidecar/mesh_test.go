@@ -2,9 +2,14 @@ package sidecar_test
 
 import (
 	"fmt"
+	"net"
 	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/inter-agent-trust/iatp/iatptest"
 	"github.com/inter-agent-trust/iatp/sidecar"
@@ -139,4 +144,88 @@ func TestPublicListenerRefusesUnsigned(t *testing.T) {
 	if len(b.Agent.Seen()) != 0 {
 		t.Error("an unsigned call reached the agent")
 	}
+}
+
+// After a failure the caller asks, and the answer stays true: nothing was
+// executed with the key, and a late arrival of the call is refused.
+func TestUnknownFateIsAskedFor(t *testing.T) {
+	gate := make(chan struct{})
+	defer close(gate)
+	a, b := iatptest.Pair(t, func(a, b *iatptest.Options) {
+		b.Agent = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			select {
+			case <-gate:
+			case <-r.Context().Done():
+			}
+		})
+		inner := a.Config
+		a.Config = func(c *sidecar.Config) {
+			inner(c)
+			c.Limits.Deadline = sidecar.Duration(500 * time.Millisecond)
+		}
+	})
+	r := post(t, a, "/proxy/b", bookNYC, map[string]string{"Idempotency-Key": "slow-1"})
+	if p := r.Problem(t); r.Status != 504 || p["outcome"] != "unknown" {
+		t.Errorf("a call that hangs at b: %d %v; want 504, outcome unknown", r.Status, p)
+	}
+	if n := len(b.Agent.Seen()); n != 1 {
+		t.Errorf("b's agent was called %d times, want 1", n)
+	}
+}
+
+// A request that is lost on its way is asked for, and proven not executed.
+func TestLostRequestIsProvenNotExecuted(t *testing.T) {
+	var drop atomic.Bool
+	pa, pb := iatptest.NewParty(t), iatptest.NewParty(t)
+	front := lossyFront(t, pb, &drop)
+	b := iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, Config: func(c *sidecar.Config) {
+		pb.Listen(c)
+		c.Peers = map[string]sidecar.Peer{"a": pa.AsPeer("trusted")}
+	}})
+	a := iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, Config: func(c *sidecar.Config) {
+		pa.Listen(c)
+		p := pb.AsPeer("verified_partner")
+		p.URI, p.URL, p.Dial = p.URL, "", front
+		c.Peers = map[string]sidecar.Peer{"b": p}
+	}})
+	if r := post(t, a, "/proxy/b", bookNYC, nil); r.Status != 200 {
+		t.Fatalf("through the front: %d %s", r.Status, r.Body)
+	}
+	drop.Store(true)
+	r := post(t, a, "/proxy/b", bookNYC, map[string]string{"Idempotency-Key": "lost-1"})
+	if p := r.Problem(t); r.Status != 502 || p["outcome"] != "none" || r.Header.Get("IATP-Receipt") == "" {
+		t.Fatalf("a lost call: %d %v; want 502, outcome none, with the receipt that proves it", r.Status, p)
+	}
+	drop.Store(false)
+	r = post(t, a, "/proxy/b", bookNYC, map[string]string{"Idempotency-Key": "lost-1"})
+	if p := r.Problem(t); r.Status != 409 || !strings.HasSuffix(fmt.Sprint(p["type"]), "key-closed") {
+		t.Errorf("the call, late: %d %v; want 409 key-closed", r.Status, p)
+	}
+	if n := len(b.Agent.Seen()); n != 1 {
+		t.Errorf("b's agent was called %d times, want once", n)
+	}
+}
+
+// lossyFront passes connections on to a party. While drop is set, it swallows
+// every POST /task and resets the connection.
+func lossyFront(t *testing.T, p *iatptest.Party, drop *atomic.Bool) string {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := strings.TrimPrefix(p.URL, "http://")
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(&url.URL{Scheme: "http", Host: to})
+		r.Out.Host = r.In.Host
+	}}
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if drop.Load() && r.URL.Path == "/task" {
+			panic(http.ErrAbortHandler)
+		}
+		proxy.ServeHTTP(w, r)
+	})}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = srv.Serve(ln) }()
+	t.Cleanup(func() { srv.Close(); <-done })
+	return ln.Addr().String()
 }

@@ -42,6 +42,8 @@ func (s *Sidecar) servePublic(w http.ResponseWriter, r *http.Request) {
 		s.get(w, r, s.serveCheckpoint)
 	case "/health":
 		s.get(w, r, s.serveHealth)
+	case "/transactions/close":
+		s.closeKey(w, r)
 	default:
 		s.refuse(w, &iatp.Problem{Slug: iatp.SlugNotFound, Status: http.StatusNotFound, Error: "there is nothing at this path"})
 	}

@@ -1,0 +1,183 @@
+package sidecar
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/flight"
+	"github.com/inter-agent-trust/iatp/internal/httpsig"
+	"github.com/inter-agent-trust/iatp/internal/once"
+)
+
+// closeRequest is the body of POST /transactions/close.
+type closeRequest struct {
+	Key string `json:"key"`
+}
+
+// closeReply answers it. State is "closed" (nothing was executed with the key,
+// and nothing will be), "done" (see the receipt) or "in-flight".
+type closeReply struct {
+	Key     string `json:"key"`
+	State   string `json:"state"`
+	Outcome string `json:"outcome"`
+}
+
+// closeKey answers the one question that a caller has after a failure: was it
+// executed? An unseen key is closed for good, so that a late arrival of the
+// call is refused: the answer stays true (hardening 20).
+func (s *Sidecar) closeKey(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		s.refuse(w, &iatp.Problem{Slug: iatp.SlugMethodNotAllowed, Status: http.StatusMethodNotAllowed, Error: "this path takes POST"})
+		return
+	}
+	x := &exchange{dir: flight.In, w: w, r: r, start: s.now()}
+	defer s.leave(x)
+	p := s.receiveSigned(x)
+	if p == nil {
+		x.st = s.standing.Load()
+		p = s.closeSigned(x)
+	}
+	if p != nil {
+		p.TraceID = x.in.trace.id
+		s.stamp(x, iatp.FromSidecar)
+		s.refuse(w, p)
+	}
+}
+
+func (s *Sidecar) closeSigned(x *exchange) *iatp.Problem {
+	var c closeRequest
+	dec := json.NewDecoder(bytes.NewReader(x.body))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&c); err != nil || c.Key == "" || len(c.Key) > iatp.MaxIdempotencyKey {
+		return badRequest(iatp.SlugInvalidRequest, `the body must be {"key": an idempotency key}`)
+	}
+	st, err := s.mesh.once.Shut(x.scope(), c.Key)
+	if err != nil {
+		return s.logUnavailable(err)
+	}
+	reply := closeReply{Key: c.Key, State: "done"}
+	switch st.State {
+	case once.New:
+		return s.tombstone(x, st.Claim, c.Key)
+	case once.Closed:
+		reply.State, reply.Outcome = "closed", iatp.OutcomeNone
+	case once.Done, once.NotKept:
+		reply.Outcome = iatp.OutcomeUnknown // unless the receipt says more
+	case once.InFlight:
+		return &iatp.Problem{Slug: iatp.SlugInFlight, Status: http.StatusConflict, RetryAfter: 1, Outcome: iatp.OutcomeUnknown, Error: "the call with this key is under way, or was when this sidecar last stopped"}
+	default:
+		return s.overloaded("no room for another Idempotency-Key of this caller")
+	}
+	x.receipt = st.Answer.Receipt
+	s.writeClose(x, reply)
+	return nil
+}
+
+// tombstone closes an unseen key durably, with a receipt that says so.
+func (s *Sidecar) tombstone(x *exchange, claim *once.Claim, key string) *iatp.Problem {
+	defer claim.End()
+	reply := closeReply{Key: key, State: "closed", Outcome: iatp.OutcomeNone}
+	body := closeBody(reply)
+	x.in.idempotencyKey = key // what the receipt is about
+	receipt, err := s.issue(x, http.StatusOK, sha256.Sum256(body), "application/json", flight.OutcomeNone)
+	if err != nil {
+		return s.logUnavailable(err)
+	}
+	x.receipt = receipt
+	e := s.line(x, flight.Error)
+	e.Error, e.Outcome, e.Nonce, e.IdempotencyKey = "key_closed", flight.OutcomeNone, x.nonce, key
+	e.Note = "receipt " + receiptDigest(receipt)
+	claim.Close(&e, once.Answer{Status: http.StatusConflict, Dropped: true, Receipt: receipt})
+	if _, err := s.book.Append(&e, flight.Durable); err != nil {
+		return s.logUnavailable(err)
+	}
+	s.writeClose(x, reply)
+	return nil
+}
+
+func closeBody(r closeReply) []byte {
+	b, err := json.Marshal(r)
+	if err != nil {
+		panic(err) // three strings always marshal
+	}
+	return b
+}
+
+func (s *Sidecar) writeClose(x *exchange, reply closeReply) {
+	s.stamp(x, iatp.FromSidecar)
+	writeBytes(x.w, x.r, http.StatusOK, "application/json", closeBody(reply))
+}
+
+// closeTime bounds the question to the peer.
+const closeTime = 5 * time.Second
+
+// askPeer closes the key of a call whose fate is unknown, and returns what the
+// peer proves: none, or what its receipt of the call says. Anything less
+// leaves it unknown.
+func (s *Sidecar) askPeer(x *exchange) flight.Outcome {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), closeTime)
+	defer cancel()
+	resp, base, err := s.sendClose(ctx, x)
+	if err != nil {
+		return flight.OutcomeUnknown
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return flight.OutcomeUnknown
+	}
+	r, err := iatp.VerifyReceipt(resp.Header.Get(iatp.HeaderReceipt), x.met.Keys)
+	if err != nil || r.Iss != x.met.Peer.URI || r.Aud != s.mesh.self.url || r.Req.Key != x.sentKey {
+		return flight.OutcomeUnknown
+	}
+	closing := r.Req.Base == base && r.Res.Digest == iatp.DigestOf(body) && r.Outcome == iatp.OutcomeNone
+	ofOurs := false
+	for _, b := range x.bases {
+		ofOurs = ofOurs || r.Req.Base == b
+	}
+	if !closing && !ofOurs {
+		return flight.OutcomeUnknown
+	}
+	x.receipt, x.proof = resp.Header.Get(iatp.HeaderReceipt), proofValid
+	return flight.Outcome(r.Outcome)
+}
+
+func (s *Sidecar) sendClose(ctx context.Context, x *exchange) (*http.Response, iatp.Digest, error) {
+	body, err := json.Marshal(closeRequest{x.sentKey})
+	if err != nil {
+		return nil, iatp.Digest{}, err
+	}
+	target := x.met.Peer.URI + "/transactions/close"
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(body))
+	if err != nil {
+		return nil, iatp.Digest{}, err
+	}
+	req.Header = http.Header{
+		"Content-Type": {"application/json"}, "Content-Digest": {iatp.DigestOf(body).ContentDigest()},
+		iatp.HeaderIdempotencyKey: {iatp.FormatIdempotencyKey("close:" + string(mintTrace()))},
+		iatp.HeaderTraceID:        {string(x.sentTrace)}, iatp.HeaderTraceParent: {x.in.trace.parent.String()},
+		"Accept-Encoding": {"identity"}, "User-Agent": {userAgent},
+	}
+	var nonce [16]byte
+	rand.Read(nonce[:])
+	now := s.now()
+	base, err := s.mesh.signer.Sign(&httpsig.Message{Method: req.Method, TargetURI: target, Header: req.Header}, now, now.Add(signatureLife), base64.RawURLEncoding.EncodeToString(nonce[:]))
+	if err != nil {
+		return nil, base, err
+	}
+	resp, err := x.met.Transport.RoundTrip(req)
+	if err != nil {
+		return nil, base, errors.New("the peer does not answer")
+	}
+	return resp, base, nil
+}
