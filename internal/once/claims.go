@@ -95,10 +95,10 @@ func (c *claims) put(key flight.Alias, rec *record) {
 	}
 	c.byKey[key] = rec
 	c.byPool[rec.pool]++
+	c.vault.pin(rec.answer)
 	if rec.until == 0 {
 		return
 	}
-	c.vault.pin(rec.answer)
 	rec.end = c.opt.Uptime() + max(0, time.Unix(rec.until, 0).Sub(c.opt.Now()))
 	heap.Push(&c.ends, deadline{int64(rec.end), key})
 }

@@ -352,18 +352,15 @@ func TestLostLines(t *testing.T) {
 	d.fopt.SegmentBytes, d.fopt.RetainBytes = 4096, 8192
 	d.restart()
 	d.do(alice, "old", booked)
-	first, signed := d.nonces.claim(t, alice, "old nonce", d.clock.now())
-	if signed != Fresh {
-		t.Fatal(signed)
-	}
-	d.append(func(e *flight.Entry) { e.Nonce = first })
+	d.nonce(alice, "old nonce", d.clock.now(), Fresh)
 	for range 2000 { // more than a tile, so that something can be dropped
 		e := &flight.Entry{Type: flight.Request, Note: strings.Repeat("x", 100)}
 		if _, err := d.log.Append(e, flight.Written); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for d.log.Stats().First == 0 {
+	first := filepath.Join(d.dir, "log", strings.Repeat("0", 20)+".jsonl")
+	for _, err := os.Stat(first); err == nil; _, err = os.Stat(first) {
 		d.append(func(*flight.Entry) {})
 		time.Sleep(5 * time.Millisecond)
 	}
