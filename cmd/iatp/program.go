@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"os/signal"
 	"strings"
@@ -33,6 +34,10 @@ type program struct {
 
 // run is the whole program with everything that it touches as an argument.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	// net/http writes what an agent sends unasked, byte for byte, to the standard
+	// logger ("Unsolicited response received on idle HTTP channel"). Payloads do not
+	// go into logs, and nothing of ours uses that logger.
+	log.SetOutput(io.Discard)
 	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, out: newPage(stdout)}
 	root := p.rootCommand()
 	root.SetArgs(args)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -28,6 +29,7 @@ func TestMain(m *testing.M) {
 		"bank":     func() { os.Exit(demo.Main("bank", demo.NewBank())) },
 		"honeypot": func() { os.Exit(demo.Main("honeypot", demo.NewHoneypot())) },
 		"mute":     func() { os.Exit(demo.Main("mute", http.HandlerFunc(keepSilent))) },
+		"babble":   func() { os.Exit(babble()) },
 		"send":     func() { os.Exit(send(os.Args[1], os.Args[2])) },
 	})
 }
@@ -205,6 +207,33 @@ func keepSilent(_ http.ResponseWriter, r *http.Request) {
 	fmt.Println("called")
 	io.Copy(io.Discard, r.Body) // the end of the body lets the server notice that the caller is gone
 	<-r.Context().Done()
+}
+
+// babble is an agent that says something more after each answer, which nobody
+// asked for.
+func babble() int {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	fmt.Printf("listening on http://%s\n", l.Addr())
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return 1
+		}
+		req, err := http.ReadRequest(bufio.NewReader(c))
+		if err != nil {
+			c.Close() // a look whether somebody is there
+			continue
+		}
+		io.Copy(io.Discard, req.Body)
+		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
+		time.Sleep(100 * time.Millisecond) // until the connection waits for the next request
+		io.WriteString(c, "4532-0151-1283-0366")
+		fmt.Println("babbled")
+	}
 }
 
 // send posts a file and waits for the answer.
