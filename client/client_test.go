@@ -67,6 +67,8 @@ func TestRequests(t *testing.T) {
 		"GET /health":                   func() error { _, err := c.Health(ctx); return err },
 		"GET /ready":                    func() error { _, err := c.Ready(ctx); return err },
 		"GET /capabilities":             func() error { _, err := c.Manifest(ctx); return err },
+		"GET /peers":                    func() error { _, err := c.Peers(ctx, false); return err },
+		"GET /peers?visit=1":            func() error { _, err := c.Peers(ctx, true); return err },
 		"GET /trace/t-1":                func() error { _, err := c.Trace(ctx, "t-1"); return err },
 		"GET /trace?limit=5":            func() error { _, err := c.Latest(ctx, 5); return err },
 		"GET /trace?limit=1000&after=9": func() error { _, err := c.After(ctx, 9); return err },

@@ -97,6 +97,8 @@ func (e *entry) headline() (string, ink) {
 		return e.quarantine()
 	case flight.Forward:
 		return e.forward(), plain
+	case flight.Key:
+		return e.key()
 	case flight.Recovery:
 		return e.recovery(), yellow
 	}
@@ -120,13 +122,31 @@ func (e *entry) request() (string, ink) {
 
 // other is the sidecar at the far end, if there is one.
 func (e *entry) other() string {
-	switch {
-	case e.Peer == "":
+	if e.Peer == "" {
 		return ""
-	case e.Dir == flight.Out:
-		return " to " + shown(e.Peer)
 	}
-	return " from " + shown(e.Peer)
+	return " " + otherText(e.Dir, e.Peer)
+}
+
+// otherText says which way a call went, "" within one sidecar.
+func otherText(dir flight.Dir, peer string) string {
+	switch {
+	case peer == "":
+		return ""
+	case dir == flight.Out:
+		return "to " + shown(peer)
+	}
+	return "from " + shown(peer)
+}
+
+// key says what was learned of another sidecar, or what is suspicious of it.
+func (e *entry) key() (string, ink) {
+	look := plain
+	switch e.Reason {
+	case "key_changed", "rolled_back", "equivocation", "bad_signature":
+		look = red
+	}
+	return "peer " + shown(e.Peer) + ": " + words(e.Reason), look
 }
 
 // forward is a permission to send, or, with the digest of what was signed, an

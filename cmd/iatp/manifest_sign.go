@@ -36,7 +36,9 @@ by hand where the key must not be on the machine that serves the manifest.
 What is missing is completed: the key (identity.verification_key) and the time
 (updated_at, which is now: peers refuse a manifest older than one they have
 seen). --uri, --log and --endorsement set what a signed manifest needs besides.
-Signatures that FILE has are replaced. The signed document goes to stdout, or
+Signatures that FILE has are replaced, and what is the operator's own business is
+left out: where the agent undoes things goes into the configuration of the sidecar
+that serves the document ("compensation"). The signed document goes to stdout, or
 to the file that --out names.
 
 With several keys the first one is the agent's; the directory that is published

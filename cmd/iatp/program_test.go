@@ -179,7 +179,11 @@ func TestEntriesAreRead(t *testing.T) {
 		{`{"type":"recovery","old_size":7,"new_size":0}`, "7 records became 0"},
 		{`{"type":"recovery","dropped_below":41}`, "below record 41"},
 		{`{"type":"user_override","actor":"\u001b[31malice","override":"token"}`, `released by \x1b[31malice (token)`},
-		{`{"type":"key","reason":"pinned"}`, "key: pinned"},
+		{`{"type":"key","reason":"key_changed","peer":"https://b.example"}`, "peer https://b.example: key changed"},
+		{`{"type":"forward","dir":"out","peer":"https://b.example","note":"base abc"}`, "signed and sent to https://b.example"},
+		{`{"type":"forward","dir":"out","peer":"https://b.example","note":"action abc"}`, "may go to https://b.example"},
+		{`{"type":"forward","dir":"local"}`, "sent to the agent"},
+		{`{"type":"request","dir":"in","decision":"allow","method":"POST","path":"/task","peer":"https://\u001ba.example"}`, `POST /task from https://\x1ba.example: allowed`},
 	} {
 		e, err := parseEntry([]byte(test.line))
 		if err != nil {
@@ -187,6 +191,18 @@ func TestEntriesAreRead(t *testing.T) {
 		}
 		if got, _ := e.headline(); !strings.Contains(got, test.want) {
 			t.Errorf("headline of %s = %q, want %q in it", test.line, got, test.want)
+		}
+	}
+	for note, want := range map[string]string{
+		`"dir":"out","note":"receipt missing"`: "no receipt came",
+		`"dir":"out","note":"receipt invalid"`: "the receipt is not valid",
+		`"dir":"out","note":"receipt abc"`:     "receipt verified (SHA-256 abc)",
+		`"dir":"in","note":"receipt abc"`:      "receipt given (SHA-256 abc)",
+		`"dir":"local"`:                        "",
+	} {
+		e, err := parseEntry([]byte(`{"type":"response",` + note + `}`))
+		if got := e.receipt(); err != nil || !strings.HasPrefix(got, want) || (got == "") != (want == "") {
+			t.Errorf("receipt of %s = %q, %v, want %q", note, got, err, want)
 		}
 	}
 	if _, err := parseEntry([]byte(`{"type":1}`)); err == nil {

@@ -135,6 +135,8 @@ type summary struct {
 	TraceID     iatp.TraceID   `json:"trace_id"`
 	Time        time.Time      `json:"time"`
 	AgentID     iatp.AgentID   `json:"agent_id"`
+	Dir         flight.Dir     `json:"dir,omitempty"`
+	Peer        string         `json:"peer,omitempty"`
 	Decision    string         `json:"decision"`
 	Score       *int           `json:"score,omitempty"`
 	StatusCode  int            `json:"status_code,omitempty"`
@@ -172,6 +174,7 @@ func (s *summary) add(e *entry) {
 	switch e.Type {
 	case flight.Request:
 		s.Decision, s.Score, s.Reasons = e.Decision, e.Score, e.Reasons
+		s.Dir, s.Peer = e.Dir, e.Peer
 		s.StatusCode, s.LatencyMS, s.Outcome = 0, 0, ""
 	case flight.UserOverride:
 		s.Decision = "override"
@@ -229,7 +232,7 @@ func (s *summary) text(out page) string {
 	if s.Score != nil {
 		score = fmt.Sprintf("%d/10", *s.Score)
 	}
-	note := wordList(s.Reasons)
+	note := join("; ", otherText(s.Dir, s.Peer), wordList(s.Reasons))
 	if s.Quarantined {
 		note = join("; ", "in quarantine", note)
 	}
