@@ -314,12 +314,18 @@ func (s *Sidecar) refuse(w http.ResponseWriter, p *iatp.Problem) {
 	writeProblem(w, p)
 }
 
+// acceptSignature tells an unsigned caller what to sign (RFC 9421, section 5.1).
+const acceptSignature = `iatp=("@method" "@target-uri" "content-type" "content-digest" "idempotency-key");created;expires;nonce;keyid;alg="ed25519";tag="iatp-v1"`
+
 func (s *Sidecar) overloaded(why string) *iatp.Problem {
 	return &iatp.Problem{Slug: iatp.SlugOverloaded, Status: http.StatusServiceUnavailable, RetryAfter: 1, Outcome: iatp.OutcomeNone, Error: "too much at once: " + why, Hint: "send it again after Retry-After"}
 }
 
 func writeProblem(w http.ResponseWriter, p *iatp.Problem) {
 	h := w.Header()
+	if p.Slug == iatp.SlugSignatureRequired {
+		h.Set("Accept-Signature", acceptSignature)
+	}
 	if p.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(p.RetryAfter))
 	}

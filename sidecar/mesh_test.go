@@ -141,6 +141,14 @@ func TestPublicListenerRefusesUnsigned(t *testing.T) {
 			t.Errorf("GET %s = %d, want 200", path, got)
 		}
 	}
+	resp, err := http.Post(pb.URL+"/task", "application/json", strings.NewReader(bookNYC))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if !strings.Contains(resp.Header.Get("Accept-Signature"), `tag="iatp-v1"`) {
+		t.Errorf("the refusal does not say what to sign: %v", resp.Header)
+	}
 	if len(b.Agent.Seen()) != 0 {
 		t.Error("an unsigned call reached the agent")
 	}

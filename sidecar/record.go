@@ -105,7 +105,7 @@ func (s *Sidecar) requestLine(x *exchange) flight.Entry {
 	e.ContentType = x.in.contentType
 	e.IdempotencyKey = x.in.idempotencyKey
 	e.Bytes = int64(len(x.body))
-	e.Body = x.bodySum[:]
+	e.Body = x.bodySum[:] // what is committed to is the digest: decision 0006
 	e.Findings = tally(x.report)
 	e.Decision = x.verdict.Decision.String()
 	e.Assessed, e.Level, e.Score = true, x.st.assessment.Level, x.st.assessment.Score

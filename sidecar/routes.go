@@ -22,12 +22,22 @@ func (s *Sidecar) serveManifest(w http.ResponseWriter, r *http.Request) {
 	st := s.standing.Load()
 	h := w.Header()
 	h.Set("ETag", st.etag)
-	h.Set("Cache-Control", "max-age=3600")
+	h.Set("Cache-Control", "max-age="+strconv.Itoa(s.freshFor(st.manifest)))
 	if match := r.Header.Get("If-None-Match"); match != "" && etagMatches(match, st.etag) {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
 	writeBytes(w, r, http.StatusOK, "application/json", st.manifest.Bytes())
+}
+
+// freshFor is for how many seconds the manifest may be cached: an hour, and not
+// beyond its end (hardening 10).
+func (s *Sidecar) freshFor(m *iatp.Manifest) int {
+	const hour = 3600
+	if m.ExpiresAt.IsZero() {
+		return hour
+	}
+	return int(min(max(m.ExpiresAt.Sub(s.now()).Seconds(), 0), hour))
 }
 
 func etagMatches(header, tag string) bool {
@@ -95,6 +105,7 @@ func (s *Sidecar) writeHealth(w http.ResponseWriter, r *http.Request, good, bad 
 func (s *Sidecar) serveIndex(w http.ResponseWriter, r *http.Request) {
 	writeBytes(w, r, http.StatusOK, "text/plain; charset=utf-8", []byte(`IATP sidecar
 POST /proxy                        a task for the wrapped agent
+POST /proxy/{peer}                 a task for a peer of the configuration
 GET  /capabilities                 its manifest (also /.well-known/agent-manifest)
 GET  /trace/{trace_id}             what the flight recorder has of a trace
 GET  /quarantine/{trace_id}        the quarantine session of a trace

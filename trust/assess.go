@@ -52,7 +52,7 @@ const (
 // A level that does not exist counts as untrusted. A reputation that is not a
 // number counts as the worst.
 func Assess(in Input) Assessment {
-	a := Assessment{Declared: declared(in.Manifest)}
+	a := Assessment{Declared: declared(in.Manifest), RetentionUnnamed: in.RetentionUnnamed}
 	limit, negatives := negativeCap(in.Negatives)
 	claims := in.Claims
 	if in.Negatives.Revoked || in.Negatives.KeyChanged {
@@ -74,9 +74,10 @@ func Assess(in Input) Assessment {
 }
 
 // RetentionVouched reports whether somebody other than the agent stands behind
-// what the manifest says about retention: the operator or an authority. A pin or
-// a workload identity names a key and not what its holder does with data.
-func (a Assessment) RetentionVouched() bool { return a.Evidence >= E4 }
+// what the manifest says about retention: the operator or an authority that named
+// it. A pin or a workload identity names a key and not what its holder does with
+// data.
+func (a Assessment) RetentionVouched() bool { return a.Evidence >= E4 && !a.RetentionUnnamed }
 
 // declared is what a manifest declares, or would if there were one.
 func declared(m *iatp.Manifest) iatp.TrustLevel {

@@ -316,3 +316,16 @@ func BenchmarkAssess(b *testing.B) {
 		Assess(Input{Manifest: m, Claims: operator})
 	}
 }
+
+// An authority that says nothing about retention does not unlock what hangs on
+// it (hardening 4).
+func TestRetentionMustBeNamed(t *testing.T) {
+	in := Input{Claims: []Claim{{Evidence: E5, Ceiling: iatp.VerifiedPartner}}}
+	if !Assess(in).RetentionVouched() {
+		t.Error("an endorsement that names the retention does not vouch for it")
+	}
+	in.RetentionUnnamed = true
+	if Assess(in).RetentionVouched() {
+		t.Error("an endorsement that names no retention vouches for it")
+	}
+}

@@ -73,6 +73,10 @@ type Input struct {
 	// believed, so that a peer cannot raise itself. Nil means that this is the
 	// first contact.
 	FirstContact *Promises
+
+	// RetentionUnnamed says that nobody who vouches for the agent (E4, E5) named
+	// what it keeps: they vouch for the rest.
+	RetentionUnnamed bool
 }
 
 // Promises are the claims of a manifest that earn a bonus.
@@ -96,4 +100,7 @@ type Assessment struct {
 	Evidence Evidence        // the strongest that counts
 	Bonuses  bool            // whether the evidence lets good promises count
 	Reasons  []Reason
+
+	// RetentionUnnamed is that of the Input: see RetentionVouched.
+	RetentionUnnamed bool
 }

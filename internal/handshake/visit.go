@@ -59,7 +59,8 @@ func (p *Peers) visit(t *target, before *outcome) *outcome {
 	o.expires = expiry(o, f)
 	o.met = &Met{
 		Peer: t.Peer, Manifest: v.manifest, Digest: v.digest, Key: f.key, Keys: f.signers,
-		Input:   trust.Input{Manifest: v.manifest, Claims: f.claims, Negatives: f.negatives, FirstContact: f.first},
+		Input: trust.Input{Manifest: v.manifest, Claims: f.claims, Negatives: f.negatives, FirstContact: f.first,
+			RetentionUnnamed: slices.Contains(f.notes, NoteRetentionUnnamed)},
 		Notes:   f.notes,
 		Expires: o.expires, Transport: t.transport,
 	}
