@@ -9,7 +9,7 @@ import (
 var (
 	urlCredentials = detector{
 		kind:   "url_credentials",
-		hits:   []string{"https://user:secret@example.com/x", "postgres://app:s3cr3t@db.example:5432/main", "redis://:p4ssw0rd@cache:6379", "mongodb+srv://root:pa%20ss@cluster0.example.net"},
+		hits:   []string{"https://user:secret@example.com/x", "postgres://app:s3cr3t@db.example:5432/main", "redis://:p4ssw0rd@cache:6379", "mongodb+srv://root:pa%24ss@cluster0.example.net"},
 		misses: []string{"https://example.com/a:b@c", "https://user@example.com", "http://example.com:8080/@ann", "https://[URL_CREDENTIALS_REDACTED]@example.com", "https://${USER}:${PASS}@example.com"},
 	}
 	ips = detector{

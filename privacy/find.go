@@ -42,6 +42,9 @@ type finder struct {
 	labels    topics    // whom it tells
 	known     nameCache // what names tell
 
+	nested  int      // how often what is read was encoded
+	decoder *decoder // for what is encoded in the text
+
 	named     topics // what the names around tell, if namesRead
 	inner     topics // the innermost of them
 	namesRead bool
@@ -357,7 +360,7 @@ func (f *finder) weigh(d *detector, fm *form, w *walk, k int, told *telling) (hi
 		return hit{}, false
 	}
 	conf := fm.alone * left
-	if conf < reported && fm.told*left > conf && told.yes(d, end) {
+	if (conf < reported || d.rank >= alwaysLookedFor && conf >= f.least) && fm.told*left > conf && told.yes(d, end) {
 		conf = fm.told * left
 	}
 	return hit{d, w.start, end, conf}, conf >= f.least

@@ -61,13 +61,13 @@ func needsFold(b []byte) bool {
 	const low, high = 0x0101010101010101, 0x8080808080808080
 	for ; len(b) >= 8; b = b[8:] {
 		x := binary.LittleEndian.Uint64(b)
-		slash := x ^ '\\'*low
-		if (x|(slash-low)&^slash|(x-low)&^x)&high != 0 {
+		slash, percent, amp := x^'\\'*low, x^'%'*low, x^'&'*low
+		if (x|(slash-low)&^slash|(percent-low)&^percent|(amp-low)&^amp|(x-low)&^x)&high != 0 {
 			return true
 		}
 	}
 	for _, c := range b {
-		if c == '\\' || c == 0 || c >= utf8.RuneSelf {
+		if c == '\\' || c == '%' || c == '&' || c == 0 || c >= utf8.RuneSelf {
 			return true
 		}
 	}
@@ -75,6 +75,9 @@ func needsFold(b []byte) bool {
 }
 
 // fold replaces f by the folded src.
+//
+// Percent-encoding and the character references of HTML and XML count as what
+// they stand for, encoded once or more.
 //
 // Escapes of JSON and its kin count as the character they stand for, behind
 // any number of backslashes: text often quotes JSON that quotes JSON.
@@ -89,6 +92,10 @@ func (f *folded) fold(src []byte) {
 			c = foldRune(r)
 		case c == '\\':
 			c, n = foldEscape(src[i:])
+		case c == '%':
+			c, n = foldPercent(src[i:])
+		case c == '&':
+			c, n = foldEntity(src[i:])
 		default:
 			c = foldASCII(c)
 		}
@@ -165,6 +172,90 @@ func foldEscape(b []byte) (c byte, n int) {
 		return foldRune(r), n + m
 	}
 	return '\\', n
+}
+
+// foldPercent folds what is percent-encoded at the start of b (RFC 3986,
+// section 2.1): one character, however often its percent sign was encoded.
+func foldPercent(b []byte) (c byte, n int) {
+	var char [utf8.UTFMax]byte
+	size, want := 0, 1
+	for size < want {
+		i := n
+		if i >= len(b) || b[i] != '%' {
+			break
+		}
+		for i++; i+3 < len(b) && b[i] == '2' && b[i+1] == '5' && hexDigit(b[i+2]) < 16 && hexDigit(b[i+3]) < 16 && i < 8; {
+			i += 2
+		}
+		if i+1 >= len(b) || hexDigit(b[i]) > 15 || hexDigit(b[i+1]) > 15 {
+			break
+		}
+		char[size] = hexDigit(b[i])<<4 | hexDigit(b[i+1])
+		if size == 0 {
+			switch c := char[0]; {
+			case c >= 0xF0:
+				want = 4
+			case c >= 0xE0:
+				want = 3
+			case c >= 0xC0:
+				want = 2
+			}
+		}
+		size, n = size+1, i+2
+	}
+	if size == 0 {
+		return '%', 1
+	}
+	r, _ := utf8.DecodeRune(char[:size])
+	return foldRune(r), n
+}
+
+// hexDigit returns the value of a hexadecimal digit, or more than 15.
+func hexDigit(c byte) byte {
+	switch {
+	case isDigit(c):
+		return c - '0'
+	case isHexLetter(c):
+		return c&^0x20 - 'A' + 10
+	}
+	return 255
+}
+
+// entities are the names that a value may be hidden behind.
+var entities = [...]struct {
+	name string
+	char byte
+}{{"nbsp;", ' '}, {"commat;", '@'}, {"period;", '.'}, {"lowbar;", '_'}, {"hyphen;", '-'}, {"dash;", '-'}, {"colon;", ':'}, {"equals;", '='}, {"sol;", '/'}, {"quot;", '"'}, {"apos;", '\''}, {"plus;", '+'}}
+
+// foldEntity folds a character reference of HTML or XML at the start of b; its
+// ampersand may have been one itself.
+func foldEntity(b []byte) (c byte, n int) {
+	for n = 1; n+4 < len(b) && n < 16 && string(b[n:n+4]) == "amp;"; {
+		n += 4
+	}
+	if n < len(b) && b[n] == '#' {
+		base, i := rune(10), n+1
+		if i < len(b) && b[i]|0x20 == 'x' {
+			base, i = 16, i+1
+		}
+		r, start := rune(0), i
+		for i < len(b) && i-start < 7 && rune(hexDigit(b[i])) < base {
+			r = r*base + rune(hexDigit(b[i]))
+			i++
+		}
+		if i > start {
+			if i < len(b) && b[i] == ';' {
+				i++
+			}
+			return foldRune(r), i
+		}
+	}
+	for _, e := range entities {
+		if hasPrefixFold(b[n:], e.name) {
+			return e.char, n + len(e.name)
+		}
+	}
+	return '&', 1
 }
 
 // unescape reads uXXXX; n is 0 if that is not what b begins with.

@@ -20,7 +20,7 @@ const (
 // in a row that are no space.
 const (
 	siftDigits = 3
-	siftRow    = 16
+	siftRow    = shortestEncoded
 )
 
 // sift reports whether b may hold something for a detector. It says yes too
@@ -33,8 +33,8 @@ func sift(b []byte) bool {
 	for ; len(rest) >= 8; rest = rest[8:] {
 		x := binary.LittleEndian.Uint64(rest)
 		above |= x
-		at, colon, equals := x^'@'*low, x^':'*low, x^'='*low
-		mark |= (at-low)&^at | (colon-low)&^colon | (equals-low)&^equals
+		at, colon, equals, percent, amp := x^'@'*low, x^':'*low, x^'='*low, x^'%'*low, x^'&'*low
+		mark |= (at-low)&^at | (colon-low)&^colon | (equals-low)&^equals | (percent-low)&^percent | (amp-low)&^amp
 		// A digit is 0 to 9 after the exclusive or: only then does adding
 		// 0x76 leave the high bit clear.
 		z := x ^ '0'*low
@@ -53,7 +53,7 @@ func sift(b []byte) bool {
 		above |= uint64(c)
 		row++
 		switch {
-		case c == '@', c == ':', c == '=':
+		case c == '@', c == ':', c == '=', c == '%', c == '&':
 			return true
 		case c == ' ':
 			row = 0

@@ -106,6 +106,9 @@ func (f *finder) word(i, end, digits int) int {
 		return f.hit(&bics, i, end, 0.85)
 	}
 	if digits == 0 && n > 6 {
+		if n >= shortestEncoded {
+			return max(end, f.encoded(i, end))
+		}
 		return end
 	}
 	if n >= 4 && asciiLetter(text[i]) && asciiLetter(text[i+1]) && isDigit(text[i+2]) && isDigit(text[i+3]) {
@@ -115,6 +118,11 @@ func (f *finder) word(i, end, digits int) int {
 	}
 	if n <= 4 && end < len(text) {
 		if last := f.address(i, end); last > i {
+			return last
+		}
+	}
+	if n >= shortestEncoded {
+		if last := f.encoded(i, end); last > i {
 			return last
 		}
 	}

@@ -1,0 +1,405 @@
+package privacy
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/inter-agent-trust/iatp"
+)
+
+var update = flag.Bool("update", false, "write the measured table into doc/privacy.md")
+
+// A corpus makes texts from a seed: values of each kind in the places where they
+// stand, and what looks like them and is none.
+type corpus struct{ *rand.Rand }
+
+func (c corpus) digits(n int) string {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte('0' + c.IntN(10))
+	}
+	return string(b)
+}
+
+func (c corpus) from(set string, n int) string {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = set[c.IntN(len(set))]
+	}
+	return string(b)
+}
+
+func (c corpus) pick(of ...string) string { return of[c.IntN(len(of))] }
+
+func (c corpus) hex(n int) string {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(c.IntN(256))
+	}
+	return hex.EncodeToString(b)
+}
+
+func (c corpus) uuid() string {
+	h := c.hex(16)
+	return h[:8] + "-" + h[8:12] + "-4" + h[13:16] + "-a" + h[17:20] + "-" + h[20:]
+}
+
+const (
+	alnum   = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+	letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+)
+
+// number makes a valid number of a kind of digits: grouped as people write it,
+// or in one piece.
+func (c corpus) number(d *detector) string {
+	for {
+		n := d.min + c.IntN(d.max-d.min+1)
+		b := c.digits(n)
+		if d.kind == "cn_resident_id" { // one random number in half a million is one
+			b = b[:6] + "19" + b[8:10] + "0" + b[11:]
+		}
+		if d.valid([]byte(b)) < 1 {
+			continue
+		}
+		for _, f := range d.forms {
+			if f.shape != groups || c.IntN(2) == 0 {
+				continue
+			}
+			sum := 0
+			for _, l := range f.lengths {
+				sum += int(l - '0')
+			}
+			if sum != n {
+				continue
+			}
+			var out []string
+			rest := b
+			for _, l := range f.lengths {
+				out, rest = append(out, rest[:l-'0']), rest[l-'0':]
+			}
+			return strings.Join(out, c.pick(" ", "-"))
+		}
+		return b
+	}
+}
+
+// patterned makes a valid value of one of the patterns of a kind.
+func (c corpus) patterned(d *detector) string {
+	for {
+		p := d.patterns[c.IntN(len(d.patterns))]
+		b := make([]byte, 0, len(p))
+		for i := range p {
+			switch p[i] {
+			case '_':
+			case 'L':
+				b = append(b, letters[c.IntN(26)])
+			case '9':
+				b = append(b, byte('0'+c.IntN(10)))
+			case 'X':
+				b = append(b, base36[c.IntN(36)])
+			default:
+				b = append(b, p[i])
+			}
+		}
+		switch d.kind {
+		case "eu_vat_number":
+			copy(b, c.pick("DE", "IT", "PL", "BE", "GB"))
+		case "cn_resident_id":
+			copy(b[6:], "19")
+			b[10], b[17] = '0', 'X'
+		}
+		f := finder{text: b}
+		if chars, end := f.match(p, 0); end == len(b) && d.valid(chars) == 1 {
+			return string(b)
+		}
+	}
+}
+
+// value makes a value of a kind, and says whether it tells of itself.
+func (c corpus) value(d *detector) (text string, speaks bool) {
+	switch {
+	case d == &cards:
+		for {
+			b := c.pick("4", "51", "55", "2221", "34", "37", "6011", "3530", "62") + c.digits(16)
+			n := 16
+			if b[:2] == "34" || b[:2] == "37" {
+				n = 15
+			}
+			if b = b[:n]; validCard([]byte(b)) == 1 {
+				return b, true
+			}
+		}
+	case d == &ssns:
+		for {
+			if b := c.digits(9); validSSN([]byte(b)) == 1 {
+				return b[:3] + "-" + b[3:5] + "-" + b[5:], true
+			}
+		}
+	case d == &emails:
+		return c.pick("ann", "bob.lee", "j_doe", "m.mueller") + "@" + c.pick("example.com", "mail.example.org", "firm.example.de"), true
+	case d.patterns != nil:
+		return c.patterned(d), d.alone >= reported
+	case d == &phones:
+		return c.pick("+1 415 555 "+c.digits(4), "+49 151 2345"+c.digits(4), "(212) 555-"+c.digits(4), "415-555-"+c.digits(4)), true
+	case d.min > 0:
+		text := c.number(d)
+		return text, d.forms[0].alone >= reported
+	}
+	return c.other(d)
+}
+
+// other makes a value of a kind that is neither of digits nor of a pattern.
+func (c corpus) other(d *detector) (text string, speaks bool) {
+	switch d {
+	case &privateKeys:
+		return "-----BEGIN PRIVATE KEY-----\n" + c.from(alnum, 64) + "\n-----END PRIVATE KEY-----", true
+	case &jwts:
+		return base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"HS256"}`)) + "." + base64.RawURLEncoding.EncodeToString([]byte(`{"sub":"`+c.digits(8)+`"}`)) + "." + c.from(alnum, 43), true
+	case &apiKeys:
+		k := keyFormats[c.IntN(len(keyFormats))]
+		var set string
+		for i, ok := range k.set {
+			if ok && byteKind[i] == runByte {
+				set += string(rune(i))
+			}
+		}
+		return k.prefix + c.from(set, k.min+c.IntN(min(k.max-k.min, 8)+1)), true
+	case &urlCredentials:
+		return c.pick("https", "postgres", "redis", "amqp") + "://" + c.from("abcdef", 5) + ":" + c.from(alnum, 10) + "@host.example:5432/x", true
+	case &ibans:
+		for {
+			b := c.pick("DE", "FR", "NL", "ES", "PL") + c.digits(2)
+			n := int(countryLengths[b[0]-'A'][b[1]-'A'])
+			b += c.digits(n - 4)
+			f := finder{text: []byte(b)}
+			if f.iban(0) == n {
+				return b, true
+			}
+		}
+	case &wallets:
+		return "0x" + strings.ToLower(c.hex(20)), true
+	case &bics:
+		return c.from(letters, 4) + c.pick("DE", "FR", "US", "GB") + c.from(letters, 2), false
+	case &births:
+		return fmt.Sprintf(c.pick("19%02d-%02d-%02d", "%[3]d/%[2]d/19%02[1]d"), c.IntN(100), 1+c.IntN(12), 1+c.IntN(12)), false
+	case &passports:
+		return c.from(letters, 1) + c.digits(8), false
+	case &licences:
+		return c.from(letters, 1) + c.digits(7), false
+	case &records:
+		return c.digits(8), false
+	case &accounts:
+		return c.digits(10), false
+	case &codes:
+		return c.digits(3), false
+	case &passwords:
+		return c.from(alnum, 6) + c.pick("!", "7", "_9"), false
+	case &secrets:
+		return c.from(alnum, 31) + "7", false
+	case &macs:
+		h := c.hex(6)
+		return "a2:" + h[2:4] + ":" + h[4:6] + ":" + h[6:8] + ":" + h[8:10] + ":" + h[10:12], true
+	}
+	return fmt.Sprintf("%d.%d.%d.%d", 20+c.IntN(80), c.IntN(256), c.IntN(256), c.IntN(255)), true
+}
+
+// beside puts a value where something tells of it.
+func (c corpus) beside(d *detector, value string) string {
+	words := d.words
+	if n := len(words) - len(anyID); n > 0 && words[len(words)-1] == anyID[len(anyID)-1] {
+		words = words[:n] // its own
+	}
+	if len(words) == 0 {
+		words = []string{"value"}
+	}
+	word := words[c.IntN(len(words))]
+	if c.IntN(2) == 0 || strings.Contains(value, "\n") {
+		return fmt.Sprintf(`{"%s":%q,"note":"thanks"}`, strings.ReplaceAll(word, " ", "_"), value)
+	}
+	return fmt.Sprintf("Please note: %s: %s, thanks", word, value)
+}
+
+// lookalikes are what stands in calls and is nobody's.
+var lookalikes = []struct {
+	name string
+	make func(c corpus) string
+}{
+	{"order number", func(c corpus) string { return `{"order_number":"` + c.digits(8+c.IntN(5)) + `"}` }},
+	{"dashed order number", func(c corpus) string {
+		return "order " + c.digits(3) + "-" + c.digits(7) + "-" + c.digits(7) + " shipped"
+	}},
+	{"UUID", func(c corpus) string { return `{"id":"` + c.uuid() + `"}` }},
+	{"UUID in text", func(c corpus) string { return "request " + c.uuid() + " done" }},
+	{"SHA-256", func(c corpus) string { return `{"sha256":"` + c.hex(32) + `"}` }},
+	{"commit", func(c corpus) string { return "fixed in " + c.hex(20) + " and " + c.hex(4)[:7] }},
+	{"time", func(c corpus) string { return fmt.Sprintf(`{"created":%d}`, 1_600_000_000+c.IntN(200_000_000)) }},
+	{"time in ms", func(c corpus) string { return fmt.Sprintf(`{"ts":%d}`, 1_600_000_000_000+c.Int64N(200_000_000_000)) }},
+	{"time in text", func(c corpus) string {
+		return fmt.Sprintf("at 2026-%02d-%02dT%02d:05:06.%sZ", 1+c.IntN(12), 1+c.IntN(28), c.IntN(24), c.digits(6))
+	}},
+	{"place", func(c corpus) string {
+		return fmt.Sprintf(`{"lat":%d.%s,"lon":-%d.%s}`, c.IntN(90), c.digits(7), c.IntN(180), c.digits(7))
+	}},
+	{"id like a phone", func(c corpus) string { return "case 8" + c.digits(2) + "-1" + c.digits(2) + "-" + c.digits(5) }},
+	{"ten digits", func(c corpus) string { return `{"customer":"` + c.digits(10) + `"}` }},
+	{"eleven digits", func(c corpus) string { return `{"job":"` + c.digits(11) + `"}` }},
+	{"ISBN", func(c corpus) string {
+		return "ISBN 978-" + c.digits(1) + "-" + c.digits(4) + "-" + c.digits(4) + "-" + c.digits(1)
+	}},
+	{"parcel", func(c corpus) string {
+		return `{"tracking":"1Z` + c.from(letters+"0123456789", 6) + c.digits(10) + `"}`
+	}},
+	{"parcel in digits", func(c corpus) string { return `{"tracking":"` + c.digits(12) + `"}` }},
+	{"version", func(c corpus) string {
+		return fmt.Sprintf("version %d.%d.%d.%d is out", c.IntN(20), c.IntN(20), c.IntN(20), c.IntN(20))
+	}},
+	{"price", func(c corpus) string {
+		return fmt.Sprintf(`{"amount":%d.%s,"sku":"%s-%s"}`, c.IntN(10_000), c.digits(2), c.from(letters, 3), c.digits(5))
+	}},
+	{"identifier", func(c corpus) string {
+		return `{"key":"` + c.from("abcdefghij", 5) + "_" + c.from("klmnop", 6) + "_" + c.digits(3) + `"}`
+	}},
+	{"base64", func(c corpus) string {
+		return `{"data":"` + base64.StdEncoding.EncodeToString([]byte(c.from(alnum, 30))) + `"}`
+	}},
+	{"prose", func(c corpus) string {
+		return "The " + c.pick("token", "password", "passport", "phone", "account") + " is " + c.pick("missing", "required", "not valid", "unknown") + " since " + c.pick("Monday", "version 2", "then")
+	}},
+	{"count", func(c corpus) string { return fmt.Sprintf(`{"max_tokens":%d,"phones":%d}`, c.IntN(9999), c.IntN(99)) }},
+}
+
+// A score is what was measured for a kind.
+type score struct{ told, foundTold, bare, foundBare, alarms int }
+
+// measure scans the corpus of a seed.
+func measure(t *testing.T, seed uint64, each int) (map[iatp.DataClass]*score, map[string]int) {
+	s, c := New(), corpus{rand.New(rand.NewPCG(seed, 4))}
+	scores, alarms := map[iatp.DataClass]*score{}, map[string]int{}
+	get := func(k iatp.DataClass) *score {
+		if scores[k] == nil {
+			scores[k] = new(score)
+		}
+		return scores[k]
+	}
+	count := func(text string, want iatp.DataClass) bool {
+		found := false
+		for _, k := range s.Scan([]byte(text)).Classes() {
+			if k == want {
+				found = true
+			} else if want == "" {
+				get(k).alarms++
+			}
+		}
+		return found
+	}
+	for _, d := range builtin().all {
+		sc := get(d.kind)
+		for range each {
+			v, speaks := c.value(d)
+			sc.told++
+			if count(c.beside(d, v), d.kind) {
+				sc.foundTold++
+			}
+			if speaks {
+				sc.bare++
+				if count("see "+v+" there", d.kind) {
+					sc.foundBare++
+				}
+			}
+		}
+	}
+	for _, l := range lookalikes {
+		for range each {
+			if text := l.make(c); len(s.Scan([]byte(text)).Findings) > 0 {
+				alarms[l.name]++
+				t.Logf("%s: %v in %s", l.name, s.Scan([]byte(text)).Classes(), text)
+				count(text, "")
+			}
+		}
+	}
+	return scores, alarms
+}
+
+// soft are the kinds without a checksum, and with fewer promises.
+var soft = map[iatp.DataClass]bool{
+	"phone": true, "ip_address": true, "mac_address": true, "date_of_birth": true, "passport_number": true, "driver_licence": true, "medical_record": true,
+	"bank_account": true, "card_security_code": true, "password": true, "secret": true, "swift_bic": true, "us_ein": true, "dk_cpr": true, "id_nik": true,
+	"my_nric": true, "in_pan": true, "url_credentials": true, "email": true,
+	"imei": true, "za_id": true, // one in twelve is a card by all that its digits say
+}
+
+// TestCorpus holds every kind to its recall and precision, and doc/privacy.md
+// to what is measured: go test ./privacy -run TestCorpus -update writes it.
+func TestCorpus(t *testing.T) {
+	const each = 200
+	if raceEnabled {
+		t.Skip("nothing here runs at once; the corpus is measured without the detector")
+	}
+	scores, alarms := measure(t, 1, each)
+	var table strings.Builder
+	table.WriteString("| kind | recall beside a word | recall alone | precision |\n|---|--:|--:|--:|\n")
+	seen := map[iatp.DataClass]bool{}
+	for _, d := range builtin().all {
+		if seen[d.kind] {
+			continue
+		}
+		seen[d.kind] = true
+		sc := scores[d.kind]
+		recall := float64(sc.foundTold) / float64(sc.told)
+		hits := sc.foundTold + sc.foundBare
+		precision := float64(hits) / float64(hits+sc.alarms)
+		alone := "needs a word"
+		if sc.bare > 0 {
+			alone = fmt.Sprintf("%.3f", float64(sc.foundBare)/float64(sc.bare))
+		}
+		fmt.Fprintf(&table, "| `%s` | %.3f | %s | %.3f |\n", d.kind, recall, alone, precision)
+		want, sure := 0.95, 0.98
+		if soft[d.kind] {
+			want, sure = 0.85, 0.9
+		}
+		if recall < want || precision < sure {
+			t.Errorf("%s: recall %.3f, precision %.3f", d.kind, recall, precision)
+		}
+		if sc.bare > each/2 && float64(sc.foundBare) < want*float64(sc.bare) {
+			t.Errorf("%s: recall alone %d of %d", d.kind, sc.foundBare, sc.bare)
+		}
+	}
+	table.WriteString("\n| look-alike | false alarms |\n|---|--:|\n")
+	for _, l := range lookalikes {
+		fmt.Fprintf(&table, "| %s | %d of %d |\n", l.name, alarms[l.name], each)
+		if alarms[l.name]*50 > each {
+			t.Errorf("%s: %d false alarms of %d", l.name, alarms[l.name], each)
+		}
+	}
+	holdTable(t, "../doc/privacy.md", table.String())
+}
+
+// holdTable compares the table in a document with what was measured, or writes it.
+func holdTable(t *testing.T, path, table string) {
+	const begin, end = "<!-- measured -->\n", "<!-- end -->\n"
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok := strings.Cut(string(text), begin)
+	_, after, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		t.Fatalf("%s has no place for the table", path)
+	}
+	now := before + begin + table + end + after
+	if *update {
+		if err := os.WriteFile(path, []byte(now), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if now != string(text) {
+		t.Errorf("%s does not say what is measured: go test ./privacy -run TestCorpus -update", path)
+	}
+}
