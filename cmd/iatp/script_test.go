@@ -67,6 +67,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			root, err := filepath.Abs("../..")
 			e.Setenv("ROOT", root)
+			e.Setenv("GORACE", "atexit_sleep_ms=20") // each program would wait a second for late races
 			e.Values[running{}] = &sync.Map{}
 			return err
 		},
