@@ -48,20 +48,23 @@ func TestMain(m *testing.M) {
 //	killed NAME               waits until SIGTERM has killed it
 //	await FILE TEXT           waits until a file has a text
 //	post URL FILE [HEADER…]   sends a file as JSON; stdout is the status, the
-//	                          header and the body of the answer
+//	                          header and the body of the answer; the body
+//	                          alone is in the file answer
 //	replace FILE OLD NEW      changes the first OLD in a file
 //	address NAME              sets $NAME to an address of this machine at which
 //	                          nobody listens
 //	header NAME FILE          writes the value of a header of the last answer
 //	                          into a file
 //	text NAME FILE            sets $NAME to what is in a file
+//	blocks DOC HEADING FILE   writes the shell commands below a heading of a
+//	                          document into a file
 //	expand FILE               puts values in place of the $NAMEs in a file
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "begin": begin, "start": start, "hangup": hangup, "halt": halt, "interrupt": interrupt, "killed": killed, "await": await, "post": post, "replace": replace,
-			"address": address, "header": header, "text": text, "expand": expand,
+			"address": address, "header": header, "text": text, "expand": expand, "blocks": blocks,
 		},
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
@@ -283,8 +286,10 @@ func post(ts *testscript.TestScript, neg bool, args []string) {
 	out := ts.Stdout()
 	io.WriteString(out, resp.Status+"\n")
 	ts.Check(resp.Header.Write(out))
-	_, err = io.Copy(out, resp.Body)
+	text, err := io.ReadAll(resp.Body)
 	ts.Check(err)
+	out.Write(text)
+	ts.Check(os.WriteFile(ts.MkAbs("answer"), text, 0o600))
 }
 
 func replace(ts *testscript.TestScript, neg bool, args []string) {
@@ -333,4 +338,24 @@ func expand(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: expand FILE")
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(os.Expand(ts.ReadFile(args[0]), ts.Getenv)), 0o600))
+}
+
+func blocks(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: blocks DOC HEADING FILE")
+	}
+	_, section, ok := strings.Cut(ts.ReadFile(args[0]), "\n"+args[1]+"\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	var commands strings.Builder
+	for ok {
+		var block string
+		if _, section, ok = strings.Cut(section, "```sh\n"); ok {
+			block, section, ok = strings.Cut(section, "```")
+			commands.WriteString(block)
+		}
+	}
+	if commands.Len() == 0 {
+		ts.Fatalf("%s has no commands below %s", args[0], args[1])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(commands.String()), 0o600))
 }
