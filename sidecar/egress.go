@@ -53,6 +53,9 @@ func (s *Sidecar) peerRequest(ctx context.Context, c *call, x *exchange) (*http.
 	h.Set(iatp.HeaderTraceID, string(x.sentTrace))
 	h.Set(iatp.HeaderTraceParent, x.in.trace.parent.String())
 	h.Set(iatp.HeaderDeadline, iatp.FormatDeadline(c.end.Add(time.Second-1)))
+	if x.money != nil {
+		h.Set(iatp.HeaderBudget, x.money.Amount.Budget())
+	}
 	if !x.st.mft.IsZero() {
 		h.Set(iatp.HeaderManifest, x.st.mft.ByteSequence())
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/flight"
+	"github.com/inter-agent-trust/iatp/internal/budget"
 	"github.com/inter-agent-trust/iatp/internal/handshake"
 	"github.com/inter-agent-trust/iatp/internal/httpsig"
 	"github.com/inter-agent-trust/iatp/internal/once"
@@ -53,16 +54,18 @@ type exchange struct {
 	wroteHead bool
 
 	// From or to another sidecar.
-	caller    *handshake.Caller // In: who signed
-	signed    *httpsig.Verified // In: what
-	nonce     *flight.Nonce     // In: to be put on the request line
-	claim     *once.Claim       // In: the idempotency key, ours until leave
-	met       *handshake.Met    // Out: who would get it
-	sentKey   string            // Out: idempotency key, the caller's or a new one
-	sentTrace iatp.TraceID      // Out: of 128 bits
-	bases     []iatp.Digest     // Out: what names the signature of each attempt
-	receipt   string            // In: issued; Out: verified
-	proof     proof             // Out: what the receipt came to
+	caller    *handshake.Caller   // In: who signed
+	signed    *httpsig.Verified   // In: what
+	nonce     *flight.Nonce       // In: to be put on the request line
+	claim     *once.Claim         // In: the idempotency key, ours until leave
+	met       *handshake.Met      // Out: who would get it
+	sentKey   string              // Out: idempotency key, the caller's or a new one
+	sentTrace iatp.TraceID        // Out: of 128 bits
+	bases     []iatp.Digest       // Out: what names the signature of each attempt
+	receipt   string              // In: issued; Out: verified
+	money     *budget.Reservation // Out: set aside for the call
+	cost      iatp.Money          // In: said by our agent; Out: by the receipt
+	proof     proof               // Out: what the receipt came to
 }
 
 // walk is the corridor. Each desk does one thing and may end the exchange with
@@ -101,6 +104,9 @@ func (s *Sidecar) walk(x *exchange) *iatp.Problem {
 		}
 	}
 	if done, p := s.claim(x); done || p != nil { // a key from outside is executed once
+		return p
+	}
+	if p := s.reserve(x); p != nil { // money that is not there is not promised
 		return p
 	}
 	if p := s.recordRequest(x); p != nil { // what is not recorded does not happen
@@ -212,6 +218,9 @@ func (s *Sidecar) leave(x *exchange) {
 	}
 	if x.claim != nil {
 		x.claim.End()
+	}
+	if x.money != nil {
+		x.money.End()
 	}
 	s.bodies.give(x.held)
 }

@@ -30,6 +30,7 @@ type inbound struct {
 	contentType    string
 	idempotencyKey string // without quotes; "" if none
 	override       string
+	budget         iatp.Money  // what the caller is ready to pay; zero if it does not say
 	forward        http.Header // what the agent may see of the caller's headers
 	trace          traceContext
 }
@@ -39,6 +40,7 @@ type traceContext struct {
 	id     iatp.TraceID
 	minted bool             // made here, so it is as hard to guess as 128 random bits
 	parent iatp.TraceParent // what the agent is sent: our own span
+	from   [8]byte          // the span that the caller names as its parent; zero if none
 	link   iatp.TraceID     // the other trace id, where caller sent two that differ
 }
 
@@ -76,6 +78,9 @@ func (s *Sidecar) readHead(r *http.Request) (inbound, *iatp.Problem) {
 		return in, p
 	}
 	if p := in.readTrace(h); p != nil {
+		return in, p
+	}
+	if p := in.readBudget(h); p != nil {
 		return in, p
 	}
 	in.contentType = h.Get("Content-Type")
@@ -154,7 +159,7 @@ func (in *inbound) readTrace(h http.Header) *iatp.Problem {
 	outer, err := iatp.ParseTraceParent(h.Get("Traceparent"))
 	haveParent := err == nil // anything else: the trace starts here, as W3C says
 	if haveParent {
-		t.parent.TraceID, t.parent.Flags = outer.TraceID, outer.Flags
+		t.parent.TraceID, t.parent.Flags, t.from = outer.TraceID, outer.Flags, outer.SpanID
 	}
 	given := h.Get(iatp.HeaderTraceID)
 	if given == "" {

@@ -2,6 +2,7 @@ package sidecar_test
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -236,4 +237,60 @@ func lossyFront(t *testing.T, p *iatptest.Party, drop *atomic.Bool) string {
 	go func() { defer close(done); _ = srv.Serve(ln) }()
 	t.Cleanup(func() { srv.Close(); <-done })
 	return ln.Addr().String()
+}
+
+// A budget is reserved, spent as the receipt says, and never passed on beyond
+// what is left: a chain a -> b -> c cannot spend more than a gave.
+func TestBudget(t *testing.T) {
+	pa, pb, pc := iatptest.NewParty(t), iatptest.NewParty(t), iatptest.NewParty(t)
+	costs := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("IATP-Cost", `"3.00";cur=USD`)
+		fmt.Fprint(w, "done")
+	})
+	c := iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, Agent: costs, Config: func(c *sidecar.Config) {
+		pc.Listen(c)
+		c.Peers = map[string]sidecar.Peer{"b": pb.AsPeer("trusted")}
+	}})
+	var b *iatptest.Node
+	onward := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		req, _ := http.NewRequest("POST", b.URL+"/proxy/c", strings.NewReader(bookNYC))
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Traceparent", r.Header.Get("Traceparent")) // as any tracing library does
+		var statuses []string
+		for range 2 {
+			again := req.Clone(r.Context())
+			again.Body = io.NopCloser(strings.NewReader(bookNYC))
+			again.Header.Set("IATP-Budget", `"3.00";cur=USD`)
+			resp, err := http.DefaultClient.Do(again)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			resp.Body.Close()
+			statuses = append(statuses, fmt.Sprint(resp.StatusCode))
+		}
+		w.Header().Set("IATP-Cost", `"3.00";cur=USD`)
+		fmt.Fprint(w, strings.Join(statuses, " "))
+	})
+	b = iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, Agent: onward, Config: func(c *sidecar.Config) {
+		pb.Listen(c)
+		c.Peers = map[string]sidecar.Peer{"a": pa.AsPeer("trusted"), "c": pc.AsPeer("verified_partner")}
+	}})
+	a := iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, Config: func(c *sidecar.Config) {
+		pa.Listen(c)
+		c.Peers = map[string]sidecar.Peer{"b": pb.AsPeer("verified_partner")}
+	}})
+	r := post(t, a, "/proxy/b", bookNYC, map[string]string{"IATP-Budget": `"5.00";cur=USD`})
+	if r.Status != 200 || string(r.Body) != "200 422" || r.Header.Get("IATP-Proof") != "" {
+		t.Errorf("%d %s %v; want the second onward call refused: 3 of 5 are spent", r.Status, r.Body, r.Header)
+	}
+	if n := len(c.Agent.Seen()); n != 1 {
+		t.Errorf("c's agent was called %d times, want 1", n)
+	}
+	if h := b.Agent.Seen()[0].Header.Get("IATP-Budget"); h != "" {
+		t.Errorf("IATP-Budget: %s reached b's agent", h)
+	}
+	if r := post(t, a, "/proxy/b", bookNYC, map[string]string{"IATP-Budget": "5 dollars"}); r.Status != 400 {
+		t.Errorf("a budget that cannot be read: %d, want 400", r.Status)
+	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/flight"
+	"github.com/inter-agent-trust/iatp/internal/budget"
 	"github.com/inter-agent-trust/iatp/internal/handshake"
 	"github.com/inter-agent-trust/iatp/internal/httpsig"
 	"github.com/inter-agent-trust/iatp/internal/once"
@@ -25,6 +26,7 @@ type mesh struct {
 	peers  *handshake.Peers
 	once   *once.Book
 	nonces *once.Nonces
+	budget *budget.Ledger
 
 	networks *buckets      // before a signature is verified
 	verify   chan struct{} // verifications at a time
@@ -51,6 +53,9 @@ func (s *Sidecar) openMesh() error {
 		return err
 	}
 	if m.nonces, err = once.OpenNonces(s.book, once.NonceOptions{Now: s.now}); err != nil {
+		return err
+	}
+	if m.budget, err = budget.Open(s.book, budget.Options{Now: s.now}); err != nil {
 		return err
 	}
 	if m.once, err = once.Open(s.book, filepath.Join(s.cfg.Data, "answers"), once.Options{Logger: s.log, Now: s.now}); err != nil {

@@ -33,7 +33,7 @@ func (s *Sidecar) issue(x *exchange, status int, body iatp.Digest, mediaType str
 		Iss: s.mesh.self.url, Aud: x.caller.URI, Iat: now.Unix(), JTI: "rcpt_" + base64.RawURLEncoding.EncodeToString(id[:]),
 		TraceID: x.in.trace.id, Req: iatp.Requested{Base: x.signed.Base, Key: x.in.idempotencyKey},
 		Res: iatp.Responded{Status: status, Digest: body, Type: mediaType},
-		Mft: x.signed.Manifest, Outcome: string(outcome), MS: now.Sub(x.start).Milliseconds(),
+		Mft: x.signed.Manifest, Cost: x.cost, Outcome: string(outcome), MS: now.Sub(x.start).Milliseconds(),
 	}
 	if outcome == flight.OutcomeExecuted || outcome == flight.OutcomeUnknown {
 		undo, err := undoOf(own.manifest, now)
@@ -122,14 +122,23 @@ func (s *Sidecar) checkProof(x *exchange, resp *http.Response, jws string, body 
 		terms, _ := iatp.TermsOf(x.st.manifest)
 		err = r.Check(iatp.ReceiptWant{
 			Iss: x.met.Peer.URI, Aud: s.mesh.self.url, Key: x.sentKey, Bases: x.bases,
-			Status: resp.StatusCode, Digest: body, Type: resp.Header.Get("Content-Type"), Mft: x.st.mft, Terms: terms,
+			Status: resp.StatusCode, Digest: body, Type: resp.Header.Get("Content-Type"), Mft: x.st.mft, Terms: terms, Budget: x.promised(),
 		})
 	}
 	if err != nil {
 		s.log.Warn("receipt of a peer is not valid", "peer", x.met.Peer.URI, "trace_id", x.in.trace.id, "error", err)
 		return proofInvalid, flight.OutcomeUnknown
 	}
+	x.cost = r.Cost
 	return proofValid, flight.Outcome(r.Outcome)
+}
+
+// promised is the budget that the call named, zero if none.
+func (x *exchange) promised() iatp.Money {
+	if x.money == nil {
+		return iatp.Money{}
+	}
+	return x.money.Amount
 }
 
 // receiptDigest names a receipt in a line: the receipt itself holds a plain

@@ -41,6 +41,12 @@ func (s *Sidecar) recordRequest(x *exchange) *iatp.Problem {
 	}
 	e := s.requestLine(x)
 	e.Nonce = x.nonce
+	if p := s.grant(x, &e); p != nil {
+		return p
+	}
+	if x.money != nil {
+		x.money.Hold(&e)
+	}
 	if x.claim != nil {
 		x.claim.Hold(&e)
 	}
@@ -185,6 +191,7 @@ func (s *Sidecar) recordEnd(x *exchange, end *ending) error {
 		e.Note, e.Quarantined = "receipt "+string(x.proof), true
 	}
 	s.finishClaim(x, &e, end)
+	s.settle(x, &e, end.outcome)
 	for _, f := range end.findings {
 		s.metrics.finding("response", f.Kind, f.Count)
 	}

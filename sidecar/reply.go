@@ -45,6 +45,7 @@ func (s *Sidecar) passWhole(x *exchange, resp *http.Response, body []byte) *iatp
 func (s *Sidecar) proveWhole(x *exchange, resp *http.Response, sum iatp.Digest, end *ending) *iatp.Problem {
 	switch x.dir {
 	case flight.In:
+		x.cost = s.costOf(x, resp)
 		receipt, err := s.issue(x, end.status, sum, end.contentType, end.outcome)
 		if err != nil {
 			s.log.Error("cannot make a receipt", "trace_id", x.in.trace.id, "error", err)
@@ -155,6 +156,7 @@ func (s *Sidecar) proveStream(x *exchange, resp *http.Response, end *ending) {
 	sum := iatp.Digest(end.sum)
 	switch x.dir {
 	case flight.In:
+		x.cost = s.costOf(x, resp)
 		receipt, err := s.issue(x, end.status, sum, end.contentType, end.outcome)
 		if err != nil {
 			s.log.Error("cannot make a receipt", "trace_id", x.in.trace.id, "error", err)
