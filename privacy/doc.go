@@ -38,6 +38,19 @@
 // 219-09-9999, printed in advertising, are nobody's. 123-45-6789 may be
 // somebody's and is found.
 //
+// All other kinds are reported and redacted, and block nothing. Numbers with one
+// check digit need a telling word; so do passports, licences, accounts and dates
+// of birth, which have no form of their own. A password is what stands in a
+// member called so, or behind "password=".
+//
+// [NewWith] takes detectors of one's own, and values that may be seen.
+//
+// # What is decoded
+//
+// Escapes of JSON, percent-encoding and character references of HTML count as
+// what they stand for. Base64 and hexadecimal that spell text are looked into,
+// twice, up to 4 KiB a piece; what holds a value there is taken out whole.
+//
 // # What is not found
 //
 // Know these before relying on the scanner:
@@ -45,27 +58,34 @@
 //   - a value split over several JSON values, member names, lines of an event
 //     stream or headers, or spelt across separators other than spaces, dashes,
 //     dots, "/", "_" and "+"
-//   - base64, hexadecimal, percent and HTML encodings, compression, encryption,
+//   - compression, encryption, base64 longer than 4 KiB or three times over,
 //     digits written as words or as look-alike letters, superscripts
 //   - a card with something joined to it that makes a longer run of digits, or
 //     that stands in odd groups among other groups of digits
-//   - in a stream, a value stretched over more than 4 KiB of the text by
-//     invisible characters and escapes
-//   - a social security number without dashes whose only telling word is in a
-//     neighbouring member: {"kind":"ssn","value":"536904399"}
+//   - in a stream, a value stretched over more than 8 KiB of the text by
+//     invisible characters and escapes; the rest of a private key or token
+//     behind its first 7 KiB
+//   - a number whose only telling word is in a neighbouring member:
+//     {"kind":"ssn","value":"536904399"}
+//   - an identity number that follows other groups of digits
+//   - a UUID or a time of RFC 3339 that is the whole of a string is not looked
+//     into
 //   - addresses with a quoted local part, an address literal or no dot in the
 //     domain; the user and host of a URL
-//   - names, street addresses and everything else that is not listed here
+//   - names, street addresses and everything else that is not listed
 //
 // JSON nested in strings deeper than four is read as text; [Report.TooDeep]
 // says so.
 //
 // # How it works
 //
-// Each detector is a table: digits, forms, a check, telling words, and the texts
-// that it must hit and must not, which a test runs. A prefilter looks at eight
-// bytes at a time and lets nearly all text go: what has neither nine digits nor
-// an @ holds nothing. The rest is folded, one byte a character, and walked once.
-// Nothing backtracks: the time is linear in the length of the input whatever is
-// in it. A body in which nothing is found costs no allocation.
+// Each detector is a table: digits or a pattern, a check, telling words, and the
+// texts that it must hit and must not, which a test runs. A prefilter looks at
+// eight bytes at a time and lets most text go: what has neither three digits, nor
+// twelve bytes without a space, nor one of @ : = % & holds nothing, unless a
+// member name tells that it does. The rest is folded, one byte a character, and
+// walked twice: from one row of digits to the next, and from one row of letters
+// and digits to the next. Nothing backtracks: the time is linear in the length
+// of the input whatever is in it. A body in which nothing is found costs no
+// allocation.
 package privacy

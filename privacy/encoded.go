@@ -12,6 +12,7 @@ const (
 	shortestEncoded = 12
 	longestEncoded  = 4 << 10
 	deepestEncoded  = 2
+	maxTries        = 4 // beginnings of one row: base64 has "/", and paths have too
 )
 
 // encoded looks into the row of letters and digits at i, with what else base64
@@ -26,7 +27,13 @@ func (f *finder) encoded(i, end int) int {
 			return last
 		}
 	}
+	if i >= f.row {
+		f.tries = 0
+	} else if f.tries >= maxTries {
+		return i
+	}
 	last := f.endOf(i, longestEncoded+1, base64Bytes)
+	f.row, f.tries = last, f.tries+1
 	if last-i < shortestEncoded || last-i > longestEncoded {
 		return i
 	}

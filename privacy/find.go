@@ -45,6 +45,12 @@ type finder struct {
 	nested  int      // how often what is read was encoded
 	decoder *decoder // for what is encoded in the text
 
+	// Rows that were looked through: a row may have many beginnings, and must
+	// not be read from each of them.
+	row   int // end of the last row of base64
+	tries int // how often it was read
+	noKey int // end of the last row that was no long key
+
 	named     topics // what the names around tell, if namesRead
 	inner     topics // the innermost of them
 	namesRead bool
@@ -112,7 +118,7 @@ func (f *finder) findDigits() {
 			continue
 		}
 		// What others find takes nothing away: a card may begin inside it.
-		if i >= others {
+		if first && i >= others {
 			if h, ok := f.judgeOthers(&told); ok {
 				f.hits = append(f.hits, h)
 				others = h.end

@@ -196,6 +196,9 @@ var (
 	}()
 )
 
+// longKey is the length from which a row is not read again for another key.
+const longKey = 130
+
 // maxSecret bounds the length of a key: see hold.
 const maxSecret = 7 << 10
 
@@ -206,11 +209,14 @@ func (f *finder) key(i int) int {
 		return f.hit(&jwts, i, end, 0.97)
 	}
 	for _, k := range keysAt[text[i]] {
-		if !f.hasAt(i, k.prefix) {
+		if k.max > longKey && i < f.noKey || !f.hasAt(i, k.prefix) {
 			continue
 		}
 		start := i + len(k.prefix)
 		end := f.endOf(start, k.max+1, k.set)
+		if k.max > longKey {
+			f.noKey = end
+		}
 		for end > start && !alnumBytes[text[end-1]] && text[end-1] != '=' {
 			end-- // the dot that ends a sentence
 		}
@@ -260,14 +266,16 @@ func random(b []byte, set *[256]bool) bool {
 // jwt returns where the JSON web token that begins at i ends, or 0. Its header
 // must be JSON.
 func (f *finder) jwt(i int) int {
-	if !f.hasAt(i, "eyJ") {
+	if i < f.noKey || !f.hasAt(i, "eyJ") {
 		return 0
 	}
-	head := f.endOf(i, maxSecret, wordBytes)
+	head := f.endOf(i, 1025, wordBytes)
+	f.noKey = head
 	if head == len(f.text) || f.text[head] != '.' || head-i > 1024 {
 		return 0
 	}
 	body := f.endOf(head+1, maxSecret-(head-i), wordBytes)
+	f.noKey = body
 	if body-head < 8 || body == len(f.text) || f.text[body] != '.' {
 		return 0
 	}

@@ -24,7 +24,8 @@ type Finding struct {
 	// Start and End delimit the value in the bytes that were scanned, as
 	// written there: escapes and separators included.
 	Start, End int
-	// Confidence is above 0 and at most 1; weaker than 0.5 is not reported.
+	// Confidence is above 0 and at most 1; weaker than 0.5 is reported only
+	// by a Scanner with Options.MinConfidence.
 	Confidence float64
 }
 

@@ -17,7 +17,7 @@ type kinds []iatp.DataClass
 func (k kinds) has(c iatp.DataClass) bool { return k == nil || slices.Contains(k, c) }
 
 // AppendRedacted appends body to dst with a placeholder in place of each value
-// that r names: [CREDIT_CARD_REDACTED], [SSN_REDACTED], [EMAIL_REDACTED]. The
+// that r names: [CREDIT_CARD_REDACTED], and so on with the other kinds. The
 // report must be of that very body; leaving some of its findings out leaves
 // their values in.
 //

@@ -387,7 +387,7 @@ func (w *work) add(n int, inName bool, by *detector, start, end int, confidence 
 }
 
 // ScanText looks for sensitive values in text of any kind: header values,
-// paths, identifiers, messages. What is percent-encoded must be decoded first.
+// paths, identifiers, messages.
 func (s *Scanner) ScanText(b []byte) Report {
 	if len(s.catalog().custom) == 0 && (len(b) < shortestText || !needsFold(b) && !sift(b) || machineMade(b)) {
 		return Report{}

@@ -179,6 +179,16 @@ func TestLinear(t *testing.T) {
 		"backslashes":     func(n int) string { return strings.Repeat(`\`, n) + "u00401234567890" },
 		"hex":             func(n int) string { return strings.Repeat("abcdef4532015112830366", n/22) },
 		"seps":            func(n int) string { return strings.Repeat("123456789 - - - - ", n/18) },
+		"tokens":          func(n int) string { return strings.Repeat("eyJ-", n/4) },
+		"dotted tokens":   func(n int) string { return strings.Repeat("eyJ.aaaaaaaaa", n/13) },
+		"long keys":       func(n int) string { return strings.Repeat("ops_", n/4) },
+		"base64 paths":    func(n int) string { return strings.Repeat("cGF0aGF0aGF0/", n/13) },
+		"passwords":       func(n int) string { return strings.Repeat("password=", n/9) },
+		"schemes":         func(n int) string { return strings.Repeat("://a:", n/5) },
+		"wallets":         func(n int) string { return strings.Repeat("1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNb ", n/35) },
+		"armour":          func(n int) string { return strings.Repeat("-----BEGIN A PRIVATE KEY-", n/25) },
+		"percents":        func(n int) string { return strings.Repeat("%25", n/3) },
+		"ampersands":      func(n int) string { return strings.Repeat("&amp;", n/5) },
 		"zero width":      func(n int) string { return strings.Repeat("\u200b4", n/4) },
 	}
 	s := New()

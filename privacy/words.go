@@ -31,6 +31,7 @@ var byteKind = func() (t [256]uint8) {
 // what may begin with it.
 func (f *finder) findWords() {
 	f.lastLabel, f.labels = -1, topics{}
+	f.row, f.noKey = 0, 0
 	f.findNamed()
 	text := f.text
 	for i := 0; i < len(text); {
