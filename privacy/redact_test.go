@@ -74,6 +74,8 @@ var pieces = []string{
 	"123 45 6789", "ann@example.com", "@example.com", "ann", "@", ".", " ", "-", "+", "/", "_", "4", "5", "53", "366", "ssn", "card", "SSN ",
 	"\u200b", "\u00a0", "４", "٣", `\u0034`, `\\`, `\`, `"`, "[", "]", "{", "}", ":", ",", "\n", "é", "公", "a", "f", "0x", "//",
 	"[SSN_REDACTED]", "[CREDIT_CARD_REDACTED]", "_2", "\x00", "1 2 3 4 5 6 7",
+	"password=", "hunter2", "token: ", "%34", "&#52;", "&amp;", "cpf ", "529.982.247-25", "phone ", "+49 151 23456789", "8.8.8.8", "AKIA" + "Z7QW3N5P9R1T4V6X",
+	"NDUzMjAxNTExMjgzMDM2Ng==", "DE89370400440532013000", "X1234567L", "passport ", "://", "dob ", "1980-02-14", "[PASSWORD_REDACTED]",
 }
 
 func drawText(t *rapid.T) string {
