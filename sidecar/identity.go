@@ -76,11 +76,13 @@ func (id *identity) publish(m *iatp.Manifest, data, logKey string, written, now 
 			return before, nil
 		}
 	}
-	if before != nil && !before.UpdatedAt.Before(written) {
-		written = before.UpdatedAt.Add(time.Second) // peers refuse a roll-back
-	}
 	if written.After(now) {
 		written = now
+	}
+	if before != nil && !before.UpdatedAt.Before(written.Truncate(time.Second)) {
+		// Peers refuse a roll-back, and two documents of one second. They let
+		// clocks differ by more than the changes that one second sees.
+		written = before.UpdatedAt.Add(time.Second)
 	}
 	doc, err := id.complete(m, logKey, written)
 	if err != nil {
