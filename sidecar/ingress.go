@@ -142,16 +142,18 @@ func (s *Sidecar) claim(x *exchange) (done bool, p *iatp.Problem) {
 		x.claim = st.Claim
 		return false, nil
 	case once.Done:
-		s.replay(x, st.Answer)
-		return true, nil
+		return true, s.replay(x, st.Answer)
 	case once.InFlight:
 		p = conflict(iatp.SlugInFlight, http.StatusConflict, "a call with this Idempotency-Key is under way")
 		p.RetryAfter = 1
 	case once.Reused:
 		p = conflict(iatp.SlugKeyReused, http.StatusUnprocessableEntity, "this Idempotency-Key was used for another request")
 	case once.NotKept:
-		p = conflict(iatp.SlugAnswerNotKept, http.StatusConflict, "the call was executed before, and its answer was not kept")
-		p.Outcome = iatp.OutcomeExecuted
+		p = conflict(iatp.SlugAnswerNotKept, http.StatusConflict, "a call with this Idempotency-Key came to its end before, and its answer was not kept")
+		p.Outcome = iatp.OutcomeUnknown // such as of a call under which the process died
+		if st.Answer.Status != 0 {
+			p.Outcome = string(outcomeOfStatus(st.Answer.Status))
+		}
 	case once.Closed:
 		p = conflict(iatp.SlugKeyClosed, http.StatusConflict, "this Idempotency-Key was closed: nothing was executed with it, and nothing will be")
 		p.Outcome = iatp.OutcomeNone
@@ -165,16 +167,59 @@ func (s *Sidecar) claim(x *exchange) (done bool, p *iatp.Problem) {
 }
 
 // replay answers a repetition as before, with the same receipt.
-func (s *Sidecar) replay(x *exchange, a once.Answer) {
+func (s *Sidecar) replay(x *exchange, a once.Answer) *iatp.Problem {
+	x.decision, x.receipt = decidedReplay, a.Receipt
+	end := s.line(x, flight.Response)
+	end.StatusCode, end.Bytes, end.Reason, end.Outcome = a.Status, int64(len(a.Body)), "repeated", outcomeOfStatus(a.Status)
+	if a.Receipt != "" {
+		end.Note = "receipt " + receiptDigest(a.Receipt)
+	}
+	if err := s.settle(x, &end); err != nil {
+		x.receipt = ""
+		return s.logUnavailable(err)
+	}
 	h := x.w.Header()
+	h["Content-Type"] = nil // or net/http would guess one
 	for name, values := range a.Header {
 		h[name] = values
 	}
-	x.decision, x.receipt = decidedReplay, a.Receipt
 	h.Set(iatp.HeaderReplayed, "?1")
 	h.Set("Content-Length", strconv.Itoa(len(a.Body)))
 	s.stamp(x, iatp.FromAgent)
 	x.wroteHead = true
 	x.w.WriteHeader(a.Status)
 	_, _ = x.w.Write(a.Body)
+	return nil
+}
+
+// settle puts a verified call that is not forwarded on durable lines, with its
+// nonce: whatever it is answered, least of all that nothing was executed, it must
+// not be let in when it comes again.
+func (s *Sidecar) settle(x *exchange, end *flight.Entry) error {
+	e := s.requestLine(x)
+	e.Nonce = x.nonce
+	if err := s.appendAll(flight.Durable, &e, end); err != nil {
+		return err
+	}
+	x.nonce = nil
+	return nil
+}
+
+// prove gives the refusal of a verified call its record and, if nothing was
+// executed, the proof of that.
+func (s *Sidecar) prove(x *exchange, p *iatp.Problem) *iatp.Problem {
+	if x.signed == nil || x.st == nil {
+		return p
+	}
+	if x.nonce != nil {
+		end := s.line(x, flight.Blocked)
+		end.Reason, end.Outcome = p.Slug, flight.Outcome(p.Outcome)
+		if err := s.settle(x, &end); err != nil {
+			return s.logUnavailable(err)
+		}
+	}
+	if x.receipt == "" && p.Outcome == iatp.OutcomeNone && p.Slug != iatp.SlugLogUnavailable {
+		s.receiptForProblem(x, p, &ending{})
+	}
+	return p
 }

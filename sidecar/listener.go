@@ -188,10 +188,8 @@ func (s *Sidecar) exchange(x *exchange) {
 		if x.st == nil {
 			s.metrics.refused.WithLabelValues(p.Slug).Inc()
 		}
+		p = s.prove(x, p)
 		p.TraceID = x.in.trace.id
-		if x.signed != nil && x.receipt == "" && p.Outcome == iatp.OutcomeNone {
-			s.receiptForProblem(x, p, &ending{}) // proof that nothing was executed
-		}
 		s.stamp(x, iatp.FromSidecar)
 		writeProblem(x.w, p)
 		s.finish(x, p.Status)

@@ -54,7 +54,7 @@ func (s *Sidecar) recordRequest(x *exchange) *iatp.Problem {
 		if _, err := s.book.Append(&e, x.durable); err != nil {
 			return s.logUnavailable(err)
 		}
-		x.recorded = true
+		x.recorded, x.nonce = true, nil
 		return nil
 	}
 	x.decision = decidedOverride
@@ -74,13 +74,19 @@ func (s *Sidecar) recordRequest(x *exchange) *iatp.Problem {
 
 // recordRefusal writes the request and that it went no further.
 func (s *Sidecar) recordRefusal(x *exchange, kind flight.Type) *iatp.Problem {
-	e := s.requestLine(x)
 	end := s.line(x, kind)
 	end.Reasons = x.verdict.Codes()
 	if len(x.verdict.Reasons) > 0 {
 		end.Reason = x.verdict.Reasons[0].Code
 	}
-	if err := s.appendAll(flight.Written, &e, &end); err != nil {
+	var err error
+	if x.nonce != nil {
+		err = s.settle(x, &end)
+	} else {
+		e := s.requestLine(x)
+		err = s.appendAll(flight.Written, &e, &end)
+	}
+	if err != nil {
 		return s.logUnavailable(err)
 	}
 	return nil
