@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/inter-agent-trust/iatp"
@@ -43,11 +44,6 @@ func (s *Sidecar) peerRequest(ctx context.Context, c *call, x *exchange) (*http.
 		return nil, err
 	}
 	h := x.in.forward.Clone()
-	for _, name := range x.met.Peer.Headers {
-		if v := x.r.Header.Get(name); v != "" {
-			h.Set(name, v)
-		}
-	}
 	h.Set("Content-Digest", iatp.Digest(x.bodySum).ContentDigest())
 	h.Set(iatp.HeaderIdempotencyKey, iatp.FormatIdempotencyKey(x.sentKey))
 	h.Set(iatp.HeaderTraceID, string(x.sentTrace))
@@ -88,6 +84,32 @@ func (x *exchange) prepareOut() {
 	if _, ok := x.sentTrace.Bits(); !ok {
 		x.sentTrace = x.in.trace.parent.ID() // linked in the record
 	}
+}
+
+// attemptAlias names the caller's key at the peer; "" if the caller gave none.
+func (s *Sidecar) attemptAlias(x *exchange) string {
+	if x.in.idempotencyKey == "" {
+		return ""
+	}
+	return s.book.Alias("attempt", x.met.Peer.URI, x.in.idempotencyKey).String()
+}
+
+// addPeerHeaders takes the further headers that this peer may have. They are
+// scanned like all others, and must be such as can be signed.
+func (s *Sidecar) addPeerHeaders(x *exchange) *iatp.Problem {
+	for _, name := range x.met.Peer.Headers {
+		if values := x.r.Header.Values(name); len(values) > 0 {
+			x.in.forward[http.CanonicalHeaderKey(name)] = values
+		}
+	}
+	for name, values := range x.in.forward {
+		for _, v := range values {
+			if strings.ContainsFunc(v, func(r rune) bool { return r < ' ' && r != '\t' || r > '~' }) {
+				return badRequest("bad-header", name+" must be printable ASCII to be signed")
+			}
+		}
+	}
+	return s.scanHead(&x.in)
 }
 
 func mintTrace() iatp.TraceID {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"os"
@@ -110,8 +111,10 @@ func (s *Sidecar) scanHead(in *inbound) *iatp.Problem {
 		}
 	}
 	for name, values := range in.forward {
-		if p := check(name, values[0]); p != nil {
-			return p
+		for _, v := range values {
+			if p := check(name, v); p != nil {
+				return p
+			}
 		}
 	}
 	return nil
@@ -198,8 +201,14 @@ func uuidForm(b [16]byte) iatp.TraceID {
 // that would be forwarded.
 func (in *inbound) forwardedDigest() string {
 	h := sha256.New()
-	for _, name := range forwardedHeaders {
-		if v := in.forward.Get(name); v != "" {
+	names := forwardedHeaders[:]
+	for _, name := range slices.Sorted(maps.Keys(in.forward)) { // those of one peer only
+		if !slices.Contains(names, name) {
+			names = append(names[:len(names):len(names)], name)
+		}
+	}
+	for _, name := range names {
+		for _, v := range in.forward[name] {
 			fmt.Fprintf(h, "%d:%s%d:%s", len(name), name, len(v), v)
 		}
 	}

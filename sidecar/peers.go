@@ -144,6 +144,7 @@ func (s *Sidecar) meet(x *exchange) *iatp.Problem {
 	}
 	return nil
 }
+		return s.addPeerHeaders(x)
 
 // of is how a peer stands: its own manifest and evidence under our rules.
 func (own *standing) of(met *handshake.Met) *standing {
