@@ -67,7 +67,7 @@ func (s *Sidecar) peerRequest(ctx context.Context, c *call, x *exchange) (*http.
 	req.Header = h
 	x.bases = append(x.bases, base)
 	e := s.line(x, flight.Forward)
-	e.Note, e.Attempts = "base "+base.Base64URL(), x.attempts
+	e.Note, e.Attempts, e.Manifest = attemptNote(base, s.attemptAlias(x)), x.attempts, x.st.digest
 	if _, err := s.book.Append(&e, flight.Durable); err != nil {
 		return nil, fmt.Errorf("record attempt: %w", err)
 	}
@@ -119,16 +119,17 @@ func mintTrace() iatp.TraceID {
 }
 
 // peerSays turns answers of a peer's sidecar that are not for our agent into
-// problems of ours.
-func (s *Sidecar) peerSays(x *exchange, resp *http.Response) *iatp.Problem {
-	if resp.Header.Get(iatp.HeaderFrom) != iatp.FromSidecar {
+// problems of ours. What it says of the outcome is worth what was proven of it.
+func (s *Sidecar) peerSays(x *exchange, resp *http.Response, outcome flight.Outcome, earlier bool) *iatp.Problem {
+	switch {
+	case resp.StatusCode == iatp.StatusRetryWith: // neither its question nor a link of it is for our people
+		return &iatp.Problem{Slug: iatp.SlugPeerNeedsApproval, Status: http.StatusBadGateway, Outcome: string(outcome), Error: "the peer wants a person of its own to decide first"}
+	case resp.Header.Get(iatp.HeaderFrom) != iatp.FromSidecar || resp.StatusCode != http.StatusConflict:
 		return nil
+	case earlier:
+		return &iatp.Problem{Slug: iatp.SlugAnswerNotKept, Status: http.StatusConflict, Outcome: string(outcome),
+			Error: "the peer has proven that a call with this Idempotency-Key came to its end before, and did not keep its answer"}
 	}
-	switch resp.StatusCode {
-	case iatp.StatusRetryWith:
-		return &iatp.Problem{Slug: iatp.SlugPeerNeedsApproval, Status: http.StatusBadGateway, Outcome: iatp.OutcomeNone, Error: "the peer wants a person of its own to decide first"}
-	case http.StatusConflict:
-		s.mesh.peers.Stale(x.met.Peer.URI) // terms-changed: assess it anew next time
-	}
+	s.mesh.peers.Stale(x.met.Peer.URI) // terms-changed: assess it anew next time
 	return nil
 }

@@ -100,7 +100,7 @@ func (s *Sidecar) forward(x *exchange) *iatp.Problem {
 		return s.agentFailed(x, failure)
 	}
 	defer resp.Body.Close()
-	if whole != nil {
+	if whole != nil || x.dir == flight.Out && resp.StatusCode == iatp.StatusRetryWith { // whose text is of no interest
 		return s.passWhole(x, resp, whole)
 	}
 	return s.passStream(c, x, resp)
@@ -264,7 +264,7 @@ func (s *Sidecar) agentFailed(x *exchange, f *failed) *iatp.Problem {
 		s.receiptForProblem(x, p, end)
 	}
 	if err := s.recordEnd(x, end); err != nil {
-		return s.logUnavailable(err)
+		return s.unrecorded(x, err, p.Outcome)
 	}
 	s.metrics.agentFailures.WithLabelValues(code).Inc()
 	return p
@@ -289,8 +289,9 @@ var hopByHop = []string{"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy
 // from (hardening 34).
 var browserPowers = []string{"Set-Cookie", "Set-Cookie2", "Service-Worker-Allowed", "Clear-Site-Data", "Alt-Svc", "Strict-Transport-Security", "Content-Security-Policy", "Content-Security-Policy-Report-Only"}
 
-// copyReplyHead passes the agent's head on, without what is not its to say.
-func (s *Sidecar) copyReplyHead(x *exchange, resp *http.Response) {
+// copyReplyHead passes the agent's head on, without what is not its to say, and
+// announces a trailer.
+func (s *Sidecar) copyReplyHead(x *exchange, resp *http.Response, trailer ...string) {
 	h := x.w.Header()
 	nominated := resp.Header["Connection"]
 	for name, values := range resp.Header {
@@ -305,8 +306,13 @@ func (s *Sidecar) copyReplyHead(x *exchange, resp *http.Response) {
 	for _, name := range browserPowers {
 		h.Del(name)
 	}
-	if resp.ContentLength >= 0 && (x.dir != flight.In || x.receipt != "") {
+	if _, typed := h["Content-Type"]; !typed {
+		h["Content-Type"] = nil // or net/http would guess one, and the receipt has none
+	}
+	if h.Del("Content-Length"); resp.ContentLength >= 0 && (x.dir != flight.In || len(trailer) == 0) {
 		h.Set("Content-Length", strconv.FormatInt(resp.ContentLength, 10))
+	} else if len(trailer) > 0 {
+		h["Trailer"] = trailer // which needs chunks
 	}
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Security-Policy", "sandbox")

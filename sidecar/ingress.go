@@ -174,7 +174,7 @@ func (s *Sidecar) replay(x *exchange, a once.Answer) *iatp.Problem {
 	if a.Receipt != "" {
 		end.Note = "receipt " + receiptDigest(a.Receipt)
 	}
-	if err := s.settle(x, &end); err != nil {
+	if err := s.recordAside(x, &end); err != nil {
 		x.receipt = ""
 		return s.logUnavailable(err)
 	}
@@ -192,10 +192,10 @@ func (s *Sidecar) replay(x *exchange, a once.Answer) *iatp.Problem {
 	return nil
 }
 
-// settle puts a verified call that is not forwarded on durable lines, with its
+// recordAside puts a verified call that is not forwarded on durable lines, with its
 // nonce: whatever it is answered, least of all that nothing was executed, it must
 // not be let in when it comes again.
-func (s *Sidecar) settle(x *exchange, end *flight.Entry) error {
+func (s *Sidecar) recordAside(x *exchange, end *flight.Entry) error {
 	e := s.requestLine(x)
 	e.Nonce = x.nonce
 	if err := s.appendAll(flight.Durable, &e, end); err != nil {
@@ -214,7 +214,7 @@ func (s *Sidecar) prove(x *exchange, p *iatp.Problem) *iatp.Problem {
 	if x.nonce != nil {
 		end := s.line(x, flight.Blocked)
 		end.Reason, end.Outcome = p.Slug, flight.Outcome(p.Outcome)
-		if err := s.settle(x, &end); err != nil {
+		if err := s.recordAside(x, &end); err != nil {
 			return s.logUnavailable(err)
 		}
 	}

@@ -27,6 +27,7 @@ type mesh struct {
 	once   *once.Book
 	nonces *once.Nonces
 	budget *budget.Ledger
+	sent   *attempts
 
 	networks *buckets      // before a signature is verified
 	verify   chan struct{} // verifications at a time
@@ -59,6 +60,10 @@ func (s *Sidecar) openMesh() error {
 		return err
 	}
 	if m.once, err = once.Open(s.book, filepath.Join(s.cfg.Data, "answers"), once.Options{Logger: s.log, Now: s.now}); err != nil {
+		return err
+	}
+	m.sent = &attempts{bases: map[string][]attempt{}}
+	if err := s.book.Attach("attempts", m.sent); err != nil {
 		return err
 	}
 	s.mesh = m
@@ -139,12 +144,12 @@ func (s *Sidecar) meet(x *exchange) *iatp.Problem {
 			return p
 		}
 		x.met, x.st = met, own.of(met)
+		return s.addPeerHeaders(x)
 	case flight.In:
 		return s.admitCaller(x, own)
 	}
 	return nil
 }
-		return s.addPeerHeaders(x)
 
 // of is how a peer stands: its own manifest and evidence under our rules.
 func (own *standing) of(met *handshake.Met) *standing {

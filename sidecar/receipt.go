@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/inter-agent-trust/iatp"
@@ -110,27 +111,52 @@ const (
 )
 
 // checkProof verifies a peer's receipt against what was sent and what came.
-func (s *Sidecar) checkProof(x *exchange, resp *http.Response, jws string, body iatp.Digest) (proof, flight.Outcome) {
+// earlier says that it is, in place of an answer, the receipt of an earlier one
+// that the peer did not keep.
+func (s *Sidecar) checkProof(x *exchange, resp *http.Response, jws string, body iatp.Digest) (p proof, outcome flight.Outcome, earlier bool) {
+	refusal := resp.Header.Get(iatp.HeaderFrom) == iatp.FromSidecar && resp.StatusCode >= 400
 	if jws == "" {
-		if resp.Header.Get(iatp.HeaderFrom) == iatp.FromSidecar && resp.StatusCode >= 400 {
-			return proofNone, flight.OutcomeUnknown // a refusal; what it says of the outcome is a hint
+		if refusal {
+			return proofNone, flight.OutcomeUnknown, false // what it says of the outcome is a hint
 		}
-		return proofMissing, flight.OutcomeUnknown
+		return proofMissing, flight.OutcomeUnknown, false
 	}
 	r, err := iatp.VerifyReceipt(jws, x.met.Keys)
 	if err == nil {
-		terms, _ := iatp.TermsOf(x.st.manifest)
-		err = r.Check(iatp.ReceiptWant{
-			Iss: x.met.Peer.URI, Aud: s.mesh.self.url, Key: x.sentKey, Bases: x.bases,
-			Status: resp.StatusCode, Digest: body, Type: resp.Header.Get("Content-Type"), Mft: x.st.mft, Terms: terms, Budget: x.promised(),
-		})
+		want := s.expected(x, r.Req.Base)
+		want.Status, want.Digest, want.Type = resp.StatusCode, body, resp.Header.Get("Content-Type")
+		if earlier = refusal && resp.StatusCode == http.StatusConflict && r.Res.Status != http.StatusConflict; earlier {
+			want.Status, want.Digest, want.Type = r.Res.Status, r.Res.Digest, r.Res.Type
+		}
+		err = r.Check(want)
 	}
 	if err != nil {
 		s.log.Warn("receipt of a peer is not valid", "peer", x.met.Peer.URI, "trace_id", x.in.trace.id, "error", err)
-		return proofInvalid, flight.OutcomeUnknown
+		return proofInvalid, flight.OutcomeUnknown, false
 	}
-	x.cost = r.Cost
-	return proofValid, flight.Outcome(r.Outcome)
+	if slices.Contains(x.bases, r.Req.Base) { // or it was paid for before
+		x.cost = r.Cost
+	}
+	return proofValid, flight.Outcome(r.Outcome), earlier
+}
+
+// expected is what a receipt with that base must say of the request: it is one
+// of this exchange, or an earlier one with the caller's key, which may have been
+// made under another manifest. Of that one nothing is left to hold it to but its
+// name.
+func (s *Sidecar) expected(x *exchange, base iatp.Digest) iatp.ReceiptWant {
+	terms, _ := iatp.TermsOf(x.st.manifest)
+	w := iatp.ReceiptWant{Iss: x.met.Peer.URI, Aud: s.mesh.self.url, Key: x.sentKey, Bases: x.bases, Mft: x.st.mft, Terms: terms, Budget: x.promised()}
+	if slices.Contains(x.bases, base) || x.in.idempotencyKey == "" {
+		return w
+	}
+	if one, ok := s.mesh.sent.find(s.attemptAlias(x), base); ok {
+		w.Bases = []iatp.Digest{base}
+		if one.mft != w.Mft {
+			w.Mft, w.Terms = one.mft, iatp.Terms{}
+		}
+	}
+	return w
 }
 
 // promised is the budget that the call named, zero if none.

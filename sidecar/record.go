@@ -81,7 +81,7 @@ func (s *Sidecar) recordRefusal(x *exchange, kind flight.Type) *iatp.Problem {
 	}
 	var err error
 	if x.nonce != nil {
-		err = s.settle(x, &end)
+		err = s.recordAside(x, &end)
 	} else {
 		e := s.requestLine(x)
 		err = s.appendAll(flight.Written, &e, &end)

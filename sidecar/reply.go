@@ -25,14 +25,12 @@ func (s *Sidecar) passWhole(x *exchange, resp *http.Response, body []byte) *iatp
 		mediaType: mediaType(resp.Header), contentType: resp.Header.Get("Content-Type"), outcome: outcomeOfStatus(resp.StatusCode),
 	}
 	s.readReply(x, resp.Header, body, end)
-	if p := s.proveWhole(x, resp, sum, end); p != nil {
-		return p
-	}
+	said := s.proveWhole(x, resp, sum, end)
 	if err := s.recordEnd(x, end); err != nil {
-		p := s.logUnavailable(err)
-		p.Outcome = "executed"
-		p.Error = "the agent executed the call, but the flight recorder cannot write, so its answer is withheld"
-		return p
+		return s.unrecorded(x, err, string(end.outcome))
+	}
+	if said != nil {
+		return s.about(x, said)
 	}
 	s.copyReplyHead(x, resp)
 	_ = http.NewResponseController(x.w).SetWriteDeadline(s.now().Add(time.Duration(s.cfg.Limits.Idle)))
@@ -41,7 +39,18 @@ func (s *Sidecar) passWhole(x *exchange, resp *http.Response, body []byte) *iatp
 	return nil
 }
 
-// proveWhole issues the receipt of an answer, or verifies that of a peer.
+// unrecorded withholds an answer whose record cannot be written, and its receipt:
+// nothing is proven that is not in the book.
+func (s *Sidecar) unrecorded(x *exchange, err error, outcome string) *iatp.Problem {
+	x.receipt = ""
+	p := s.logUnavailable(err)
+	p.Outcome = outcome
+	p.Error = "the call was forwarded, but the flight recorder cannot write, so its answer is withheld"
+	return p
+}
+
+// proveWhole issues the receipt of an answer, or verifies that of a peer. A
+// problem is what our agent is told in place of the answer.
 func (s *Sidecar) proveWhole(x *exchange, resp *http.Response, sum iatp.Digest, end *ending) *iatp.Problem {
 	switch x.dir {
 	case flight.In:
@@ -52,14 +61,13 @@ func (s *Sidecar) proveWhole(x *exchange, resp *http.Response, sum iatp.Digest, 
 		}
 		x.receipt = receipt
 	case flight.Out:
-		if p := s.peerSays(x, resp); p != nil {
-			return p
-		}
 		jws := resp.Header.Get(iatp.HeaderReceipt)
-		x.proof, end.outcome = s.checkProof(x, resp, jws, sum)
+		var earlier bool
+		x.proof, end.outcome, earlier = s.checkProof(x, resp, jws, sum)
 		if x.proof == proofValid {
 			x.receipt = jws
 		}
+		return s.peerSays(x, resp, end.outcome, earlier)
 	}
 	return nil
 }
@@ -114,13 +122,10 @@ func (s *Sidecar) passStream(c *call, x *exchange, resp *http.Response) *iatp.Pr
 	rc := http.NewResponseController(x.w)
 	scan, sum := s.scanner.NewStream(keptPayload/2), sha256.New()
 	end := &ending{status: resp.StatusCode, mediaType: mediaType(resp.Header), contentType: resp.Header.Get("Content-Type"), outcome: outcomeOfStatus(resp.StatusCode)}
-	if x.dir == flight.In {
-		x.w.Header().Set("Trailer", iatp.HeaderReceipt) // what it is over is known at the end
-	}
 	buf := chunks.Get().(*[]byte)
 	defer chunks.Put(buf)
 
-	s.copyReplyHead(x, resp)
+	s.copyReplyHead(x, resp, streamTrailer(x)...)
 	if err := rc.Flush(); err != nil {
 		c.callerGone(x)
 	}
@@ -136,6 +141,9 @@ func (s *Sidecar) passStream(c *call, x *exchange, resp *http.Response) *iatp.Pr
 		last := err != nil || end.bytes == resp.ContentLength
 		if last {
 			end.sum = sum.Sum(nil)
+			if err == io.EOF && x.dir == flight.Out && unbounded(resp) {
+				err = io.ErrUnexpectedEOF // it may be a part: nobody can tell
+			}
 			if err == nil || err == io.EOF {
 				s.proveStream(x, resp, end)
 			}
@@ -150,8 +158,25 @@ func (s *Sidecar) passStream(c *call, x *exchange, resp *http.Response) *iatp.Pr
 	}
 }
 
-// proveStream issues or verifies the receipt of an answer that has passed, as a
-// trailer. What was passed on cannot be taken back: a missing one is recorded.
+// unbounded reports an answer that ends where its connection ends.
+func unbounded(resp *http.Response) bool {
+	return resp.ProtoMajor == 1 && resp.ContentLength < 0 && len(resp.TransferEncoding) == 0
+}
+
+// streamTrailer lists what is said after a stream: what is proven of it is known
+// at its end.
+func streamTrailer(x *exchange) []string {
+	switch x.dir {
+	case flight.In:
+		return []string{iatp.HeaderReceipt}
+	case flight.Out:
+		return []string{iatp.HeaderReceipt, headerProof, iatp.HeaderQuarantined}
+	}
+	return nil
+}
+
+// proveStream issues or verifies the receipt of an answer that has passed, and
+// says in the trailer what came of it: what was passed on cannot be taken back.
 func (s *Sidecar) proveStream(x *exchange, resp *http.Response, end *ending) {
 	sum := iatp.Digest(end.sum)
 	switch x.dir {
@@ -165,9 +190,13 @@ func (s *Sidecar) proveStream(x *exchange, resp *http.Response, end *ending) {
 		x.w.Header().Set(iatp.HeaderReceipt, receipt)
 	case flight.Out:
 		jws := resp.Trailer.Get(iatp.HeaderReceipt)
-		x.proof, end.outcome = s.checkProof(x, resp, jws, sum)
+		x.proof, end.outcome, _ = s.checkProof(x, resp, jws, sum)
 		if x.proof == proofValid {
 			x.receipt = jws
+			x.w.Header().Set(iatp.HeaderReceipt, jws)
+		} else if x.proof != proofNone {
+			x.w.Header().Set(headerProof, string(x.proof))
+			x.w.Header().Set(iatp.HeaderQuarantined, "true")
 		}
 	}
 }

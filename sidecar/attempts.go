@@ -1,0 +1,145 @@
+package sidecar
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/flight"
+)
+
+// maxBases bounds the attempts that are remembered, some 150 bytes each. Beyond
+// it those of the key that was first sent longest ago are forgotten.
+const maxBases = 1 << 16
+
+// attempt is one signed request: what names its signature, and the manifest that
+// was assessed for it.
+type attempt struct{ base, mft iatp.Digest }
+
+// attempts is a view of the flight log: the attempts to have a key of a caller
+// executed by a peer. A repetition is answered with the receipt of the attempt
+// that was executed, which may be one of another exchange, or of the process
+// before this one (hardening 19).
+type attempts struct {
+	mu    sync.Mutex
+	bases map[string][]attempt // by the alias of peer and key
+	order []string             // aliases, the first one sent first
+	held  int                  // attempts in all
+}
+
+// attemptNote is the note of a forward line: the base, and the alias of the
+// caller's key, if there is one.
+func attemptNote(base iatp.Digest, alias string) string {
+	if alias == "" {
+		return "base " + base.Base64URL()
+	}
+	return "base " + base.Base64URL() + " key " + alias
+}
+
+// readAttempt reads a forward line of a call with a caller's key. The search is a
+// filter only: a payload may hold the same words.
+func readAttempt(line []byte) (alias string, one attempt, ok bool) {
+	var l struct {
+		Type     flight.Type `json:"type"`
+		Dir      flight.Dir  `json:"dir"`
+		Note     string      `json:"note"`
+		Manifest string      `json:"manifest"`
+	}
+	if !bytes.Contains(line, []byte(`"type":"forward"`)) || json.Unmarshal(line, &l) != nil || l.Type != flight.Forward || l.Dir != flight.Out {
+		return "", one, false
+	}
+	text, ok := strings.CutPrefix(l.Note, "base ")
+	text, alias, found := strings.Cut(text, " key ")
+	base, err := iatp.ParseBase64URL(text)
+	one.base = base
+	one.mft, _ = iatp.ParseContentDigest(l.Manifest) // zero if there was none
+	return alias, one, ok && found && err == nil
+}
+
+// find returns the attempt with that base.
+func (a *attempts) find(alias string, base iatp.Digest) (attempt, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	i := slices.IndexFunc(a.bases[alias], func(one attempt) bool { return one.base == base })
+	if i < 0 {
+		return attempt{}, false
+	}
+	return a.bases[alias][i], true
+}
+
+// Apply learns from one line of the log.
+func (a *attempts) Apply(_ int64, line []byte) {
+	alias, one, ok := readAttempt(line)
+	if !ok {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.add(alias, one)
+}
+
+// add needs mu.
+func (a *attempts) add(alias string, one attempt) {
+	if a.bases[alias] == nil {
+		a.order = append(a.order, alias)
+	}
+	a.bases[alias] = append(a.bases[alias], one)
+	for a.held++; a.held > maxBases; {
+		first := a.order[0]
+		a.held -= len(a.bases[first])
+		delete(a.bases, first)
+		a.order = a.order[1:]
+	}
+}
+
+// sentBefore is an attempt of a snapshot: alias, base, and manifest or "".
+type sentBefore [3]string
+
+// Snapshot is the state that Restore takes back, the first key first.
+func (a *attempts) Snapshot() []byte {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	all := make([]sentBefore, 0, a.held)
+	for _, alias := range a.order {
+		for _, one := range a.bases[alias] {
+			mft := ""
+			if !one.mft.IsZero() {
+				mft = one.mft.Base64URL()
+			}
+			all = append(all, sentBefore{alias, one.base.Base64URL(), mft})
+		}
+	}
+	b, err := json.Marshal(all)
+	if err != nil {
+		panic(err) // strings always marshal
+	}
+	return b
+}
+
+// Restore puts back a snapshot.
+func (a *attempts) Restore(snapshot []byte) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.bases, a.order, a.held = map[string][]attempt{}, nil, 0
+	var all []sentBefore
+	err := json.Unmarshal(snapshot, &all)
+	for _, s := range all {
+		var one attempt
+		var bad error
+		if one.base, bad = iatp.ParseBase64URL(s[1]); bad == nil && s[2] != "" {
+			one.mft, bad = iatp.ParseBase64URL(s[2])
+		}
+		err = errors.Join(err, bad)
+		a.add(s[0], one)
+	}
+	if err != nil {
+		a.bases, a.order, a.held = map[string][]attempt{}, nil, 0
+		return fmt.Errorf("snapshot of attempts: %w", err)
+	}
+	return nil
+}
