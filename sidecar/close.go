@@ -10,6 +10,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/inter-agent-trust/iatp"
@@ -141,11 +142,7 @@ func (s *Sidecar) askPeer(x *exchange) flight.Outcome {
 		return flight.OutcomeUnknown
 	}
 	closing := r.Req.Base == base && r.Res.Digest == iatp.DigestOf(body) && r.Outcome == iatp.OutcomeNone
-	ofOurs := false
-	for _, b := range x.bases {
-		ofOurs = ofOurs || r.Req.Base == b
-	}
-	if !closing && !ofOurs {
+	if want := s.expected(x, r.Req.Base); !closing && !slices.Contains(want.Bases, r.Req.Base) {
 		return flight.OutcomeUnknown
 	}
 	x.receipt, x.proof = resp.Header.Get(iatp.HeaderReceipt), proofValid
@@ -173,6 +170,13 @@ func (s *Sidecar) sendClose(ctx context.Context, x *exchange) (*http.Response, i
 	now := s.now()
 	base, err := s.mesh.signer.Sign(&httpsig.Message{Method: req.Method, TargetURI: target, Header: req.Header}, now, now.Add(signatureLife), base64.RawURLEncoding.EncodeToString(nonce[:]))
 	if err != nil {
+		return nil, base, err
+	}
+	// In the book like every attempt: its receipt may come again, for a
+	// repetition of the call.
+	e := s.line(x, flight.Forward)
+	e.Path, e.Note = "/transactions/close", attemptNote(base, s.attemptAlias(x))
+	if _, err := s.book.Append(&e, flight.Durable); err != nil {
 		return nil, base, err
 	}
 	resp, err := x.met.Transport.RoundTrip(req)

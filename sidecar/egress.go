@@ -126,6 +126,9 @@ func (s *Sidecar) peerSays(x *exchange, resp *http.Response, outcome flight.Outc
 		return &iatp.Problem{Slug: iatp.SlugPeerNeedsApproval, Status: http.StatusBadGateway, Outcome: string(outcome), Error: "the peer wants a person of its own to decide first"}
 	case resp.Header.Get(iatp.HeaderFrom) != iatp.FromSidecar || resp.StatusCode != http.StatusConflict:
 		return nil
+	case earlier && outcome == flight.OutcomeNone:
+		return &iatp.Problem{Slug: iatp.SlugKeyClosed, Status: http.StatusConflict, Outcome: iatp.OutcomeNone,
+			Error: "the peer has proven that nothing was executed with this Idempotency-Key, which was closed"}
 	case earlier:
 		return &iatp.Problem{Slug: iatp.SlugAnswerNotKept, Status: http.StatusConflict, Outcome: string(outcome),
 			Error: "the peer has proven that a call with this Idempotency-Key came to its end before, and did not keep its answer"}
