@@ -460,11 +460,11 @@ func TestLiesAboutOneself(t *testing.T) {
 			}
 		}, 503, "manifest-unavailable", ""},
 		{"a redirect of the manifest", func(t *testing.T, l *liar) {
-			l.manifest = func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/task", 302) }
+			l.manifest = func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/task", http.StatusFound) }
 		}, 503, "manifest-unavailable", ""},
 		{"a redirect of the directory", func(t *testing.T, l *liar) {
 			l.manifest = l.serve(l.document(t, map[string]any{"updated_at": hour(0)}, l.Key))
-			l.directory = func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/task", 302) }
+			l.directory = func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/task", http.StatusFound) }
 		}, 502, "manifest-invalid", ""},
 		{"no manifest", func(t *testing.T, l *liar) { l.manifest = http.NotFound }, 503, "manifest-unavailable", ""},
 		{"a member twice", func(t *testing.T, l *liar) {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	mathrand "math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
@@ -220,9 +221,13 @@ func TestEveryAnswerIsProven(t *testing.T) {
 	}{
 		"nothing":       {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(204) }, 204, 0},
 		"an empty body": {func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Content-Length", "0") }, 200, 0},
-		"a refusal":     {func(w http.ResponseWriter, r *http.Request) { http.Error(w, "no seats", 422) }, 422, 9},
-		"a bug":         {func(w http.ResponseWriter, r *http.Request) { http.Error(w, "bug", 500) }, 500, 4},
-		"a question":    {func(w http.ResponseWriter, r *http.Request) { http.Error(w, "click here", 451) }, 451, 11},
+		"a refusal": {func(w http.ResponseWriter, r *http.Request) {
+			http.Error(w, "no seats", http.StatusUnprocessableEntity)
+		}, 422, 9},
+		"a bug": {func(w http.ResponseWriter, r *http.Request) { http.Error(w, "bug", http.StatusInternalServerError) }, 500, 4},
+		"a question": {func(w http.ResponseWriter, r *http.Request) {
+			http.Error(w, "click here", http.StatusUnavailableForLegalReasons)
+		}, 451, 11},
 		"no content type": {func(w http.ResponseWriter, r *http.Request) {
 			w.Header()["Content-Type"] = nil
 			io.WriteString(w, "{}")
@@ -472,6 +477,132 @@ func TestFloodDoesNotHurtAKnownPeer(t *testing.T) {
 		t.Errorf("%d forged calls refused, %d answered otherwise", refused.Load(), other.Load())
 	}
 	t.Logf("%d calls of a among %d forged ones", good, refused.Load())
+}
+
+// A call that is lost on the way is closed: a knows that nothing was executed, and
+// when the call arrives after all, nothing is, also after b was killed. The key is
+// closed for a as well.
+func TestCallThatArrivesAfterItsClose(t *testing.T) {
+	p := wired(t, func(a, b *iatptest.Options) {
+		configure := a.Config
+		a.Config = func(c *sidecar.Config) { configure(c); c.Limits.RetryBudget = sidecar.Duration(100 * time.Millisecond) }
+	})
+	key := map[string]string{"Idempotency-Key": "late"}
+	var mu sync.Mutex
+	var calls [][]byte
+	p.tap(func(call []byte) []byte {
+		if !bytes.HasPrefix(call, []byte("POST /task ")) {
+			return call
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		calls = append(calls, bytes.Clone(call))
+		return []byte{}
+	}, nil)
+	r := post(t, p.a, "/proxy/b", bookNYC, key)
+	if r.Status != 502 || r.Problem(t)["outcome"] != "none" || r.Header.Get("Iatp-Receipt") == "" {
+		t.Errorf("the lost call: %d %v %s, want 502 with the proof that nothing was executed", r.Status, r.Header, r.Body)
+	}
+	recs := p.a.Records(t, r.Header.Get("X-Agent-Trace-Id"))
+	if end := recs[len(recs)-1]; end["outcome"] != "none" {
+		t.Errorf("a's record says %v, want none", end["outcome"])
+	}
+	p.tap(nil, nil)
+	late := func(when string) {
+		t.Helper()
+		for _, call := range calls {
+			if got := p.throw(t, call); got != 409 {
+				t.Errorf("%s, the call arrives: %d, want 409", when, got)
+			}
+		}
+		r := post(t, p.a, "/proxy/b", bookNYC, key)
+		if r.Status != 409 || r.Problem(t)["outcome"] != "none" || !strings.HasSuffix(fmt.Sprint(r.Problem(t)["type"]), "/key-closed") {
+			t.Errorf("%s, a repetition: %d %s, want 409 key-closed, outcome none", when, r.Status, r.Body)
+		}
+		clean(t, when+", a repetition", r)
+		recs := p.a.Records(t, r.Header.Get("X-Agent-Trace-Id"))
+		if end := recs[len(recs)-1]; end["outcome"] != "none" {
+			t.Errorf("%s, a's record of the repetition says %v, want none", when, end["outcome"])
+		}
+	}
+	late("at once")
+	p.crashB(t)
+	late("after b was killed")
+	if n := len(p.agent.Seen()); n != 0 {
+		t.Errorf("b's agent was called %d times, want 0", n)
+	}
+}
+
+// An answer that is lost on the way back, of a call that an earlier exchange had
+// begun: a learns from the receipt that it was executed.
+func TestAnswerIsLost(t *testing.T) {
+	p := wired(t, func(a, b *iatptest.Options) {
+		configure := a.Config
+		a.Config = func(c *sidecar.Config) { configure(c); c.Limits.RetryBudget = sidecar.Duration(100 * time.Millisecond) }
+		b.Manifest = iatptest.Bank
+	})
+	key := map[string]string{"Idempotency-Key": "lost"}
+	lose := func(answer []byte) []byte {
+		if bytes.Contains(answer, []byte(`"state"`)) {
+			return answer
+		}
+		return nil
+	}
+	for _, when := range []string{"the first call", "a repetition"} {
+		p.tap(nil, lose)
+		r := post(t, p.a, "/proxy/b", bookNYC, key)
+		p.tap(nil, nil)
+		if r.Status != 502 || r.Problem(t)["outcome"] != "executed" || r.Header.Get("Iatp-Receipt") == "" {
+			t.Errorf("%s: %d %v %s, want 502 with the proof that it was executed", when, r.Status, r.Header, r.Body)
+		}
+		recs := p.a.Records(t, r.Header.Get("X-Agent-Trace-Id"))
+		if end := recs[len(recs)-1]; end["outcome"] != "executed" {
+			t.Errorf("%s: a's record says %v, want executed", when, end["outcome"])
+		}
+	}
+	if n := len(p.agent.Seen()); n != 1 {
+		t.Errorf("b's agent was called %d times, want 1", n)
+	}
+}
+
+// Somebody who takes calls off the wire and changes the answer to the question
+// what became of them makes a believe nothing.
+func TestWireChangesWhatBecameOfACall(t *testing.T) {
+	p := wired(t, func(a, b *iatptest.Options) {
+		configure := a.Config
+		a.Config = func(c *sidecar.Config) { configure(c); c.Limits.RetryBudget = 0 }
+	})
+	deliver := false
+	call := func(call []byte) []byte {
+		if bytes.HasPrefix(call, []byte("POST /task ")) && !deliver {
+			return []byte{}
+		}
+		return call
+	}
+	believed := 0
+	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); {
+		deliver = !deliver
+		p.tap(call, func(answer []byte) []byte {
+			if !bytes.Contains(answer, []byte(`"state"`)) {
+				return nil // the answer of the call
+			}
+			answer[mathrand.IntN(len(answer))] ^= 1 << mathrand.IntN(7)
+			return answer
+		})
+		before := len(p.agent.Seen())
+		r := post(t, p.a, "/proxy/b", bookNYC, nil)
+		want := "none"
+		if len(p.agent.Seen()) > before {
+			want = "executed"
+		}
+		switch got := r.Problem(t)["outcome"]; {
+		case got == want:
+			believed++
+		case got != "unknown":
+			t.Errorf("a says %v, and the outcome is %s: %s", got, want, r.Body)
+		}
+	}
+	t.Logf("the truth was told in spite of it %d times", believed)
 }
 
 // What is sensitive in a call or an answer is in neither data directory, on

@@ -32,7 +32,8 @@ type wire struct {
 
 	mu sync.Mutex
 	// call sees each call and returns what is sent on; nil sends nothing, and
-	// the caller is answered 500. answer sees what comes back; nil hangs up.
+	// the caller is answered 500; an empty slice hangs up. answer sees what comes
+	// back and returns what is passed on.
 	call, answer func([]byte) []byte
 
 	ln net.Listener
@@ -89,6 +90,9 @@ func (w *wire) carry(c net.Conn) {
 				_, _ = io.WriteString(c, "HTTP/1.1 500 Lost\r\nContent-Length: 0\r\n\r\n")
 				return
 			}
+		}
+		if len(sent) == 0 {
+			return
 		}
 		back, whole := w.exchange(sent)
 		if isCall && answer != nil {
