@@ -66,6 +66,7 @@ type ledger struct {
 	executed map[string]int    // by b's agent
 	answers  map[string]string // whole 200 answers at a's agent
 	unknown  map[string]bool   // the last word is that nobody knows
+	closed   map[string]bool   // the last word is that nothing was executed
 	keys     map[string]string // by the trace id of each attempt
 }
 
@@ -74,7 +75,7 @@ type ledger struct {
 // executed at most once, every answer at a caller is that of the one execution,
 // what a has recorded as executed was, and both recorders verify.
 func TestMeshIsKilled(t *testing.T) {
-	book := &ledger{executed: map[string]int{}, answers: map[string]string{}, unknown: map[string]bool{}, keys: map[string]string{}}
+	book := &ledger{executed: map[string]int{}, answers: map[string]string{}, unknown: map[string]bool{}, closed: map[string]bool{}, keys: map[string]string{}}
 	agent := startAgent(t, func(w http.ResponseWriter, r *http.Request) {
 		key := strings.Trim(r.Header.Get("Idempotency-Key"), `"`)
 		time.Sleep(time.Duration(mathrand.IntN(15)) * time.Millisecond)
@@ -121,7 +122,7 @@ func TestMeshIsKilled(t *testing.T) {
 	checkLog(t, atA.data)
 	checkLog(t, atB.data)
 	book.judge(t, records)
-	t.Logf("%d kills; %d keys, %d of them answered, %d with an unknown outcome", rounds, len(book.executed), len(book.answers), len(book.unknown))
+	t.Logf("%d kills; %d keys, %d of them answered, %d closed, %d with an unknown outcome", rounds, len(book.executed)+len(book.closed), len(book.answers), len(book.closed), len(book.unknown))
 	if rounds < 60 || len(book.answers) < rounds {
 		t.Errorf("%d kills and %d answers are too few to tell", rounds, len(book.answers))
 	}
@@ -147,6 +148,11 @@ func (l *ledger) call(a *atomic.Pointer[sidecar], key string) {
 		case r.status == 409 && strings.HasSuffix(fmt.Sprint(r.member("type")), "/answer-not-kept"):
 			l.mu.Lock()
 			l.unknown[key] = r.member("outcome") == "unknown"
+			l.mu.Unlock()
+			return
+		case r.status == 409 && strings.HasSuffix(fmt.Sprint(r.member("type")), "/key-closed"):
+			l.mu.Lock()
+			l.closed[key] = r.header.Get("Iatp-Proof") == ""
 			l.mu.Unlock()
 			return
 		}
@@ -199,6 +205,11 @@ func (l *ledger) judge(t *testing.T, records []meshRecord) {
 	for key, unknown := range l.unknown {
 		if !unknown {
 			t.Errorf("key %s: b says that the call under which it died was executed or failed", key)
+		}
+	}
+	for key, proven := range l.closed {
+		if l.executed[key] != 0 || !proven {
+			t.Errorf("key %s: it was closed (proven: %t), and executed %d times", key, proven, l.executed[key])
 		}
 	}
 	said := 0
