@@ -30,8 +30,9 @@ func (p *program) manifestSignCommand() *cobra.Command {
 		Use:   "sign FILE",
 		Short: "Complete and sign a manifest",
 		Long: `Sign a manifest with an agent key, so that others can tell whose it is and that
-nobody changed it. A sidecar with "key" and "public_url" does this by itself; sign
-by hand where the key must not be on the machine that serves the manifest.
+nobody changed it. A sidecar with "key" and "public_url" does this by itself, and
+serves a signed file as it is; sign by hand to add an endorsement, or where
+something other than a sidecar serves the manifest.
 
 What is missing is completed: the key (identity.verification_key) and the time
 (updated_at, which is now: peers refuse a manifest older than one they have
