@@ -1,6 +1,7 @@
 package privacy
 
 import (
+	"bytes"
 	"strings"
 
 	"github.com/inter-agent-trust/iatp/internal/ijson"
@@ -49,23 +50,31 @@ func appendEscaped(dst, text []byte) []byte {
 func (w *work) pointer() string {
 	pointer := w.levels[0].reader.Pointer()
 	w.steps = append(w.steps[:0], pointer...)
-	if !sift(w.steps) {
-		return pointer
+	for step := range bytes.SplitSeq(w.steps, []byte("/")) {
+		if !index(step) && sift(step) {
+			if w.cleaner == nil {
+				w.cleaner = new(work)
+			}
+			w.cleaner.use(w.finder.catalog, w.finder.least)
+			return w.cleaner.cleanPointer(pointer)
+		}
 	}
-	return w.finder.cleanPointer(pointer)
+	return pointer
 }
 
+// index reports whether a step of a pointer is the place in an array, or so
+// short a number that it is nothing else.
+func index(step []byte) bool { return len(step) < fewest && endOfDigits(step, 0) == len(step) }
+
 // cleanPointer takes sensitive member names out of a pointer.
-func (f *finder) cleanPointer(pointer string) string {
-	var w work
-	w.use(f.catalog, f.least)
+func (w *work) cleanPointer(pointer string) string {
 	var out strings.Builder
 	var around names
 	for step := range strings.SplitSeq(pointer[1:], "/") {
 		text := []byte(step)
 		out.WriteByte('/')
 		out.Write(w.redactText(text, place{given: around}, nil))
-		if index := len(text) < fewest && endOfDigits(text, 0) == len(text); !index {
+		if !index(text) {
 			around = names{around[1], text[:min(len(text), maxName+nameAhead)]}
 		}
 	}

@@ -42,6 +42,8 @@ type work struct {
 	budget int    // bytes of pointers left
 	steps  []byte // a pointer
 
+	cleaner *work // of pointers with sensitive names
+
 	number, padded [maxDigits]byte
 }
 
@@ -70,6 +72,9 @@ const maxScratch = 1 << 20
 func (s *Scanner) release(w *work) {
 	w.report = Report{}
 	w.finder.text, w.finder.around = nil, place{}
+	if w.cleaner != nil {
+		w.cleaner.finder.text, w.cleaner.finder.around = nil, place{}
+	}
 	for i := range w.levels {
 		l := &w.levels[i]
 		l.reader.Reset(nil, ijson.Limits{})
