@@ -37,7 +37,8 @@ var (
 )
 
 // A keyFormat is how a vendor writes its keys: a fixed beginning, then min to
-// max characters of a set. The facts are from the vendors' documentation.
+// max characters of a set. Lengths are those in common use; vendors change them,
+// so a format that a vendor does not publish may be off.
 type keyFormat struct {
 	prefix   string
 	set      *[256]bool
