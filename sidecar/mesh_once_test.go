@@ -572,16 +572,16 @@ func TestWireChangesWhatBecameOfACall(t *testing.T) {
 		configure := a.Config
 		a.Config = func(c *sidecar.Config) { configure(c); c.Limits.RetryBudget = 0 }
 	})
-	deliver := false
+	var deliver atomic.Bool
 	call := func(call []byte) []byte {
-		if bytes.HasPrefix(call, []byte("POST /task ")) && !deliver {
+		if bytes.HasPrefix(call, []byte("POST /task ")) && !deliver.Load() {
 			return []byte{}
 		}
 		return call
 	}
 	believed := 0
 	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); {
-		deliver = !deliver
+		deliver.Store(!deliver.Load())
 		p.tap(call, func(answer []byte) []byte {
 			if !bytes.Contains(answer, []byte(`"state"`)) {
 				return nil // the answer of the call
