@@ -61,8 +61,8 @@ func (s *Sidecar) readHead(r *http.Request) (inbound, *iatp.Problem) {
 		return in, s.cleanProblem(&iatp.Problem{Slug: iatp.SlugUnsupportedEncoding, Status: http.StatusUnsupportedMediaType,
 			Error: "Content-Encoding " + strconv.Quote(iatp.Printable(clip(ce, 40))) + " is not read here", Hint: "send the body as it is, uncompressed: what cannot be scanned is not forwarded"})
 	}
-	if h.Get("Early-Data") == "1" {
-		return in, &iatp.Problem{Slug: iatp.SlugTooEarly, Status: http.StatusTooEarly, Error: "the request came as TLS early data, which can be replayed", Hint: "send it again after the handshake"}
+	if p := earlyData(h); p != nil {
+		return in, p
 	}
 	if r.URL.RawQuery != "" || r.URL.ForceQuery {
 		return in, badRequest("bad-target", "a query is not forwarded to the agent; put what it needs into the body")
@@ -92,6 +92,15 @@ func (s *Sidecar) readHead(r *http.Request) (inbound, *iatp.Problem) {
 		}
 	}
 	return in, s.scanHead(&in)
+}
+
+// earlyData refuses what a proxy in front took before its handshake was over
+// (RFC 8470).
+func earlyData(h http.Header) *iatp.Problem {
+	if h.Get("Early-Data") != "1" {
+		return nil
+	}
+	return &iatp.Problem{Slug: iatp.SlugTooEarly, Status: http.StatusTooEarly, Error: "the request came as TLS early data, which can be replayed", Hint: "send it again after the handshake"}
 }
 
 // scanHead refuses sensitive data where it cannot be redacted or judged by

@@ -26,6 +26,9 @@ func (s *Sidecar) task(w http.ResponseWriter, r *http.Request) {
 // attacker most and us least (hardening 18): syntax and clock, the quota of the
 // network, whose key it is, the signature, then the body and the nonce.
 func (s *Sidecar) receiveSigned(x *exchange) *iatp.Problem {
+	if p := earlyData(x.r.Header); p != nil {
+		return p
+	}
 	pending, p := s.readSigned(x.r)
 	if p != nil {
 		return p
