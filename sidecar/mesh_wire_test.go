@@ -426,8 +426,14 @@ func TestWireChangesOneByte(t *testing.T) {
 // changed, removed, repeated, folded, spelled with an underscore or named by
 // Connection.
 func TestWireChangesHead(t *testing.T) {
+	for name, header := range map[string]map[string]string{"with all that an agent sees": richHead, "with the least": nil} {
+		t.Run(name, func(t *testing.T) { wireChangesHead(t, header) })
+	}
+}
+
+func wireChangesHead(t *testing.T, header map[string]string) {
 	p := wired(t, nil)
-	call := p.capture(t, richHead)
+	call := p.capture(t, header)
 	type change struct {
 		name string
 		do   func(lines []string, i int) []string
@@ -475,7 +481,7 @@ func TestWireChangesHead(t *testing.T) {
 		"Accept-Charset: utf-8", "Tracestate: a=b", "X-Idempotency-Key: other", "Content-Encoding: gzip", "Content-Encoding: identity",
 		"Transfer-Encoding: chunked", "Transfer-Encoding: identity", "Expect: 100-continue", "Te: trailers", "Trailer: Content-Type", "Keep-Alive: timeout=1",
 		"Upgrade: h2c", "Early-Data: 1", "Range: bytes=0-1", "Iatp-Budget: \"1.00\";cur=USD", "Iatp-Agreement: :AAAA:", "Iatp-Grant: e30.e30.e30", "Iatp-Facts: e30.e30.e30",
-		"Mcp-Method: x", "A2a-Version: 1", "Origin: https://evil.example", "Host: evil.example", "Accept: text/html", "Prefer: wait=1",
+		"Mcp-Method: x", "A2a-Version: 1", "Origin: https://evil.example", "Host: evil.example", "Accept: text/html", "Accept-Language: de", "Prefer: wait=1",
 		"Signature: other=:AAAA:", "Signature-Input: other=(\"@method\");created=1", "Content-Length: 1", "Connection: Accept, Prefer, Idempotency-Key", "X-Agent-Trust-Score: 10", "Iatp-From: agent",
 	} {
 		add("added "+line, append(slices.Clone(lines), line))
@@ -492,7 +498,7 @@ func TestWireChangesHead(t *testing.T) {
 	for i := range tampered { // which is replaced below
 		if p.judge(t, tampered[i].how, join(tampered[i].lines, body), delivered(t, call)) {
 			executed++
-			next := p.capture(t, richHead)
+			next := p.capture(t, header)
 			tampered = refresh(t, tampered, call, next)
 			call = next
 		}
@@ -620,6 +626,19 @@ func TestWireRepeatsARefusal(t *testing.T) {
 	p.crashB(t)
 	if got := p.throw(t, call); got != 409 || len(p.agent.Seen()) != 0 {
 		t.Errorf("afterwards: %d, want 409, and b's agent was called %d times: b has signed that nothing was executed", got, len(p.agent.Seen()))
+	}
+}
+
+// A call that a proxy took as early data is refused, and good after the handshake.
+func TestWireIsEarly(t *testing.T) {
+	p := wired(t, nil)
+	call := p.capture(t, nil)
+	early := bytes.Replace(call, []byte("\r\n"), []byte("\r\nEarly-Data: 1\r\n"), 1)
+	if got := p.throw(t, early); got != 425 || len(p.agent.Seen()) != 0 {
+		t.Errorf("early data: %d with %d calls, want 425 and none", got, len(p.agent.Seen()))
+	}
+	if got := p.throw(t, call); got != 200 {
+		t.Errorf("after the handshake: %d, want 200", got)
 	}
 }
 
