@@ -110,6 +110,8 @@ func (s *sidecar) crashUnderLoad(t *testing.T, a *agent, after time.Duration) cr
 	had := len(a.calls())
 	var mu sync.Mutex
 	var wg sync.WaitGroup
+	under := make(chan struct{}) // the first answer came: the load is there
+	begun := sync.OnceFunc(func() { close(under) })
 	for caller := range 8 {
 		header := []string{"Content-Type: application/json"}
 		wg.Go(func() {
@@ -124,8 +126,13 @@ func (s *sidecar) crashUnderLoad(t *testing.T, a *agent, after time.Duration) cr
 				mu.Lock()
 				c.acked[r.header.Get("X-Agent-Trace-ID")] = r.status == 200
 				mu.Unlock()
+				begun()
 			}
 		})
+	}
+	select {
+	case <-under:
+	case <-time.After(10 * time.Second): // said below
 	}
 	time.Sleep(after)
 	s.kill()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"os"
 	"path/filepath"
@@ -113,7 +114,7 @@ func findLog(dir string) (logDir, data string, err error) {
 	}
 	_, missing := os.Stat(filepath.Join(dir, checkpointFile))
 	if missing != nil && len(firsts) == 0 {
-		return "", "", fmt.Errorf("%s holds no flight log", dir)
+		return "", "", fmt.Errorf("%s holds no flight log: %w", dir, fs.ErrNotExist)
 	}
 	return dir, filepath.Dir(filepath.Clean(dir)), nil
 }

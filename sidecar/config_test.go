@@ -257,3 +257,27 @@ func TestOperatorTokenIsMadeOnce(t *testing.T) {
 		t.Errorf("tokens %q and %q; want one, kept", a, b)
 	}
 }
+
+// What --check accepts also starts: the files of the public side are read.
+func TestCheckReadsThePublicSide(t *testing.T) {
+	party := iatptest.NewParty(t)
+	for name, change := range map[string]func(*sidecar.Config){
+		"key":       func(c *sidecar.Config) { c.Key = "/nowhere/agent.key" },
+		"open key":  func(c *sidecar.Config) { c.Key = writeFile(t, "k", "x", 0o644) },
+		"cert":      func(c *sidecar.Config) { c.TLS = sidecar.TLS{Cert: "/nowhere/c", Key: "/nowhere/k"} },
+		"client ca": func(c *sidecar.Config) { c.TLS.ClientCA = "/nowhere/ca" },
+		"peer's ca": func(c *sidecar.Config) {
+			p := party.AsPeer("")
+			p.CA = "/nowhere/ca"
+			c.Peers = map[string]sidecar.Peer{"b": p}
+		},
+	} {
+		c := configFor(t, func(c *sidecar.Config) { party.Listen(c); change(c) })
+		if _, err := sidecar.Check(c); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	if _, err := sidecar.Check(configFor(t, party.Listen)); err != nil {
+		t.Error(err)
+	}
+}

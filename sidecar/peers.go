@@ -3,7 +3,6 @@ package sidecar
 import (
 	"fmt"
 	"net/http"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -59,7 +58,7 @@ func (s *Sidecar) openMesh() error {
 	if m.budget, err = budget.Open(s.book, budget.Options{Now: s.now}); err != nil {
 		return err
 	}
-	if m.once, err = once.Open(s.book, filepath.Join(s.cfg.Data, "answers"), once.Options{Logger: s.log, Now: s.now}); err != nil {
+	if m.once, err = once.Open(s.book, s.cfg.Data, once.Options{Logger: s.log, Now: s.now}); err != nil {
 		return err
 	}
 	m.sent = &attempts{bases: map[string][]attempt{}}

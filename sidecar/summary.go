@@ -51,6 +51,15 @@ func Check(cfg Config) (Summary, error) {
 			return Summary{}, err
 		}
 	}
+	if _, err := cfg.loadIdentity(); err != nil {
+		return Summary{}, err
+	}
+	if _, err := cfg.loadCertificates(); err != nil {
+		return Summary{}, err
+	}
+	if _, err := cfg.handshakeOptions(); err != nil {
+		return Summary{}, err
+	}
 	return st.summary(&cfg), nil
 }
 
