@@ -510,6 +510,8 @@ func TestCallThatArrivesAfterItsClose(t *testing.T) {
 	p.tap(nil, nil)
 	late := func(when string) {
 		t.Helper()
+		mu.Lock()
+		defer mu.Unlock()
 		for _, call := range calls {
 			if got := p.throw(t, call); got != 409 {
 				t.Errorf("%s, the call arrives: %d, want 409", when, got)
