@@ -338,9 +338,6 @@ var soft = map[iatp.DataClass]bool{
 // to what is measured: go test ./privacy -run TestCorpus -update writes it.
 func TestCorpus(t *testing.T) {
 	const each = 200
-	if raceEnabled {
-		t.Skip("nothing here runs at once; the corpus is measured without the detector")
-	}
 	scores, alarms := measure(t, 1, each)
 	var table strings.Builder
 	table.WriteString("| kind | recall beside a word | recall alone | precision |\n|---|--:|--:|--:|\n")

@@ -252,10 +252,16 @@ func (s *Sidecar) agentFailed(x *exchange, f *failed) *iatp.Problem {
 	case recovery.Connect:
 		p.Error = "the agent cannot be reached"
 		p.Hint = "is it running at the address in agent: ?"
+		if x.dir == flight.Out {
+			p.Error, p.Hint = "the peer cannot be reached", "is its sidecar running at the address in peers: ?"
+		}
 	case recovery.Truncated:
 		p.Error = errTruncated.Error()
 	default:
 		p.Error = "the agent broke the connection or did not speak HTTP"
+		if x.dir == flight.Out {
+			p.Error = "the peer broke the connection or did not speak HTTP"
+		}
 	}
 	x.decision = decidedFailed
 	p = s.about(x, p)
@@ -302,6 +308,11 @@ func (s *Sidecar) copyReplyHead(x *exchange, resp *http.Response, trailer ...str
 	}
 	for _, name := range hopByHop {
 		h.Del(name)
+	}
+	if x.dir == flight.Out {
+		// A client that follows a redirect would send the call past its own
+		// sidecar, unjudged and unsigned.
+		h.Del("Location")
 	}
 	for _, name := range browserPowers {
 		h.Del(name)

@@ -294,3 +294,26 @@ func TestBudget(t *testing.T) {
 		t.Errorf("a budget that cannot be read: %d, want 400", r.Status)
 	}
 }
+
+// A redirect from a peer does not lead our agent past its sidecar, and an
+// answer that ends with its connection is not called whole.
+func TestAnswersThatLeadAstray(t *testing.T) {
+	a, _ := iatptest.Pair(t, func(a, b *iatptest.Options) {
+		b.Agent = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://127.0.0.1:1/elsewhere", http.StatusTemporaryRedirect)
+		})
+	})
+	if r := post(t, a, "/proxy/b", bookNYC, nil); r.Status != 307 || r.Header.Get("Location") != "" {
+		t.Errorf("redirect: %d to %q; want no Location", r.Status, r.Header.Get("Location"))
+	}
+	url, _ := hostileAgent(t, "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nhalf of i")
+	a, b := iatptest.Pair(t, func(a, b *iatptest.Options) { b.AgentURL = url })
+	r := post(t, a, "/proxy/b", bookNYC, nil)
+	id := r.Header.Get("X-Agent-Trace-ID")
+	for _, n := range []*iatptest.Node{a, b} {
+		recs := n.Records(t, id)
+		if last := recs[len(recs)-1]; last["outcome"] != "unknown" {
+			t.Errorf("an answer without a length: record %v, want outcome unknown", last)
+		}
+	}
+}

@@ -182,6 +182,9 @@ func (s *Sidecar) proveStream(x *exchange, resp *http.Response, end *ending) {
 	switch x.dir {
 	case flight.In:
 		x.cost = s.costOf(x, resp)
+		if unbounded(resp) {
+			end.outcome = flight.OutcomeUnknown // nobody can tell whether this is all of it (hardening 39)
+		}
 		receipt, err := s.issue(x, end.status, sum, end.contentType, end.outcome)
 		if err != nil {
 			s.log.Error("cannot make a receipt", "trace_id", x.in.trace.id, "error", err)
