@@ -132,7 +132,7 @@ func (s *Sidecar) scanHead(in *inbound) *iatp.Problem {
 func singleValued(name string) bool {
 	switch name {
 	case "Content-Type", "Content-Encoding", "Idempotency-Key", "X-Idempotency-Key", "Traceparent",
-		http.CanonicalHeaderKey(iatp.HeaderTraceID), http.CanonicalHeaderKey(iatp.HeaderOverride), "Accept-Language", "Accept", "Prefer":
+		http.CanonicalHeaderKey(iatp.HeaderTraceID), http.CanonicalHeaderKey(iatp.HeaderOverride), http.CanonicalHeaderKey(iatp.HeaderBudget), "Accept-Language", "Accept", "Prefer":
 		return true
 	}
 	return false

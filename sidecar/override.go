@@ -120,31 +120,49 @@ func newNumber() string {
 }
 
 // actionDigest is the digest of this exchange's action with the given n ("" is
-// null). Members that one sidecar alone has no value for are null, as the
-// profile wants all of them present.
+// null). Members that have no value are null, as the profile wants all of them
+// present. Who would get the call is named by what we verified or were
+// configured with: an agent_id is anybody's to say (hardening 5).
 func (x *exchange) actionDigest(n string) action {
-	b := make([]byte, 0, 768)
-	str := func(name, value string) {
-		b = append(b, ',', '"')
-		b = append(append(b, name...), '"', ':')
+	b := make([]byte, 0, 1024)
+	target, uri, jkt := "/proxy", "local:"+string(x.st.manifest.Identity.AgentID), ""
+	if x.met != nil {
+		target, uri = x.met.Peer.URI+"/task", x.met.Peer.URI
+		if x.met.Key != (iatp.Key{}) {
+			jkt = x.met.Key.Thumbprint()
+		}
+	}
+	amount := ""
+	if !x.in.budget.IsZero() {
+		amount = x.in.budget.Amount()
+	}
+	orNull := func(value string) {
 		if value == "" {
 			b = append(b, "null"...)
 			return
 		}
 		b = ijson.AppendString(b, value)
 	}
+	str := func(name, value string) {
+		b = append(b, ',', '"')
+		b = append(append(b, name...), '"', ':')
+		orNull(value)
+	}
 	// Members in the order of RFC 8785, so that the bytes are canonical as written.
-	b = append(b, `{"agr":null,"budget":null`...)
+	b = append(b, `{"agr":null`...)
+	str("budget", amount)
 	str("cd", "sha-256=:"+base64.StdEncoding.EncodeToString(x.bodySum[:])+":")
 	str("ct", x.in.contentType)
-	b = append(b, `,"cur":null,"facts":null`...)
+	str("cur", x.in.budget.Currency())
+	b = append(b, `,"facts":null`...)
 	str("hdr", x.in.forwardedDigest())
 	str("key", x.in.idempotencyKey)
 	str("method", http.MethodPost)
 	str("n", n)
-	b = append(b, `,"peer":{"jkt":null`...)
+	b = append(b, `,"peer":{"jkt":`...)
+	orNull(jkt)
 	str("mft", x.st.digest)
-	str("uri", "local:"+string(x.st.manifest.Identity.AgentID))
+	str("uri", uri)
 	b = append(b, `},"reasons":[`...)
 	for i, code := range x.verdict.Codes() {
 		if i > 0 {
@@ -153,7 +171,7 @@ func (x *exchange) actionDigest(n string) action {
 		b = ijson.AppendString(b, code)
 	}
 	b = fmt.Appendf(b, `],"score":%d`, x.st.assessment.Score)
-	str("uri", "/proxy")
+	str("uri", target)
 	b = append(b, `,"v":1}`...)
 	return sha256.Sum256(b)
 }
