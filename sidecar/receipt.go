@@ -26,7 +26,6 @@ func outcomeOfStatus(status int) flight.Outcome {
 
 // issue makes the receipt of a call from another sidecar (protocol 5.1).
 func (s *Sidecar) issue(x *exchange, status int, body iatp.Digest, mediaType string, outcome flight.Outcome) (string, error) {
-	own := s.standing.Load()
 	now := s.now()
 	var id [16]byte
 	rand.Read(id[:])
@@ -37,7 +36,7 @@ func (s *Sidecar) issue(x *exchange, status int, body iatp.Digest, mediaType str
 		Mft: x.signed.Manifest, Cost: x.cost, Outcome: string(outcome), MS: now.Sub(x.start).Milliseconds(),
 	}
 	if outcome == flight.OutcomeExecuted || outcome == flight.OutcomeUnknown {
-		undo, err := undoOf(own.manifest, now)
+		undo, err := undoOf(x.st.manifest, now) // of the manifest that mft names: a reload may have come since
 		if err != nil {
 			return "", err
 		}
@@ -93,8 +92,10 @@ func (s *Sidecar) finishClaim(x *exchange, e *flight.Entry, end *ending) {
 	if a.Dropped {
 		a.Body = nil
 	}
-	if end.contentType != "" {
-		a.Header.Set("Content-Type", end.contentType)
+	for name, v := range map[string]string{"Content-Type": end.contentType, "Content-Encoding": end.encoding} {
+		if v != "" {
+			a.Header.Set(name, v)
+		}
 	}
 	x.claim.Finish(e, a)
 }

@@ -153,6 +153,7 @@ func redacted(body []byte, report privacy.Report) []byte {
 type ending struct {
 	status      int
 	contentType string // as sent, for the receipt
+	encoding    string // likewise, for a repetition
 	body        []byte // whole answers only
 	bytes       int64
 	sum         []byte // SHA-256 of the body

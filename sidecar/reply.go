@@ -22,7 +22,7 @@ func (s *Sidecar) passWhole(x *exchange, resp *http.Response, body []byte) *iatp
 	sum := sha256.Sum256(body)
 	end := &ending{
 		status: resp.StatusCode, bytes: int64(len(body)), sum: sum[:], body: body,
-		mediaType: mediaType(resp.Header), contentType: resp.Header.Get("Content-Type"), outcome: outcomeOfStatus(resp.StatusCode),
+		mediaType: mediaType(resp.Header), contentType: resp.Header.Get("Content-Type"), encoding: resp.Header.Get("Content-Encoding"), outcome: outcomeOfStatus(resp.StatusCode),
 	}
 	s.readReply(x, resp.Header, body, end)
 	said := s.proveWhole(x, resp, sum, end)
@@ -121,7 +121,7 @@ var chunks = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
 func (s *Sidecar) passStream(c *call, x *exchange, resp *http.Response) *iatp.Problem {
 	rc := http.NewResponseController(x.w)
 	scan, sum := s.scanner.NewStream(keptPayload/2), sha256.New()
-	end := &ending{status: resp.StatusCode, mediaType: mediaType(resp.Header), contentType: resp.Header.Get("Content-Type"), outcome: outcomeOfStatus(resp.StatusCode)}
+	end := &ending{status: resp.StatusCode, mediaType: mediaType(resp.Header), contentType: resp.Header.Get("Content-Type"), encoding: resp.Header.Get("Content-Encoding"), outcome: outcomeOfStatus(resp.StatusCode)}
 	buf := chunks.Get().(*[]byte)
 	defer chunks.Put(buf)
 

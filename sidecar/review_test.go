@@ -2,6 +2,7 @@ package sidecar_test
 
 import (
 	"encoding/pem"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"sync/atomic"
@@ -78,3 +79,51 @@ func TestOverrideIsForThePeerThatWasAskedAbout(t *testing.T) {
 		t.Error("the answer about b did not release the call to b")
 	}
 }
+
+// A repetition is answered with the same bytes, and says the same of them.
+func TestRepetitionKeepsTheEncoding(t *testing.T) {
+	a, b := iatptest.Pair(t, func(a, b *iatptest.Options) {
+		b.Agent = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.Header().Set("Content-Encoding", "br")
+			fmt.Fprint(w, "\x0b\x02\x80hello\x03")
+		})
+	})
+	key := map[string]string{"Idempotency-Key": "packed"}
+	first, again := post(t, a, "/proxy/b", bookNYC, key), post(t, a, "/proxy/b", bookNYC, key)
+	if n := len(b.Agent.Seen()); n != 1 || first.Header.Get("Content-Encoding") != "br" || again.Header.Get("Content-Encoding") != "br" || string(first.Body) != string(again.Body) {
+		t.Errorf("%d calls, %v %q, then %v %q; want 1 and the same twice", n, first.Header, first.Body, again.Header, again.Body)
+	}
+}
+
+// A call that a reload overtakes is proven under the manifest that it was
+// assessed by, not the one in force when it ends.
+func TestReceiptIsOfTheManifestAssessed(t *testing.T) {
+	arrived, finish := make(chan struct{}), make(chan struct{})
+	var cfg sidecar.Config
+	a, b := iatptest.Pair(t, func(a, b *iatptest.Options) {
+		b.Agent = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			close(arrived)
+			<-finish
+			fmt.Fprint(w, "done")
+		})
+		b.Manifest = undoable
+		configure := b.Config
+		b.Config = func(c *sidecar.Config) { configure(c); c.AllowUnbackedClaims = true; cfg = *c }
+	})
+	answer := make(chan *iatptest.Reply)
+	go func() { answer <- post(t, a, "/proxy/b", bookNYC, nil) }()
+	<-arrived
+	cfg.Manifest = writeFile(t, "manifest.json", iatptest.Friend, 0o600)
+	if _, err := b.Sidecar.Reload(cfg); err != nil {
+		t.Error(err)
+	}
+	close(finish)
+	r := <-answer
+	if r.Status != 200 || r.Header.Get("Iatp-Proof") != "" || last(t, a, r)["outcome"] != "executed" {
+		t.Errorf("%d %v, record %v; want a receipt that holds", r.Status, r.Header, last(t, a, r))
+	}
+}
+
+const undoable = `{"identity":{"agent_id":"friend"},"trust_level":"verified_partner",` +
+	`"reversibility":{"level":"full","undo_window":"1h"},"privacy":{"retention_policy":"temporary"}}`
