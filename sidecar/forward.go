@@ -83,6 +83,13 @@ func (s *Sidecar) newCall(x *exchange) *call {
 	return c
 }
 
+// await gives an attempt the time that is left until the deadline. The one before
+// may have got as far as the idle limit.
+func (c *call) await(now time.Time) {
+	c.begun.Store(false)
+	c.timer.Reset(max(c.end.Sub(now), 0))
+}
+
 func (c *call) stop() {
 	c.timer.Stop()
 	c.cancel(nil)
@@ -155,8 +162,8 @@ func (x *exchange) repeatable() *iatp.Manifest {
 // attempt is one request to the agent. A reply of known, small length comes
 // back whole.
 func (s *Sidecar) attempt(c *call, x *exchange) (*http.Response, []byte, error) {
-	sent := false
-	ctx := httptrace.WithClientTrace(c.ctx, &httptrace.ClientTrace{WroteHeaderField: func(string, []string) { sent = true }})
+	var sent atomic.Bool // set by the transport, which may still write when RoundTrip has returned
+	ctx := httptrace.WithClientTrace(c.ctx, &httptrace.ClientTrace{WroteHeaderField: func(string, []string) { sent.Store(true) }})
 	var req *http.Request
 	var err error
 	way := http.RoundTripper(s.agent)
@@ -173,9 +180,10 @@ func (s *Sidecar) attempt(c *call, x *exchange) (*http.Response, []byte, error) 
 
 	began := s.now()
 	defer func() { x.away += s.now().Sub(began) }()
+	c.await(began)
 	resp, err := way.RoundTrip(req)
 	if err != nil {
-		return nil, nil, &attemptError{err, sent}
+		return nil, nil, &attemptError{err, sent.Load()}
 	}
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		resp.Body.Close()
@@ -320,7 +328,7 @@ func (s *Sidecar) copyReplyHead(x *exchange, resp *http.Response, trailer ...str
 	if _, typed := h["Content-Type"]; !typed {
 		h["Content-Type"] = nil // or net/http would guess one, and the receipt has none
 	}
-	if h.Del("Content-Length"); resp.ContentLength >= 0 && (x.dir != flight.In || len(trailer) == 0) {
+	if h.Del("Content-Length"); resp.ContentLength >= 0 && len(trailer) == 0 {
 		h.Set("Content-Length", strconv.FormatInt(resp.ContentLength, 10))
 	} else if len(trailer) > 0 {
 		h["Trailer"] = trailer // which needs chunks

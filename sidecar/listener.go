@@ -250,6 +250,9 @@ func (s *Sidecar) finish(x *exchange, status int) {
 		return
 	}
 	m.score.Observe(float64(x.st.assessment.Score))
+	if x.decision == "" {
+		x.decision = decidedDeny // before the rules were asked, or by the claim of a key
+	}
 	m.requests.WithLabelValues(x.decision).Inc()
 	for _, code := range x.verdict.Codes() {
 		m.reasons.WithLabelValues(code).Inc()
@@ -389,6 +392,18 @@ type limitedConn struct {
 func (c *limitedConn) Close() error {
 	defer c.release()
 	return c.Conn.Close()
+}
+
+// reset closes a connection such that the other side sees an error and no end,
+// where the transport knows the difference.
+func reset(c net.Conn) {
+	defer c.Close()
+	if l, ok := c.(*limitedConn); ok {
+		c = l.Conn
+	}
+	if tcp, ok := c.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // or it is closed as any other
+	}
 }
 
 // peerKey marks connections over the Unix socket.

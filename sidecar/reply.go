@@ -33,7 +33,7 @@ func (s *Sidecar) passWhole(x *exchange, resp *http.Response, body []byte) *iatp
 		return s.about(x, said)
 	}
 	s.copyReplyHead(x, resp)
-	_ = http.NewResponseController(x.w).SetWriteDeadline(s.now().Add(time.Duration(s.cfg.Limits.Idle)))
+	s.boundWrite(http.NewResponseController(x.w))
 	_, _ = x.w.Write(body) // a caller who left has no use for the error; the record stands
 	s.metrics.replyBytes.Add(float64(len(body)))
 	return nil
@@ -131,14 +131,15 @@ func (s *Sidecar) passStream(c *call, x *exchange, resp *http.Response) *iatp.Pr
 	}
 	for {
 		began := s.now()
-		n, err := resp.Body.Read(*buf)
-		x.away += s.now().Sub(began)
 		c.timer.Reset(time.Duration(s.cfg.Limits.Idle))
+		n, err := resp.Body.Read(*buf)
+		c.timer.Stop() // how long the caller takes is not the agent's fault
+		x.away += s.now().Sub(began)
 		piece := (*buf)[:n]
 		_, _ = scan.Write(piece)
 		sum.Write(piece)
 		end.bytes += int64(n)
-		last := err != nil || end.bytes == resp.ContentLength
+		last := err != nil || x.dir != flight.Out && end.bytes == resp.ContentLength // a peer's trailer comes after it
 		if last {
 			end.sum = sum.Sum(nil)
 			if err == io.EOF && x.dir == flight.Out && unbounded(resp) {
@@ -149,6 +150,7 @@ func (s *Sidecar) passStream(c *call, x *exchange, resp *http.Response) *iatp.Pr
 			}
 			s.finishStream(c, x, resp, scan, end, err)
 		}
+		s.boundWrite(rc) // also for the end, which net/http writes
 		if n > 0 {
 			s.release(c, x, rc, piece)
 		}
@@ -227,14 +229,30 @@ func (s *Sidecar) finishStream(c *call, x *exchange, resp *http.Response, scan *
 	}
 	if recErr != nil || end.errCode != "" {
 		s.finish(x, end.status)
-		panic(http.ErrAbortHandler)
+		cut(x)
 	}
+}
+
+// cut ends the caller's connection in the middle of an answer. For HTTP/1.0 an
+// answer of unknown length is whole when its connection ends, unless it is reset.
+func cut(x *exchange) {
+	if !x.r.ProtoAtLeast(1, 1) {
+		if c, _, err := http.NewResponseController(x.w).Hijack(); err == nil {
+			reset(c)
+		}
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// boundWrite gives the caller the idle limit to take what is written next. An
+// error means that the connection has no deadlines, as in a test recorder.
+func (s *Sidecar) boundWrite(rc *http.ResponseController) {
+	_ = rc.SetWriteDeadline(time.Now().Add(time.Duration(s.cfg.Limits.Idle)))
 }
 
 // release hands a piece to the caller. A caller that does not take it within
 // the idle limit is gone.
 func (s *Sidecar) release(c *call, x *exchange, rc *http.ResponseController, piece []byte) {
-	_ = rc.SetWriteDeadline(s.now().Add(time.Duration(s.cfg.Limits.Idle)))
 	_, err := x.w.Write(piece)
 	if err == nil {
 		err = rc.Flush()

@@ -2,11 +2,17 @@ package sidecar_test
 
 import (
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/inter-agent-trust/iatp/iatptest"
 	"github.com/inter-agent-trust/iatp/sidecar"
@@ -77,6 +83,99 @@ func TestOverrideIsForThePeerThatWasAskedAbout(t *testing.T) {
 	}
 	if post(t, a, "/proxy/b", bookNYC, yes); called[0].Load() != 1 {
 		t.Error("the answer about b did not release the call to b")
+	}
+}
+
+// The doubt about an answer reaches our agent also if the peer named its length.
+func TestDoubtAboutLargeAnswerOfKnownLength(t *testing.T) {
+	a, l := startLiar(t, nil)
+	text := strings.Repeat("x", 100_000)
+	l.set(func() {
+		l.task = func(w http.ResponseWriter, c *told) {
+			w.Header().Set("Content-Length", fmt.Sprint(len(text)))
+			_, _ = io.WriteString(w, text)
+		}
+	})
+	r, trailer := postStream(t, a, nil)
+	if string(r.Body) != text || trailer.Get("Iatp-Proof") != "missing" || trailer.Get("X-Agent-Quarantined") != "true" {
+		t.Errorf("%d, %d bytes, trailer %v; want the answer, quarantined, its proof missing", r.Status, len(r.Body), trailer)
+	}
+}
+
+// A caller who does not read his answer is not the agent's fault: a call with a
+// key is finished all the same (hardening 27).
+func TestCallerDoesNotRead(t *testing.T) {
+	const pieces, size = 256, 64 << 10
+	agent := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for range pieces {
+			if _, err := w.Write(make([]byte, size)); err != nil {
+				return
+			}
+		}
+	})
+	n := iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, Agent: agent, Config: func(c *sidecar.Config) {
+		c.Limits.Idle = sidecar.Duration(500 * time.Millisecond)
+	}})
+	req, _ := http.NewRequest("POST", n.URL+"/proxy", strings.NewReader(bookNYC))
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Idempotency-Key", "slow")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var recs []map[string]any
+	if !eventually(func() bool { recs = n.Records(t, resp.Header.Get("X-Agent-Trace-Id")); return len(recs) == 2 }) {
+		t.Fatal("the call does not end")
+	}
+	if recs[1]["outcome"] != "executed" || recs[1]["bytes"] != float64(pieces*size) {
+		t.Errorf("outcome %v after %v bytes, error %v; want executed after %d", recs[1]["outcome"], recs[1]["bytes"], recs[1]["error"], pieces*size)
+	}
+}
+
+// An attempt after one that broke off has until the deadline, no longer.
+func TestSecondAttemptEndsAtTheDeadline(t *testing.T) {
+	var calls atomic.Int64
+	agent := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if calls.Add(1) == 1 {
+			w.Header().Set("Content-Length", "10")
+			fmt.Fprint(w, "part")
+			return
+		}
+		_, _ = io.Copy(io.Discard, r.Body) // or net/http does not see the caller leave
+		<-r.Context().Done()
+	})
+	n := iatptest.Start(t, iatptest.Options{Manifest: idempotent, Agent: agent, Config: func(c *sidecar.Config) {
+		c.Limits.Deadline, c.Limits.Idle = sidecar.Duration(300*time.Millisecond), sidecar.Duration(20*time.Second)
+	}})
+	began := time.Now()
+	r := n.Post(t, bookNYC, nil)
+	if took := time.Since(began); r.Status != 504 || took > 5*time.Second || calls.Load() != 2 {
+		t.Errorf("%d after %s and %d attempts: %s; want 504 after 300ms and 2", r.Status, took, calls.Load(), r.Body)
+	}
+	if e := fmt.Sprint(r.Problem(t)["error"]); !strings.Contains(e, "deadline") {
+		t.Errorf("error %q, want the deadline", e)
+	}
+}
+
+// In HTTP/1.0 an answer may end where its connection ends: one that broke off
+// must not end like that.
+func TestBrokenAnswerToHTTP10(t *testing.T) {
+	url, _ := hostileAgent(t,
+		"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nwhole\r\n0\r\n\r\n")
+	n := iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, AgentURL: url})
+	for _, want := range []error{syscall.ECONNRESET, nil} {
+		c, err := net.Dial("tcp", strings.TrimPrefix(n.URL, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(c, "POST /proxy HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(bookNYC), bookNYC)
+		answer, err := io.ReadAll(c)
+		c.Close()
+		if !errors.Is(err, want) || want == nil && !strings.HasSuffix(string(answer), "\r\n\r\nwhole") {
+			t.Errorf("answer %q, error %v; want %v", answer, err, want)
+		}
 	}
 }
 
