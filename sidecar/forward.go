@@ -30,6 +30,7 @@ var (
 	errClientGone = errors.New("the caller hung up")
 	errTruncated  = errors.New("the agent's answer broke off before its end")
 	errSwitching  = errors.New("the agent tried to switch protocols")
+	errStatus     = errors.New("the agent answered with a status that is none")
 )
 
 // newAgentClient speaks to the wrapped agent: no proxy from the environment,
@@ -189,6 +190,13 @@ func (s *Sidecar) attempt(c *call, x *exchange) (*http.Response, []byte, error) 
 		resp.Body.Close()
 		return nil, nil, &attemptError{errSwitching, true}
 	}
+	if resp.StatusCode < 200 || resp.StatusCode > 599 { // which net/http reads, and may not write
+		resp.Body.Close()
+		return nil, nil, &attemptError{errStatus, true}
+	}
+	if resp.StatusCode == http.StatusNotModified {
+		resp.Header.Del("Content-Type") // which net/http does not pass on: nothing may be proven of it
+	}
 	c.begun.Store(true)
 	c.timer.Reset(time.Duration(s.cfg.Limits.Idle))
 	if resp.ContentLength < 0 || resp.ContentLength > wholeReply || isEventStream(resp.Header) {
@@ -233,7 +241,7 @@ func (s *Sidecar) classify(c *call, x *exchange, err error) recovery.Failure {
 		f.Kind, f.Err = recovery.Canceled, errClientGone
 	case errors.Is(err, errTruncated):
 		f.Kind = recovery.Truncated
-	case errors.Is(err, errSwitching):
+	case errors.Is(err, errSwitching), errors.Is(err, errStatus):
 		f.Kind = recovery.Protocol
 	case !f.Sent, errors.As(err, &op) && op.Op == "dial", errors.Is(err, syscall.ECONNREFUSED):
 		f.Kind = recovery.Connect

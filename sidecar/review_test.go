@@ -179,6 +179,28 @@ func TestBrokenAnswerToHTTP10(t *testing.T) {
 	}
 }
 
+// A status that is none is not passed on, nor taken for an effect (hardening 39).
+func TestStatusThatIsNone(t *testing.T) {
+	for _, status := range []string{"000", "099", "600", "999"} {
+		url, _ := hostileAgent(t, "HTTP/1.1 "+status+" Odd\r\nContent-Length: 2\r\n\r\n{}")
+		n := iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, AgentURL: url})
+		r := n.Post(t, bookNYC, nil)
+		if r.Status != 502 || last(t, n, r)["outcome"] != "unknown" || last(t, n, r)["error"] != "protocol" {
+			t.Errorf("%s: %d, record %v; want 502, a protocol error, outcome unknown", status, r.Status, last(t, n, r))
+		}
+	}
+}
+
+// The receipt says of a 304 what reaches the caller, which is no type.
+func TestNotModifiedIsProven(t *testing.T) {
+	a, _ := iatptest.Pair(t, func(a, b *iatptest.Options) {
+		b.AgentURL, _ = hostileAgent(t, "HTTP/1.1 304 Not Modified\r\nContent-Type: text/plain\r\n\r\n")
+	})
+	if r := post(t, a, "/proxy/b", bookNYC, nil); r.Status != 304 || r.Header.Get("Iatp-Proof") != "" || r.Header.Get("Iatp-Receipt") == "" {
+		t.Errorf("%d %v; want 304 with a receipt that holds", r.Status, r.Header)
+	}
+}
+
 // A repetition is answered with the same bytes, and says the same of them.
 func TestRepetitionKeepsTheEncoding(t *testing.T) {
 	a, b := iatptest.Pair(t, func(a, b *iatptest.Options) {
