@@ -36,13 +36,12 @@ type closeReply struct {
 // executed? An unseen key is closed for good, so that a late arrival of the
 // call is refused: the answer stays true (hardening 20).
 func (s *Sidecar) closeKey(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodPost {
-		w.Header().Set("Allow", http.MethodPost)
-		s.refuse(w, &iatp.Problem{Slug: iatp.SlugMethodNotAllowed, Status: http.StatusMethodNotAllowed, Error: "this path takes POST"})
-		return
-	}
-	x := &exchange{dir: flight.In, w: w, r: r, start: s.now()}
+	s.serveBounded(w, r, &exchange{dir: flight.In}, s.answerClose)
+}
+
+func (s *Sidecar) answerClose(x *exchange) {
 	defer s.leave(x)
+	defer s.survive(x)
 	p := s.receiveSigned(x)
 	if p == nil {
 		x.st = s.standing.Load()
@@ -51,7 +50,7 @@ func (s *Sidecar) closeKey(w http.ResponseWriter, r *http.Request) {
 	if p != nil {
 		p.TraceID = x.in.trace.id
 		s.stamp(x, iatp.FromSidecar)
-		s.refuse(w, p)
+		s.refuse(x.w, p)
 	}
 }
 

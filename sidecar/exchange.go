@@ -24,6 +24,7 @@ const (
 	decidedBusy     = "busy"         // no place at the agent
 	decidedFailed   = "agent_failed" // forwarded, and no whole answer came
 	decidedReplay   = "replay"       // a repetition, answered as before
+	decidedRefused  = "refused"      // turned away for another reason: terms, key, budget
 )
 
 // exchange is one call on its way down the corridor. One goroutine owns it.

@@ -159,6 +159,12 @@ func (s *Sidecar) proxy(w http.ResponseWriter, r *http.Request, peer string) {
 
 // relay walks an exchange down the corridor, if there is room for it.
 func (s *Sidecar) relay(w http.ResponseWriter, r *http.Request, x *exchange) {
+	s.serveBounded(w, r, x, s.exchange)
+}
+
+// serveBounded serves a POST that may be work: not while draining, and within
+// limits.concurrency.
+func (s *Sidecar) serveBounded(w http.ResponseWriter, r *http.Request, x *exchange, serve func(*exchange)) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		s.refuse(w, &iatp.Problem{Slug: iatp.SlugMethodNotAllowed, Status: http.StatusMethodNotAllowed, Error: "this path takes POST"})
@@ -177,7 +183,7 @@ func (s *Sidecar) relay(w http.ResponseWriter, r *http.Request, x *exchange) {
 	}
 	defer func() { <-s.inFlight; s.metrics.inFlight.Dec() }()
 	x.w, x.r, x.start = w, r, s.now()
-	s.exchange(x)
+	serve(x)
 }
 
 // exchange walks the corridor and answers with the problem it ended in, if any.
@@ -251,7 +257,7 @@ func (s *Sidecar) finish(x *exchange, status int) {
 	}
 	m.score.Observe(float64(x.st.assessment.Score))
 	if x.decision == "" {
-		x.decision = decidedDeny // before the rules were asked, or by the claim of a key
+		x.decision = decidedRefused
 	}
 	m.requests.WithLabelValues(x.decision).Inc()
 	for _, code := range x.verdict.Codes() {

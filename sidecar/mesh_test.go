@@ -317,3 +317,38 @@ func TestAnswersThatLeadAstray(t *testing.T) {
 		}
 	}
 }
+
+// A person's word is for this peer and this budget, not for another.
+func TestOverrideIsForOnePeerAndOneBudget(t *testing.T) {
+	pa := iatptest.NewParty(t)
+	one, two := iatptest.NewParty(t), iatptest.NewParty(t)
+	for _, p := range []*iatptest.Party{one, two} {
+		iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, Config: p.Listen})
+	}
+	a := iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, Config: func(c *sidecar.Config) {
+		pa.Listen(c)
+		c.Peers = map[string]sidecar.Peer{"one": one.AsPeer(""), "two": two.AsPeer("")}
+	}})
+	ask := func(peer string, header ...string) *iatptest.Reply {
+		h := map[string]string{}
+		for i := 0; i < len(header); i += 2 {
+			h[header[i]] = header[i+1]
+		}
+		return post(t, a, "/proxy/"+peer, bookNYC, h)
+	}
+	if r := ask("one", "IATP-Budget", `"5.00";cur=USD`); r.Status != 449 { // pinned, no level: standard
+		t.Fatalf("a pinned peer: %d %s, want 449", r.Status, r.Body)
+	}
+	for _, h := range [][]string{{"IATP-Budget", `"5000.00";cur=USD`}, {"IATP-Budget", `"5.00";cur=EUR`}, nil} {
+		if r := ask("one", append(h, "X-User-Override", "true")...); r.Status != 449 {
+			t.Errorf("another budget %v: %d, want 449", h, r.Status)
+		}
+	}
+	if r := ask("two", "IATP-Budget", `"5.00";cur=USD`, "X-User-Override", "true"); r.Status != 449 {
+		t.Errorf("another peer: %d, want 449", r.Status)
+	}
+	// What was asked about passes our side; the peer does not know us.
+	if r := ask("one", "IATP-Budget", `"5.00";cur=USD`, "X-User-Override", "true"); r.Status != 403 || r.Header.Get("X-Agent-Quarantined") != "true" {
+		t.Errorf("the call that was asked about: %d %s", r.Status, r.Body)
+	}
+}

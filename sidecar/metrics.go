@@ -70,7 +70,7 @@ func newMetrics(s *Sidecar) *metrics {
 
 	// A counter that nobody has touched is shown as 0, not left out: a rate
 	// over something absent alarms nobody.
-	for _, d := range []string{decidedAllow, decidedAsk, decidedDeny, decidedOverride, decidedBusy, decidedFailed} {
+	for _, d := range []string{decidedAllow, decidedAsk, decidedDeny, decidedOverride, decidedBusy, decidedFailed, decidedReplay, decidedRefused} {
 		m.requests.WithLabelValues(d)
 	}
 	m.reloads.WithLabelValues("done")

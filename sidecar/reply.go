@@ -67,6 +67,11 @@ func (s *Sidecar) proveWhole(x *exchange, resp *http.Response, sum iatp.Digest, 
 		if x.proof == proofValid {
 			x.receipt = jws
 		}
+		if end.outcome == flight.OutcomeNone && len(x.bases) > 1 {
+			// The receipt is of this attempt; an earlier one may have been
+			// executed, and its answer lost.
+			end.outcome = s.askPeer(x)
+		}
 		return s.peerSays(x, resp, end.outcome, earlier)
 	}
 	return nil
