@@ -354,7 +354,8 @@ func (l *loader) ruleName(v *ast.MappingValueNode) string {
 	name := l.line(v, maxName)
 	switch {
 	case name == "":
-		if _, ok := v.Value.(*ast.StringNode); ok {
+		switch v.Value.(type) {
+		case *ast.StringNode, *ast.LiteralNode: // anything else was refused as no text
 			l.fail(v.Value, "the name is empty")
 		}
 	case slices.Contains(reserved, name) || strings.HasPrefix(name, "builtin:"):
