@@ -3,9 +3,7 @@ package sidecar
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
@@ -15,7 +13,6 @@ import (
 
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/flight"
-	"github.com/inter-agent-trust/iatp/internal/httpsig"
 	"github.com/inter-agent-trust/iatp/internal/once"
 )
 
@@ -164,10 +161,7 @@ func (s *Sidecar) sendClose(ctx context.Context, x *exchange) (*http.Response, i
 		iatp.HeaderTraceID:        {string(x.sentTrace)}, iatp.HeaderTraceParent: {x.in.trace.parent.String()},
 		"Accept-Encoding": {"identity"}, "User-Agent": {userAgent},
 	}
-	var nonce [16]byte
-	rand.Read(nonce[:])
-	now := s.now()
-	base, err := s.mesh.signer.Sign(&httpsig.Message{Method: req.Method, TargetURI: target, Header: req.Header}, now, now.Add(signatureLife), base64.RawURLEncoding.EncodeToString(nonce[:]))
+	base, err := s.sign(req.Method, target, req.Header)
 	if err != nil {
 		return nil, base, err
 	}

@@ -57,10 +57,7 @@ func (s *Sidecar) peerRequest(ctx context.Context, c *call, x *exchange) (*http.
 	}
 	h.Set("Accept-Encoding", "identity")
 	h.Set("User-Agent", userAgent)
-	var nonce [16]byte
-	rand.Read(nonce[:])
-	now := s.now()
-	base, err := s.mesh.signer.Sign(&httpsig.Message{Method: req.Method, TargetURI: target, Header: h}, now, now.Add(signatureLife), base64.RawURLEncoding.EncodeToString(nonce[:]))
+	base, err := s.sign(req.Method, target, h)
 	if err != nil {
 		return nil, err
 	}
@@ -135,4 +132,12 @@ func (s *Sidecar) peerSays(x *exchange, resp *http.Response, outcome flight.Outc
 	}
 	s.mesh.peers.Stale(x.met.Peer.URI) // terms-changed: assess it anew next time
 	return nil
+}
+
+// sign signs a request of ours with a fresh nonce; h is then sent as it is.
+func (s *Sidecar) sign(method, target string, h http.Header) (iatp.Digest, error) {
+	var nonce [16]byte
+	rand.Read(nonce[:])
+	now := s.now()
+	return s.mesh.signer.Sign(&httpsig.Message{Method: method, TargetURI: target, Header: h}, now, now.Add(signatureLife), base64.RawURLEncoding.EncodeToString(nonce[:]))
 }

@@ -52,7 +52,14 @@ func (s *Sidecar) receiptForProblem(x *exchange, p *iatp.Problem, end *ending) {
 	end.body, end.contentType = problemBody(p), iatp.ProblemContentType
 	sum := iatp.DigestOf(end.body)
 	end.sum, end.bytes = sum[:], int64(len(end.body))
-	receipt, err := s.issue(x, p.Status, sum, end.contentType, flight.Outcome(p.Outcome))
+	end.status, end.outcome = p.Status, flight.Outcome(p.Outcome)
+	s.giveReceipt(x, end, sum)
+}
+
+// giveReceipt issues the receipt of an answer whose body has that digest. An
+// answer without one is passed on: its caller sees that it is missing.
+func (s *Sidecar) giveReceipt(x *exchange, end *ending, sum iatp.Digest) {
+	receipt, err := s.issue(x, end.status, sum, end.contentType, end.outcome)
 	if err != nil {
 		s.log.Error("cannot make a receipt", "trace_id", x.in.trace.id, "error", err)
 	}

@@ -55,11 +55,7 @@ func (s *Sidecar) proveWhole(x *exchange, resp *http.Response, sum iatp.Digest, 
 	switch x.dir {
 	case flight.In:
 		x.cost = s.costOf(x, resp)
-		receipt, err := s.issue(x, end.status, sum, end.contentType, end.outcome)
-		if err != nil {
-			s.log.Error("cannot make a receipt", "trace_id", x.in.trace.id, "error", err)
-		}
-		x.receipt = receipt
+		s.giveReceipt(x, end, sum)
 	case flight.Out:
 		jws := resp.Header.Get(iatp.HeaderReceipt)
 		var earlier bool
@@ -192,12 +188,8 @@ func (s *Sidecar) proveStream(x *exchange, resp *http.Response, end *ending) {
 		if unbounded(resp) {
 			end.outcome = flight.OutcomeUnknown // nobody can tell whether this is all of it (hardening 39)
 		}
-		receipt, err := s.issue(x, end.status, sum, end.contentType, end.outcome)
-		if err != nil {
-			s.log.Error("cannot make a receipt", "trace_id", x.in.trace.id, "error", err)
-		}
-		x.receipt = receipt
-		x.w.Header().Set(iatp.HeaderReceipt, receipt)
+		s.giveReceipt(x, end, sum)
+		x.w.Header().Set(iatp.HeaderReceipt, x.receipt)
 	case flight.Out:
 		jws := resp.Trailer.Get(iatp.HeaderReceipt)
 		x.proof, end.outcome, _ = s.checkProof(x, resp, jws, sum)

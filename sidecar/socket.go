@@ -45,3 +45,17 @@ func ignoreMissing(err error) error {
 	}
 	return err
 }
+
+// sameUser reports whether the process at the other end runs as our own user.
+func sameUser(c *net.UnixConn) bool {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return false
+	}
+	same := false
+	err = raw.Control(func(fd uintptr) {
+		uid, err := peerUID(int(fd))
+		same = err == nil && uid == int64(os.Geteuid())
+	})
+	return err == nil && same
+}

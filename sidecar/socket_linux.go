@@ -1,22 +1,12 @@
 package sidecar
 
-import (
-	"net"
-	"os"
+import "golang.org/x/sys/unix"
 
-	"golang.org/x/sys/unix"
-)
-
-// sameUser reports whether the process at the other end runs as our own user.
-func sameUser(c *net.UnixConn) bool {
-	raw, err := c.SyscallConn()
+// peerUID is the user of the process at the other end of a Unix socket.
+func peerUID(fd int) (int64, error) {
+	cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	if err != nil {
-		return false
+		return -1, err
 	}
-	same := false
-	err = raw.Control(func(fd uintptr) {
-		cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-		same = err == nil && int64(cred.Uid) == int64(os.Geteuid())
-	})
-	return err == nil && same
+	return int64(cred.Uid), nil
 }
