@@ -131,7 +131,8 @@ func (p *process) start(t *testing.T, env []string) *process {
 	}()
 	t.Cleanup(func() {
 		p.kill()
-		for _, bad := range []string{"DATA RACE", "panic", "bug:"} {
+		// Whole phrases: a dump of the stacks that a test asked for names functions.
+		for _, bad := range []string{"DATA RACE", "panic:", "panic serving", "fatal error:", "bug:"} {
 			if strings.Contains(p.stderr.String(), bad) {
 				t.Errorf("%s says %q:\n%s", filepath.Base(p.cmd.Path), bad, p.stderr.String())
 			}
