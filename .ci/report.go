@@ -1,9 +1,9 @@
 //go:build ignore
 
 // Report runs `go test -json` with the arguments it is given and prints what a
-// person needs: a line for each package, the whole output of what failed, and
-// every test that was skipped, with its reason. With CI=true a skipped test is
-// a failure.
+// person needs: a line for each package, the whole output of what failed, every
+// test that was skipped, with its reason, and at the end what failed once more,
+// in short. With CI=true a skipped test is a failure.
 package main
 
 import (
@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 )
 
@@ -33,6 +34,7 @@ type report struct {
 	text    map[test]string // output so far of what has not ended
 	build   map[string]string
 	skipped []string
+	broken  []string // a line for each failed test and for each of its complaints
 	failed  bool
 }
 
@@ -98,11 +100,31 @@ func (r *report) end(e event) {
 	case e.Action == "fail":
 		r.failed = true
 		fmt.Fprintf(r.out, "FAIL  %s %s (%.1fs)\n%s", e.Package, e.Test, e.Elapsed, text)
+		if e.Test != "" {
+			r.broken = append(r.broken, e.Package+" "+e.Test)
+			r.broken = append(r.broken, complaints(text)...)
+		}
 	case e.Action == "skip" && e.Test != "":
 		r.skipped = append(r.skipped, fmt.Sprintf("%s %s: %s", e.Package, e.Test, reason(text)))
 	case e.Action == "pass" && e.Test == "":
 		fmt.Fprintf(r.out, "ok    %s (%.1fs)\n", e.Package, e.Elapsed)
 	}
+}
+
+// A line that testing writes for t.Error and the like.
+var complaint = regexp.MustCompile(`^ +[a-z0-9_]+_test\.go:[0-9]+: `)
+
+// complaints are the lines of a failed test that say what is wrong, the last
+// ten of them: what else it printed may be thousands of lines of a process.
+func complaints(text string) []string {
+	var found []string
+	for line := range strings.Lines(text) {
+		if complaint.MatchString(line) {
+			line = strings.TrimRight(line, "\n")
+			found = append(found, line[:min(len(line), 300)])
+		}
+	}
+	return found[max(0, len(found)-10):]
 }
 
 // reason is what the test said when it skipped.
@@ -128,6 +150,9 @@ func (r *report) verdict(ci bool) int {
 	}
 	if r.failed {
 		fmt.Fprintln(r.out, "\nFAIL")
+		for _, line := range r.broken { // last, where a cut log still shows it
+			fmt.Fprintln(r.out, " ", line)
+		}
 		return 1
 	}
 	return 0
