@@ -47,6 +47,8 @@ var plan = map[string]room{
 
 	"internal/httpsig": {floor: 2, may: []string{"."}},
 
+	"internal/keyring": {floor: 2, may: []string{"."}, outside: []string{"golang.org/x/sys"}},
+
 	"client": {floor: 3, may: []string{".", "api"}},
 
 	// The desks never lean on one another.
@@ -58,7 +60,7 @@ var plan = map[string]room{
 		floor: 5,
 		may: []string{
 			".", "internal/ijson", "trust", "policy", "privacy", "recovery", "flight", "api",
-			"internal/httpsig", "internal/handshake", "internal/once", "internal/budget",
+			"internal/keyring", "internal/httpsig", "internal/handshake", "internal/once", "internal/budget",
 		},
 		outside: []string{"github.com/goccy/go-yaml", "github.com/prometheus/client_golang", "golang.org/x/sys", "golang.org/x/time"},
 	},
@@ -67,7 +69,7 @@ var plan = map[string]room{
 	"internal/demo": {floor: 6, may: []string{"sidecar", "client", ".", "trust", "policy", "privacy", "recovery", "flight", "api"}},
 	"cmd/iatp": {
 		floor:   6,
-		may:     []string{"sidecar", "client", ".", "trust", "policy", "privacy", "recovery", "flight", "api"},
+		may:     []string{"sidecar", "client", "internal/keyring", ".", "trust", "policy", "privacy", "recovery", "flight", "api"},
 		beside:  []string{"internal/demo"},
 		outside: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/sys"},
 	},

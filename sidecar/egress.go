@@ -139,5 +139,6 @@ func (s *Sidecar) sign(method, target string, h http.Header) (iatp.Digest, error
 	var nonce [16]byte
 	rand.Read(nonce[:])
 	now := s.now()
-	return s.mesh.signer.Sign(&httpsig.Message{Method: method, TargetURI: target, Header: h}, now, now.Add(signatureLife), base64.RawURLEncoding.EncodeToString(nonce[:]))
+	signer := httpsig.Signer{Key: s.standing.Load().keys.key, Agent: s.mesh.self.url}
+	return signer.Sign(&httpsig.Message{Method: method, TargetURI: target, Header: h}, now, now.Add(signatureLife), base64.RawURLEncoding.EncodeToString(nonce[:]))
 }

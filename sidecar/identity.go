@@ -10,70 +10,90 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/internal/keyring"
 )
 
-// identity is what we are to other sidecars; nil without a key.
+// identity is what we are to other sidecars, for as long as the process runs. The
+// keys are in the standing: they change with the manifest that names them.
 type identity struct {
-	key       iatp.PrivateKey
-	url       string // public_url
-	host      string // of it
-	keys      iatp.KeySet
-	directory []byte // keys as served
+	url  string // public_url
+	host string // of it
 }
 
-// loadIdentity reads the agent key.
-func (c *Config) loadIdentity() (*identity, error) {
-	if c.Key == "" {
-		return nil, nil
-	}
-	text, err := readPrivate(c.Key)
-	if err != nil {
-		return nil, fmt.Errorf("key: %w", err)
-	}
+func (c *Config) identity() *identity {
 	id := &identity{url: c.PublicURL}
-	if id.key, err = iatp.ParsePrivateKey(text); err != nil {
-		return nil, fmt.Errorf("key %s: %w", c.Key, err)
-	}
 	if u, err := url.Parse(c.PublicURL); err == nil {
 		id.host = u.Host
 	}
-	if id.keys, err = iatp.NewKeySet(iatp.DirectoryKey{Key: id.key.Public()}); err != nil {
-		return nil, err
-	}
-	id.directory, err = json.Marshal(id.keys)
-	return id, err
+	return id
 }
 
-// readPrivate reads a file that only its owner may read.
-func readPrivate(path string) ([]byte, error) {
-	info, err := os.Stat(path)
+// keys are what we sign with and what we publish, at one moment.
+type keys struct {
+	ring      *keyring.Ring
+	key       iatp.PrivateKey // signs requests and receipts: that of the manifest
+	directory []byte          // as served
+}
+
+// loadKeys reads the agent key and those before it; nil without one.
+func (c *Config) loadKeys(now time.Time) (*keys, error) {
+	if c.Key == "" {
+		return nil, nil
+	}
+	ring, err := keyring.Open(c.Key)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("key: %w", err)
 	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("%s can be read by others (mode %04o): chmod 600 it", path, info.Mode().Perm())
+	k := &keys{ring: ring, key: ring.Key}
+	set, err := ring.Directory(now)
+	if err != nil {
+		return nil, fmt.Errorf("key: %w", err)
 	}
-	return os.ReadFile(path)
+	k.directory, err = json.Marshal(set)
+	return k, err
+}
+
+// of signs with the key that a manifest names, which may be an old one if
+// somebody else signed the document.
+func (k *keys) of(m *iatp.Manifest, now time.Time) error {
+	own, ok := m.VerificationKey()
+	if ok {
+		k.key, ok = k.ring.Find(own, now)
+	}
+	if !ok {
+		return errors.New("the manifest is signed for another key than that of key: sign it again (iatp manifest sign), or leave the signing to the sidecar")
+	}
+	return nil
 }
 
 // publish completes and signs the operator's manifest, so that peers can verify
 // it. A document that is signed already is served as it is. What we signed is
-// kept in the data directory, and signed again only when the file, the key or
-// public_url changed: a new updated_at means a new document to every peer.
-func (id *identity) publish(m *iatp.Manifest, data, logKey string, written, now time.Time) (*iatp.Manifest, error) {
-	if id == nil || id.url == "" || len(m.Signatures) > 0 {
-		return m, nil
+// kept in the data directory, and made again only when what it says changes: a
+// new updated_at means a new document to every peer. Where only the keys that
+// sign beside ours change, the document stays the same and is signed again.
+func (id *identity) publish(m *iatp.Manifest, k *keys, data, logKey string, written, now time.Time) (*iatp.Manifest, error) {
+	if len(m.Signatures) > 0 {
+		return m, k.of(m, now)
 	}
-	source := id.source(m, logKey)
+	source := id.source(m, k.ring, logKey)
 	docPath, sourcePath := filepath.Join(data, "manifest.json"), filepath.Join(data, "manifest.source")
 	before, _ := readManifest(docPath)
+	signers := k.ring.Signers(now)
 	if kept, err := os.ReadFile(sourcePath); err == nil && string(kept) == source && before != nil {
-		if _, err := before.VerifySignature(); err == nil {
-			return before, nil
+		if signed, err := before.VerifySignature(publicKeys(k.ring)...); err == nil && len(signed) > 0 {
+			if slices.Equal(signed, publicHalves(signers)) {
+				return before, nil
+			}
+			doc, err := iatp.SignManifest(before.Bytes(), signers...)
+			if err != nil {
+				return nil, err
+			}
+			return keep(doc, source, docPath, sourcePath)
 		}
 	}
 	if written.After(now) {
@@ -84,18 +104,44 @@ func (id *identity) publish(m *iatp.Manifest, data, logKey string, written, now 
 		// clocks differ by more than the changes that one second sees.
 		written = before.UpdatedAt.Add(time.Second)
 	}
-	doc, err := id.complete(m, logKey, written)
+	doc, err := id.complete(m, k.ring, signers, logKey, written)
 	if err != nil {
 		return nil, err
 	}
+	return keep(doc, source, docPath, sourcePath)
+}
+
+// keep writes a signed document down, and then what it was made from.
+func keep(doc []byte, source, docPath, sourcePath string) (*iatp.Manifest, error) {
 	signed, err := iatp.ParseManifest(doc)
 	if err != nil {
 		return nil, fmt.Errorf("complete the manifest: %w", err)
 	}
-	return signed, errors.Join(writeDurably(docPath, doc), writeDurably(sourcePath, []byte(source)))
+	if err := writeDurably(docPath, doc); err != nil {
+		return nil, err
+	}
+	return signed, writeDurably(sourcePath, []byte(source))
 }
 
-// published is st with the manifest that peers get, if there are any to be.
+func publicHalves(signers []iatp.PrivateKey) []iatp.Key {
+	out := make([]iatp.Key, len(signers))
+	for i, k := range signers {
+		out[i] = k.Public()
+	}
+	return out
+}
+
+// publicKeys are all keys of the ring, those too that have ended.
+func publicKeys(r *keyring.Ring) []iatp.Key {
+	out := []iatp.Key{r.Key.Public()}
+	for _, k := range r.Retired {
+		out = append(out, k.Key.Public())
+	}
+	return out
+}
+
+// published is st with the keys, and with the manifest that peers get, if there
+// are any to be.
 func (s *Sidecar) published(st *standing, c *Config) (*standing, error) {
 	if s.mesh == nil {
 		return st, nil
@@ -108,12 +154,16 @@ func (s *Sidecar) published(st *standing, c *Config) (*standing, error) {
 	if info, err := os.Stat(c.Manifest); err == nil {
 		written = info.ModTime()
 	}
-	m, err := s.mesh.self.publish(st.manifest, s.cfg.Data, logKey, written, s.now())
-	if err != nil || m == st.manifest {
-		return st, err
+	k, err := c.loadKeys(s.now())
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.mesh.self.publish(st.manifest, k, s.cfg.Data, logKey, written, s.now())
+	if err != nil {
+		return nil, err
 	}
 	out := *st
-	out.manifest, out.etag = m, entityTag(m.Bytes())
+	out.keys, out.manifest, out.etag = k, m, entityTag(m.Bytes())
 	if out.digest, err = m.Digest(); err != nil {
 		return nil, err
 	}
@@ -121,17 +171,21 @@ func (s *Sidecar) published(st *standing, c *Config) (*standing, error) {
 	return &out, err
 }
 
-// source names what the signed document was made from.
-func (id *identity) source(m *iatp.Manifest, logKey string) string {
+// source names what the signed document says, apart from when.
+func (id *identity) source(m *iatp.Manifest, r *keyring.Ring, logKey string) string {
 	h := sha256.New()
-	for _, part := range []string{string(m.Bytes()), id.key.Public().String(), id.url, logKey} {
+	parts := []string{string(m.Bytes()), r.Key.Public().String(), id.url, logKey}
+	for _, k := range r.Revoked() {
+		parts = append(parts, k.KeyID)
+	}
+	for _, part := range parts {
 		fmt.Fprintf(h, "%d:%s", len(part), part)
 	}
 	return hex.EncodeToString(h.Sum(nil)) + "\n"
 }
 
 // complete adds what only the running sidecar knows, and signs.
-func (id *identity) complete(m *iatp.Manifest, logKey string, written time.Time) ([]byte, error) {
+func (id *identity) complete(m *iatp.Manifest, r *keyring.Ring, signers []iatp.PrivateKey, logKey string, written time.Time) ([]byte, error) {
 	var doc map[string]any
 	dec := json.NewDecoder(bytes.NewReader(m.Bytes()))
 	dec.UseNumber()
@@ -142,13 +196,25 @@ func (id *identity) complete(m *iatp.Manifest, logKey string, written time.Time)
 	if uri, ok := who["uri"].(string); ok && uri != id.url {
 		return nil, fmt.Errorf("identity.uri is %s, but public_url is %s: make them equal, or leave identity.uri out", iatp.Printable(uri), id.url)
 	}
-	who["uri"], who["verification_key"], who["log"] = id.url, id.key.Public().String(), logKey
+	who["uri"], who["verification_key"], who["log"] = id.url, r.Key.Public().String(), logKey
+	revoke(doc, r.Revoked())
 	doc["updated_at"] = written.UTC().Truncate(time.Second).Format(time.RFC3339)
 	text, err := json.Marshal(doc)
 	if err != nil {
 		return nil, err
 	}
-	return iatp.SignManifest(text, id.key)
+	return iatp.SignManifest(text, signers...)
+}
+
+// revoke adds keys to those that the operator's document revokes.
+func revoke(doc map[string]any, keys []iatp.RevokedKey) {
+	list, _ := doc["revoked_keys"].([]any)
+	for _, k := range keys {
+		list = append(list, map[string]any{"kid": k.KeyID, "at": k.At.UTC().Format(time.RFC3339)})
+	}
+	if len(list) > 0 {
+		doc["revoked_keys"] = list
+	}
 }
 
 func readManifest(path string) (*iatp.Manifest, error) {

@@ -14,7 +14,7 @@ import (
 // serveKeys answers with the key directory (protocol 1.2).
 func (s *Sidecar) serveKeys(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "max-age=3600")
-	writeBytes(w, r, http.StatusOK, iatp.KeySetContentType, s.mesh.self.directory)
+	writeBytes(w, r, http.StatusOK, iatp.KeySetContentType, s.standing.Load().keys.directory)
 }
 
 // task is the public listener's relay route.

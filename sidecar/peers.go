@@ -12,7 +12,6 @@ import (
 	"github.com/inter-agent-trust/iatp/flight"
 	"github.com/inter-agent-trust/iatp/internal/budget"
 	"github.com/inter-agent-trust/iatp/internal/handshake"
-	"github.com/inter-agent-trust/iatp/internal/httpsig"
 	"github.com/inter-agent-trust/iatp/internal/once"
 	"github.com/inter-agent-trust/iatp/trust"
 )
@@ -21,7 +20,6 @@ import (
 // only once, and how it signs. It is nil without public_url.
 type mesh struct {
 	self   *identity
-	signer httpsig.Signer
 	peers  *handshake.Peers
 	once   *once.Book
 	nonces *once.Nonces
@@ -35,13 +33,11 @@ type mesh struct {
 
 // openMesh makes us known to others, and them to us.
 func (s *Sidecar) openMesh() error {
-	self, err := s.cfg.loadIdentity()
-	if err != nil || self == nil || self.url == "" {
+	if k, err := s.cfg.loadKeys(s.now()); err != nil || k == nil || s.cfg.PublicURL == "" {
 		return err
 	}
 	m := &mesh{
-		self: self, signer: httpsig.Signer{Key: self.key, Agent: self.url},
-		networks: newBuckets(s.now), verify: make(chan struct{}, 2),
+		self: s.cfg.identity(), networks: newBuckets(s.now), verify: make(chan struct{}, 2),
 		quotas: newQuotas(s.cfg.Limits.PerPeer, s.now),
 	}
 	opts, err := s.cfg.handshakeOptions()

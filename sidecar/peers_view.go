@@ -15,7 +15,7 @@ func (s *Sidecar) PublicKey() (key iatp.Key, ok bool) {
 	if s.mesh == nil {
 		return iatp.Key{}, false
 	}
-	return s.mesh.self.key.Public(), true
+	return s.standing.Load().keys.key.Public(), true
 }
 
 // servePeers says whom we know, from the last visits; with ?visit=1 after a visit
@@ -31,8 +31,8 @@ func (s *Sidecar) servePeers(w http.ResponseWriter, r *http.Request) {
 		if visit == 1 {
 			s.visitPeers(r)
 		}
-		out.URI, out.Key = s.mesh.self.url, s.mesh.self.key.Public().String()
 		own := s.standing.Load()
+		out.URI, out.Key = s.mesh.self.url, own.keys.key.Public().String()
 		for _, seen := range s.mesh.peers.Sightings() {
 			out.Peers = append(out.Peers, own.peerView(seen))
 		}

@@ -42,7 +42,7 @@ func (s *Sidecar) issue(x *exchange, status int, body iatp.Digest, mediaType str
 		}
 		r.Undo = undo
 	}
-	return r.Sign(s.mesh.self.key)
+	return r.Sign(x.st.keys.key) // a key that the manifest of mft names: see above
 }
 
 // receiptForProblem makes the receipt of a call that ends in a problem of ours,

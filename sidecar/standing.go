@@ -25,6 +25,7 @@ type standing struct {
 	mft        iatp.Digest   // digest, in another spelling
 	slots      chan struct{} // capabilities.concurrency_limit; nil = no limit promised
 	etag       string
+	keys       *keys // nil without public_url, and of a peer
 }
 
 // load reads manifest and rules. What it returns is complete or an error.

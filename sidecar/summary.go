@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"context"
+	"time"
 
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/internal/ijson"
@@ -51,7 +52,7 @@ func Check(cfg Config) (Summary, error) {
 			return Summary{}, err
 		}
 	}
-	if _, err := cfg.loadIdentity(); err != nil {
+	if _, err := cfg.loadKeys(time.Now()); err != nil {
 		return Summary{}, err
 	}
 	if _, err := cfg.loadCertificates(); err != nil {
