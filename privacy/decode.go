@@ -47,8 +47,10 @@ func appendEscaped(dst, text []byte) []byte {
 
 // pointer returns the pointer of the current token of the body, without
 // sensitive member names.
-func (w *work) pointer() string {
-	pointer := w.levels[0].reader.Pointer()
+func (w *work) pointer() string { return w.clean(w.levels[0].reader.Pointer()) }
+
+// clean returns a pointer without sensitive member names.
+func (w *work) clean(pointer string) string {
 	w.steps = append(w.steps[:0], pointer...)
 	for step := range bytes.SplitSeq(w.steps, []byte("/")) {
 		if !index(step) && sift(step) {
@@ -56,6 +58,7 @@ func (w *work) pointer() string {
 				w.cleaner = new(work)
 			}
 			w.cleaner.use(w.finder.catalog, w.finder.least)
+			w.cleaner.finder.longest = w.finder.longest
 			return w.cleaner.cleanPointer(pointer)
 		}
 	}

@@ -74,8 +74,8 @@
 //     domain; the user and host of a URL
 //   - names, street addresses and everything else that is not listed
 //
-// JSON nested in strings deeper than four is read as text; [Report.TooDeep]
-// says so.
+// JSON nested in strings deeper than four is read as text. Of what was not
+// looked into, [Report.Opaque] says where it is and why.
 //
 // # How it works
 //

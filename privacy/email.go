@@ -44,7 +44,7 @@ func (f *finder) findMailboxes() {
 		i += n
 		start, end := f.localPart(i), f.domain(i+1)
 		if start < i && end > i+1 && !f.remote(start, end) {
-			f.hits = append(f.hits, hit{&emails, start, end, emailConfidence})
+			f.hits = append(f.hits, hit{by: &emails, start: start, end: end, confidence: emailConfidence})
 		}
 	}
 }

@@ -1,28 +1,29 @@
 package privacy
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/hex"
+	"slices"
 	"unicode/utf8"
 )
 
-// Bounds of looking into what is encoded: shorter is nothing, longer is read up
-// to there, and what is encoded three times is left alone.
+// Bounds of looking into what is encoded: shorter is nothing; longer, or encoded
+// three times, is opaque.
 const (
 	shortestEncoded = 12
-	longestEncoded  = 4 << 10
+	longestEncoded  = 64 << 10
+	longestInStream = 4 << 10 // the window holds it
 	deepestEncoded  = 2
-	maxTries        = 4 // beginnings of one row: base64 has "/", and paths have too
+	shortestBinary  = 512 // keys, digests and signatures are shorter
+	maxTries        = 4   // beginnings of one row: base64 has "/", and paths have too
 )
 
 // encoded looks into the row of letters and digits at i, with what else base64
 // has, if it spells text. A value that it holds is reported as all of the row:
 // no part of it can be taken out.
 func (f *finder) encoded(i, end int) int {
-	if f.nested >= deepestEncoded {
-		return i
-	}
-	if end-i >= shortestEncoded && (end-i)%2 == 0 && isHex(f.text[i:end]) {
+	if end-i >= shortestEncoded && end-i <= f.longest && (end-i)%2 == 0 && isHex(f.text[i:end]) {
 		if last := f.inside(i, end, hex.Decode); last > i {
 			return last
 		}
@@ -32,9 +33,13 @@ func (f *finder) encoded(i, end int) int {
 	} else if f.tries >= maxTries {
 		return i
 	}
-	last := f.endOf(i, longestEncoded+1, base64Bytes)
+	last := f.endOf(i, f.longest+1, base64Bytes)
 	f.row, f.tries = last, f.tries+1
-	if last-i < shortestEncoded || last-i > longestEncoded {
+	switch n := last - i; {
+	case n < shortestEncoded:
+		return i
+	case n > f.longest:
+		f.veiled(OpaqueEncoded, i, last)
 		return i
 	}
 	return f.inside(i, last, decodeBase64)
@@ -46,7 +51,7 @@ func isHex(b []byte) bool {
 			return false
 		}
 	}
-	return len(b) <= longestEncoded
+	return true
 }
 
 // decodeBase64 decodes base64 of either alphabet, with padding or without.
@@ -68,24 +73,41 @@ func decodeBase64(dst, src []byte) (int, error) {
 func (f *finder) inside(i, end int, decode func(dst, src []byte) (int, error)) int {
 	const taste = 16 // enough to tell text from noise
 	var first [taste]byte
-	if n, err := decode(first[:], f.text[i:min(end, i+taste)]); err != nil || !readable(first[:n], end-i > taste) {
+	n, err := decode(first[:], f.text[i:min(end, i+taste)])
+	if err != nil {
+		return i
+	}
+	if !readable(first[:n], end-i > taste) {
+		if compressed(first[:n], end-i) {
+			f.veiled(OpaqueCompressed, i, end)
+		} else if end-i >= shortestBinary {
+			f.veiled(OpaqueBinary, i, end)
+		}
 		return i
 	}
 	if f.decoder == nil {
 		f.decoder = new(decoder)
 	}
 	d := f.decoder
-	if cap(d.buf) < longestEncoded {
-		d.buf = make([]byte, longestEncoded)
-	}
-	n, err := decode(d.buf[:longestEncoded], f.text[i:end])
+	d.buf = slices.Grow(d.buf[:0], end-i)
+	n, err = decode(d.buf[:end-i], f.text[i:end])
 	if err != nil || n < shortestText || !readable(d.buf[:n], false) {
+		if end-i >= shortestBinary {
+			f.veiled(OpaqueBinary, i, end)
+		}
+		return i
+	}
+	if f.nested >= deepestEncoded {
+		f.veiled(OpaqueEncoded, i, end)
 		return i
 	}
 	d.folded.fold(d.buf[:n])
 	sub := &d.finder
-	sub.catalog, sub.least, sub.nested = f.catalog, f.least, f.nested+1
+	sub.catalog, sub.least, sub.nested, sub.longest = f.catalog, f.least, f.nested+1, f.longest
 	hits := sub.find(d.folded.b, f.around)
+	if len(sub.veils) > 0 {
+		f.veiled(sub.veils[0].reason, i, end)
+	}
 	if len(hits) == 0 {
 		return i
 	}
@@ -95,7 +117,23 @@ func (f *finder) inside(i, end int, decode func(dst, src []byte) (int, error)) i
 			best = h
 		}
 	}
-	return f.hit(best.by, i, end, best.confidence)
+	f.hits = append(f.hits, hit{by: best.by, start: i, end: end, confidence: best.confidence, sealed: true})
+	return end
+}
+
+// magics are what compressed data begins with: gzip, zstd, zip, bzip2, xz.
+var magics = [...]string{"\x1f\x8b\x08", "\x28\xb5\x2f\xfd", "PK\x03\x04", "BZh", "\xfd7zXZ"}
+
+// compressed reports whether n characters of base64 that begin with b hold
+// compressed data.
+func compressed(b []byte, n int) bool {
+	for _, m := range magics {
+		if bytes.HasPrefix(b, []byte(m)) {
+			return n >= 24
+		}
+	}
+	// zlib, RFC 1950: two bytes that are a multiple of 31.
+	return n >= 64 && len(b) > 2 && b[0] == 0x78 && (int(b[0])<<8+int(b[1]))%31 == 0
 }
 
 // readable reports whether b is text; cut says that its end may be missing.

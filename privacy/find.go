@@ -14,6 +14,7 @@ type hit struct {
 	by         *detector
 	start, end int
 	confidence float64
+	sealed     bool // encoded: no part of it is a part of the value
 }
 
 // byStart orders hits by where they begin, the longest first, then by rank.
@@ -42,7 +43,9 @@ type finder struct {
 	labels    topics    // whom it tells
 	known     nameCache // what names tell
 
+	veils   []veil   // what could not be looked into
 	nested  int      // how often what is read was encoded
+	longest int      // how much of what is encoded is read
 	decoder *decoder // for what is encoded in the text
 
 	// Rows that were looked through: a row may have many beginnings, and must
@@ -59,7 +62,7 @@ type finder struct {
 // find leaves in f.hits what text holds, in order. Time is linear in the
 // length of text: every place is looked at within a bounded distance.
 func (f *finder) find(text []byte, around place) []hit {
-	f.text, f.around, f.hits, f.namesRead = text, around, f.hits[:0], false
+	f.text, f.around, f.hits, f.veils, f.namesRead = text, around, f.hits[:0], f.veils[:0], false
 	f.findDigits()
 	digits := len(f.hits)
 	f.findMailboxes()
@@ -369,7 +372,7 @@ func (f *finder) weigh(d *detector, fm *form, w *walk, k int, told *telling) (hi
 	if (conf < reported || d.rank >= alwaysLookedFor && conf >= f.least) && fm.told*left > conf && told.yes(d, end) {
 		conf = fm.told * left
 	}
-	return hit{d, w.start, end, conf}, conf >= f.least
+	return hit{by: d, start: w.start, end: end, confidence: conf}, conf >= f.least
 }
 
 // telling looks for telling words around a place, once.

@@ -5,7 +5,6 @@ import (
 	"sync"
 
 	"github.com/inter-agent-trust/iatp"
-	"github.com/inter-agent-trust/iatp/internal/ijson"
 )
 
 // A Finding says that a value of some kind stands at some place. It never
@@ -27,17 +26,19 @@ type Finding struct {
 	// Confidence is above 0 and at most 1; weaker than 0.5 is reported only
 	// by a Scanner with Options.MinConfidence.
 	Confidence float64
+	// Encoded says that the value is inside base64 or hexadecimal, and that
+	// Start and End delimit all of that.
+	Encoded bool
 }
 
 // A Report is what one scan found, in the order of the input.
 type Report struct {
 	Findings []Finding
-	// TooDeep says that JSON was nested in strings more than four deep; what
-	// lies deeper was read as plain text.
-	TooDeep bool
+	// Opaque is what was not looked into: the first hundred such parts.
+	Opaque []Opaque
 
 	json    bool // AppendRedacted must give JSON back
-	limits  ijson.Limits
+	limits  Limits
 	catalog *catalog // what was looked for; nil for the built-in detectors
 	least   float64
 }

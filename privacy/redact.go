@@ -11,11 +11,6 @@ import (
 	"github.com/inter-agent-trust/iatp/internal/ijson"
 )
 
-// kinds are the kinds of data to take out; nil means all.
-type kinds []iatp.DataClass
-
-func (k kinds) has(c iatp.DataClass) bool { return k == nil || slices.Contains(k, c) }
-
 // AppendRedacted appends body to dst with a placeholder in place of each value
 // that r names: [CREDIT_CARD_REDACTED], and so on with the other kinds. The
 // report must be of that very body; leaving some of its findings out leaves
@@ -30,14 +25,24 @@ func AppendRedacted(dst, body []byte, r Report) []byte {
 	if len(r.Findings) == 0 {
 		return append(dst, body...)
 	}
-	d := redaction{limits: r.limits, catalog: r.catalog, least: r.least}
+	return AppendRedactedBy(dst, body, r, kindsOnly(r.Classes()))
+}
+
+// AppendRedactedBy is AppendRedacted with a choice for each finding. act may ask
+// for the Kind, Pointer, InName and Confidence only: taking one value out may
+// show another, about which it is asked as well. Pointer is there even where the
+// report has lost it to the bound on pointers. A kept value stays, whatever else
+// goes around it.
+func AppendRedactedBy(dst, body []byte, r Report, act func(Finding) Action) []byte {
+	if len(r.Findings) == 0 {
+		return append(dst, body...)
+	}
+	d := redaction{limits: r.limits, catalog: r.catalog, least: r.least, act: act}
 	if d.catalog == nil {
 		d.catalog, d.least = builtin(), reported
 	}
 	d.work.use(d.catalog, d.least)
-	for _, c := range r.Classes() {
-		d.kinds = append(d.kinds, c)
-	}
+	d.work.finder.longest = longestEncoded
 	if !r.json {
 		return append(dst, d.text(body, r.Findings)...)
 	}
@@ -60,24 +65,34 @@ func (s *Scanner) RedactText(text string) string {
 	return string(w.redactText(b, place{}, nil))
 }
 
-// A redaction is one call of AppendRedacted.
+// A redaction is one call of AppendRedactedBy.
 type redaction struct {
 	work    work
-	kinds   kinds
-	limits  ijson.Limits
+	limits  Limits
 	catalog *catalog
 	least   float64
+	act     func(Finding) Action
+	pointer string // of the leaf that is looked at
+}
+
+// choice returns what becomes of hits in the leaf that is looked at.
+func (d *redaction) choice(inName bool) choice {
+	pointer := d.pointer
+	return func(by *detector, confidence float64) Action {
+		return d.act(Finding{Kind: by.kind, Pointer: pointer, InName: inName, Confidence: confidence})
+	}
 }
 
 // text redacts plain text: what was found, and then whatever is left of it.
 func (d *redaction) text(body []byte, found []Finding) []byte {
 	hits := make([]hit, 0, len(found))
 	for _, f := range found {
-		if 0 <= f.Start && f.Start <= f.End && f.End <= len(body) {
-			hits = append(hits, hit{by: d.catalog.of(f.Kind), start: f.Start, end: f.End})
+		if 0 <= f.Start && f.Start <= f.End && f.End <= len(body) && d.act(f) != Keep {
+			hits = append(hits, hit{by: d.catalog.of(f.Kind), start: f.Start, end: f.End, confidence: f.Confidence, sealed: f.Encoded})
 		}
 	}
-	return d.work.redactText(splice(body, hits), place{}, d.kinds)
+	what := d.choice(false)
+	return d.work.redactText(splice(body, hits, what), place{}, what)
 }
 
 // of returns the detector of a kind; of a kind that is not in the catalog, one
@@ -91,7 +106,7 @@ func (c *catalog) of(kind iatp.DataClass) *detector {
 	return &detector{kind: kind, rank: len(c.all)}
 }
 
-// document appends doc, redacted where something was found.
+// document appends doc, redacted where something was found that must go.
 func (d *redaction) document(dst, doc []byte, found []Finding, nesting int, outside place) []byte {
 	taken := d.takenNames(doc, found)
 	p, object := path{outside: outside}, new(objects)
@@ -102,7 +117,7 @@ func (d *redaction) document(dst, doc []byte, found []Finding, nesting int, outs
 		tok, err := r.Next()
 		if err != nil {
 			if err != io.EOF { // not the body of the report: nothing in it can be trusted to be in its place
-				return ijson.AppendString(dst, bytes.ToValidUTF8(d.work.redactText(doc, outside, d.kinds), []byte("\uFFFD")))
+				return ijson.AppendString(dst, bytes.ToValidUTF8(d.work.redactText(doc, outside, nil), []byte("\uFFFD")))
 			}
 			return append(dst, doc[copied:]...)
 		}
@@ -118,19 +133,48 @@ func (d *redaction) document(dst, doc []byte, found []Finding, nesting int, outs
 		if here, found = within(found, tok); len(here) == 0 {
 			continue
 		}
+		if nesting == 0 {
+			d.pointer = here[0].Pointer
+			if d.pointer == "" {
+				d.pointer = d.work.clean(r.Pointer())
+			}
+		}
+		what := d.choice(tok.Kind == ijson.Name && nesting == 0)
+		worst := d.worst(here, what)
+		if worst == Keep {
+			continue
+		}
 		dst = append(dst, doc[copied:tok.Start]...)
 		copied = tok.End
 		around := p.of(doc, r.Depth(), tok)
 		switch tok.Kind {
 		case ijson.Number:
-			dst = append(append(append(dst, '"'), placeholderOf(here[0].Kind)...), '"')
+			dst = append(d.number(append(dst, '"'), doc[tok.Start:tok.End], here[0].Kind, worst), '"')
 		case ijson.Name:
-			name := d.work.redactText(ijson.AppendDecoded(nil, doc[tok.Start:tok.End]), around, d.kinds)
+			name := d.work.redactText(ijson.AppendDecoded(nil, doc[tok.Start:tok.End]), around, what)
 			dst = appendEscaped(dst, taken.unique(object.current(), name))
 		default:
 			dst = appendEscaped(dst, d.string(ijson.AppendDecoded(nil, doc[tok.Start:tok.End]), nesting, around))
 		}
 	}
+}
+
+// worst returns the strongest action on what was found in one place.
+func (d *redaction) worst(here []Finding, what choice) Action {
+	worst := Keep
+	for i := range here {
+		worst = min(worst, what(d.catalog.of(here[i].Kind), here[i].Confidence))
+	}
+	return worst
+}
+
+// number appends what stands for a number.
+func (d *redaction) number(dst, number []byte, kind iatp.DataClass, what Action) []byte {
+	by := d.catalog.of(kind)
+	if what == Mask {
+		return by.appendMask(dst, integer(nil, number))
+	}
+	return append(dst, by.placeholder()...)
 }
 
 // within splits off the findings inside a token; those before it are dropped.
@@ -152,7 +196,7 @@ func (d *redaction) string(text []byte, nesting int, around place) []byte {
 			return d.document(nil, text, found, nesting+1, around)
 		}
 	}
-	return d.work.redactText(text, around, d.kinds)
+	return d.work.redactText(text, around, d.choice(false))
 }
 
 // nested scans text as a document of its own, as deep as the scan that made
@@ -163,7 +207,7 @@ func (d *redaction) nested(text []byte, nesting int, around place) ([]Finding, b
 	ok := w.scanNested(0, text, nil, 0, around, d.limits)
 	found := w.report.Findings
 	w.report = Report{}
-	return slices.DeleteFunc(found, func(f Finding) bool { return !d.kinds.has(f.Kind) }), ok
+	return found, ok
 }
 
 // maxRounds is how often find looks again after taking out what it found. Two
@@ -171,30 +215,45 @@ func (d *redaction) nested(text []byte, nesting int, around place) ([]Finding, b
 const maxRounds = 8
 
 // redactText returns text without what is sensitive in it: text itself if
-// there is nothing. It looks again at the result, as a reader would.
-func (w *work) redactText(text []byte, around place, which kinds) []byte {
-	for range maxRounds {
-		hits := slices.DeleteFunc(w.find(text, around), func(h hit) bool { return !which.has(h.by.kind) })
+// there is nothing. It looks again at the result, as a reader would; a mask that
+// is taken for a value then goes.
+func (w *work) redactText(text []byte, around place, what choice) []byte {
+	for round := range maxRounds {
+		again := what
+		if round > 0 {
+			again = what.unmasked()
+		}
+		hits := w.unkept(text, around, again)
 		if len(hits) == 0 {
 			return text
 		}
-		text = splice(text, hits)
+		text = splice(text, hits, again)
 	}
-	if hits := w.find(text, around); len(hits) > 0 {
+	if hits := w.unkept(text, around, what); len(hits) > 0 {
 		return []byte(hits[0].by.placeholder())
 	}
 	return text
 }
 
-// splice returns text with placeholders in place of hits, which are in order.
-func splice(text []byte, hits []hit) []byte {
+// unkept returns what is in text and must go.
+func (w *work) unkept(text []byte, around place, what choice) []hit {
+	return slices.DeleteFunc(w.find(text, around), func(h hit) bool { return what.of(h) == Keep })
+}
+
+// splice returns text with placeholders and masks in place of hits, which are
+// in order.
+func splice(text []byte, hits []hit, what choice) []byte {
 	out := make([]byte, 0, len(text)+16*len(hits))
 	copied := 0
 	for i := 0; i < len(hits); {
-		var h hit
-		h, i = merge(hits, i)
-		out = append(append(out, text[copied:h.start]...), h.by.placeholder()...)
-		copied = h.end
+		h, next := merge(hits, i)
+		out = append(out, text[copied:h.start]...)
+		if next == i+1 && !h.sealed && what.of(h) == Mask {
+			out = h.by.appendMask(out, text[h.start:h.end])
+		} else {
+			out = append(out, h.by.placeholder()...)
+		}
+		copied, i = h.end, next
 	}
 	return append(out, text[copied:]...)
 }

@@ -35,6 +35,7 @@ type work struct {
 	folded  folded
 	spliced folded // folded, after what was found has gone
 	found   []hit
+	veils   []veil
 	levels  [maxNesting + 1]level
 	deepest int // last level to read
 
@@ -53,6 +54,7 @@ func (s *Scanner) work() *work {
 		w = new(work)
 	}
 	w.report, w.budget, w.deepest = Report{}, maxPointers, maxNesting
+	w.finder.longest = longestEncoded
 	w.use(s.catalog(), s.leastConfidence())
 	return w
 }
@@ -77,7 +79,7 @@ func (s *Scanner) release(w *work) {
 	}
 	for i := range w.levels {
 		l := &w.levels[i]
-		l.reader.Reset(nil, ijson.Limits{})
+		l.reader.Reset(nil, Limits{})
 		l.doc, l.at, l.path.outside = nil, nil, place{}
 		if cap(l.text) > maxScratch {
 			l.text, l.from = nil, nil
@@ -101,7 +103,7 @@ func (s *Scanner) release(w *work) {
 // ScanJSON checks that body is one valid I-JSON document within lim and looks
 // for sensitive values in its strings, numbers and member names, and in JSON
 // nested in its strings. An error is an *ijson.Error; the report is then empty.
-func (s *Scanner) ScanJSON(body []byte, lim ijson.Limits) (Report, error) {
+func (s *Scanner) ScanJSON(body []byte, lim Limits) (Report, error) {
 	w := s.work()
 	defer s.release(w)
 	l := &w.levels[0]
@@ -116,7 +118,7 @@ func (s *Scanner) ScanJSON(body []byte, lim ijson.Limits) (Report, error) {
 }
 
 // scanDocument reads the document of w.levels[n] to its end.
-func (w *work) scanDocument(n int, lim ijson.Limits) error {
+func (w *work) scanDocument(n int, lim Limits) error {
 	l := &w.levels[n]
 	l.reader.Reset(l.doc, lim)
 	custom := len(w.finder.catalog.custom) > 0
@@ -162,7 +164,7 @@ func worthReading(doc []byte, tok ijson.Token) bool {
 }
 
 // scanString looks into a string or a name.
-func (w *work) scanString(n int, tok ijson.Token, lim ijson.Limits) {
+func (w *work) scanString(n int, tok ijson.Token, lim Limits) {
 	l := &w.levels[n]
 	text, from := l.doc[tok.Start:tok.End], []int32(nil)
 	if tok.Escaped {
@@ -172,7 +174,9 @@ func (w *work) scanString(n int, tok ijson.Token, lim ijson.Limits) {
 	around := l.path.of(l.doc, l.reader.Depth(), tok)
 	if tok.Kind == ijson.String && looksLikeJSON(text) {
 		if n == w.deepest {
-			w.report.TooDeep = w.report.TooDeep || ijson.Check(text, lim) == nil
+			if ijson.Check(text, lim) == nil {
+				w.addOpaque(n, OpaqueDepth, tok.Start, tok.End)
+			}
 		} else if w.scanNested(n+1, text, from, tok.Start, around, lim) {
 			return
 		}
@@ -182,7 +186,15 @@ func (w *work) scanString(n int, tok ijson.Token, lim ijson.Limits) {
 		if from != nil {
 			start, end = int(from[start]), int(from[end])
 		}
-		w.add(n, tok.Kind == ijson.Name, h.by, tok.Start+start, tok.Start+end, h.confidence)
+		h.start, h.end = tok.Start+start, tok.Start+end
+		w.add(n, tok.Kind == ijson.Name, h)
+	}
+	for _, v := range w.veils {
+		start, end := v.start, v.end
+		if from != nil {
+			start, end = int(from[start]), int(from[end])
+		}
+		w.addOpaque(n, v.reason, tok.Start+start, tok.Start+end)
 	}
 }
 
@@ -212,14 +224,14 @@ func looksLikeJSON(text []byte) bool {
 
 // scanNested reads text as a document of its own. If it is none, nothing of it
 // is reported.
-func (w *work) scanNested(n int, text []byte, from []int32, base int, around place, lim ijson.Limits) bool {
-	found, tooDeep := len(w.report.Findings), w.report.TooDeep
+func (w *work) scanNested(n int, text []byte, from []int32, base int, around place, lim Limits) bool {
+	found, opaque := len(w.report.Findings), len(w.report.Opaque)
 	l := &w.levels[n]
 	l.doc, l.base, l.at, l.path.outside = text, base, from, around
 	if w.scanDocument(n, lim) == nil {
 		return true
 	}
-	w.report.Findings, w.report.TooDeep = w.report.Findings[:found], tooDeep
+	w.report.Findings, w.report.Opaque = w.report.Findings[:found], w.report.Opaque[:opaque]
 	return false
 }
 
@@ -229,13 +241,19 @@ func (w *work) scanNested(n int, text []byte, from []int32, base int, around pla
 func (w *work) find(text []byte, around place) []hit {
 	var hits []hit
 	if !needsFold(text) {
-		if hits = w.finder.find(text, around); len(hits) == 0 {
+		hits = w.finder.find(text, around)
+		w.veils = append(w.veils[:0], w.finder.veils...)
+		if len(hits) == 0 {
 			return nil
 		}
 		w.folded.keep(text)
 	} else {
 		w.folded.fold(text)
 		hits = w.finder.find(w.folded.b, around)
+		w.veils = w.veils[:0]
+		for _, v := range w.finder.veils {
+			w.veils = append(w.veils, veil{v.reason, int(w.folded.at[v.start]), int(w.folded.at[v.end])})
+		}
 	}
 	w.found = w.found[:0]
 	for range maxRounds {
@@ -278,7 +296,7 @@ func (w *work) scanNumber(n int, tok ijson.Token) {
 			continue
 		}
 		if conf := d.weighRun(padded, f); conf >= f.least {
-			w.add(n, false, d, tok.Start, tok.End, conf)
+			w.add(n, false, hit{by: d, start: tok.Start, end: tok.End, confidence: conf})
 			return
 		}
 	}
@@ -367,8 +385,8 @@ func exponent(b []byte) (e int, ok bool) {
 	return e, true
 }
 
-// add reports what was found at doc[start:end] of level n.
-func (w *work) add(n int, inName bool, by *detector, start, end int, confidence float64) {
+// span returns where doc[start:end] of level n stands in the body.
+func (w *work) span(n, start, end int) (int, int) {
 	for i := n; i > 0; i-- {
 		l := &w.levels[i]
 		if l.at != nil {
@@ -376,6 +394,25 @@ func (w *work) add(n int, inName bool, by *detector, start, end int, confidence 
 		}
 		start, end = start+l.base, end+l.base
 	}
+	return start, end
+}
+
+// addOpaque reports that doc[start:end] of level n was not looked into.
+func (w *work) addOpaque(n int, reason Reason, start, end int) {
+	if len(w.report.Opaque) == maxOpaque {
+		return
+	}
+	start, end = w.span(n, start, end)
+	pointer := ""
+	if pointer = w.pointer(); len(pointer) > maxOpaquePointer {
+		pointer = ""
+	}
+	w.report.Opaque = append(w.report.Opaque, Opaque{reason, pointer, start, end})
+}
+
+// add reports what was found in the document of level n.
+func (w *work) add(n int, inName bool, h hit) {
+	start, end := w.span(n, h.start, h.end)
 	pointer := ""
 	if w.budget > 0 {
 		pointer = w.pointer()
@@ -387,7 +424,7 @@ func (w *work) add(n int, inName bool, by *detector, start, end int, confidence 
 		}
 	}
 	w.report.Findings = append(w.report.Findings, Finding{
-		Kind: by.kind, Pointer: pointer, InName: inName && n == 0, Start: start, End: end, Confidence: confidence,
+		Kind: h.by.kind, Pointer: pointer, InName: inName && n == 0, Start: start, End: end, Confidence: h.confidence, Encoded: h.sealed,
 	})
 }
 
@@ -400,7 +437,10 @@ func (s *Scanner) ScanText(b []byte) Report {
 	w := s.work()
 	defer s.release(w)
 	for _, h := range w.find(b, place{}) {
-		w.report.Findings = append(w.report.Findings, Finding{Kind: h.by.kind, Start: h.start, End: h.end, Confidence: h.confidence})
+		w.report.Findings = append(w.report.Findings, Finding{Kind: h.by.kind, Start: h.start, End: h.end, Confidence: h.confidence, Encoded: h.sealed})
+	}
+	for _, v := range w.veils {
+		w.report.Opaque = append(w.report.Opaque, Opaque{Reason: v.reason, Start: v.start, End: v.end})
 	}
 	w.report.catalog, w.report.least = w.finder.catalog, w.finder.least
 	return w.report
@@ -409,7 +449,7 @@ func (s *Scanner) ScanText(b []byte) Report {
 // Scan looks for sensitive values in data as what it is: one JSON document if
 // it is valid I-JSON, text otherwise.
 func (s *Scanner) Scan(data []byte) Report {
-	if r, err := s.ScanJSON(data, ijson.Limits{}); err == nil {
+	if r, err := s.ScanJSON(data, Limits{}); err == nil {
 		return r
 	}
 	return s.ScanText(data)

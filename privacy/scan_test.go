@@ -120,11 +120,11 @@ func TestTooDeep(t *testing.T) {
 	for range maxNesting {
 		doc = ijson.AppendString(nil, doc)
 	}
-	if r := scan(t, string(doc)); r.TooDeep || len(r.Findings) != 1 {
+	if r := scan(t, string(doc)); len(r.Opaque) > 0 || len(r.Findings) != 1 {
 		t.Errorf("nested %d deep: %+v, want one finding", maxNesting, r)
 	}
-	if r := scan(t, string(ijson.AppendString(nil, doc))); !r.TooDeep {
-		t.Errorf("nested %d deep: TooDeep is not set", maxNesting+1)
+	if r := scan(t, string(ijson.AppendString(nil, doc))); len(r.Opaque) != 1 || r.Opaque[0].Reason != OpaqueDepth {
+		t.Errorf("nested %d deep: opaque %v", maxNesting+1, r.Opaque)
 	}
 }
 

@@ -82,6 +82,7 @@ func (st *Stream) Close() error {
 // settle decides about all bytes but the last ones.
 func (st *Stream) settle(all bool) {
 	w := st.scanner.work()
+	w.finder.longest = longestInStream
 	defer st.scanner.release(w)
 	hits := w.find(st.buf, place{})
 	limit := st.limit(hits, all)
@@ -126,7 +127,7 @@ func (st *Stream) count(h hit) {
 	st.counts[i]++
 	if st.counts[i] == 1 || len(st.findings) < maxStreamFindings {
 		st.findings = append(st.findings, Finding{
-			Kind: h.by.kind, Start: st.before + h.start, End: st.before + h.end, Confidence: h.confidence,
+			Kind: h.by.kind, Start: st.before + h.start, End: st.before + h.end, Confidence: h.confidence, Encoded: h.sealed,
 		})
 	}
 }
@@ -149,7 +150,7 @@ func (st *Stream) collect(hits []hit, limit int) {
 		hits[i].start -= st.settled
 		hits[i].end -= st.settled
 	}
-	st.kept = append(st.kept, splice(text, hits)...)
+	st.kept = append(st.kept, splice(text, hits, nil)...)
 }
 
 // isBinary reports whether b is not UTF-8, or has control characters that no
@@ -168,6 +169,7 @@ func isBinary(b []byte) bool {
 // out of something longer.
 func (st *Stream) finish() []byte {
 	w := st.scanner.work()
+	w.finder.longest = longestInStream
 	defer st.scanner.release(w)
 	text := w.redactText(st.kept, place{}, nil)
 	if len(text) <= st.keep {

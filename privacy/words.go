@@ -59,7 +59,7 @@ func (f *finder) findWords() {
 // hit notes a value and returns where to go on.
 func (f *finder) hit(d *detector, start, end int, confidence float64) int {
 	if confidence >= f.least {
-		f.hits = append(f.hits, hit{d, start, end, confidence})
+		f.hits = append(f.hits, hit{by: d, start: start, end: end, confidence: confidence})
 	}
 	return end
 }
