@@ -39,7 +39,7 @@ var plan = map[string]room{
 	".": {floor: 1, may: []string{"internal/ijson"}},
 
 	"trust":    {floor: 2, may: []string{"."}},
-	"policy":   {floor: 2, may: []string{".", "internal/ijson"}, beside: []string{"trust"}, outside: []string{"github.com/goccy/go-yaml"}},
+	"policy":   {floor: 2, may: []string{".", "internal/ijson"}, beside: []string{"trust", "privacy"}, outside: []string{"github.com/goccy/go-yaml"}},
 	"privacy":  {floor: 2, may: []string{".", "internal/ijson"}},
 	"recovery": {floor: 2, may: []string{"."}},
 	"flight":   {floor: 2, may: []string{".", "internal/ijson"}, outside: []string{"golang.org/x/mod", "golang.org/x/sys"}},

@@ -19,12 +19,12 @@ var noManifest = Reason{
 // blocks returns what nobody can lift: the data blocks, then a revocation.
 func blocks(f *Facts) []Reason {
 	var held []Reason
-	if slices.Contains(f.Findings, iatp.CreditCard) {
+	if holdsKind(f.Findings, iatp.CreditCard) {
 		if text := cardBlock(f); text != "" {
 			held = append(held, privacyReason(RuleCardPermanent, text))
 		}
 	}
-	if slices.Contains(f.Findings, iatp.SSN) {
+	if holdsKind(f.Findings, iatp.SSN) {
 		if text := ssnBlock(f); text != "" {
 			held = append(held, privacyReason(RuleSSNNotEphemeral, text))
 		}

@@ -44,7 +44,7 @@ func ExampleSet_Decide() {
 	fmt.Println(verdict.Decision)
 	fmt.Println(verdict.Warning())
 
-	verdict = set.Decide(policy.Facts{Manifest: m, Assessment: assessment, Findings: []iatp.DataClass{iatp.CreditCard}})
+	verdict = set.Decide(policy.Facts{Manifest: m, Assessment: assessment, Findings: []policy.Finding{{Kind: iatp.CreditCard}}})
 	fmt.Println(verdict.Decision)
 	fmt.Println(verdict.Denial())
 	// Output:

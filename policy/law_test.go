@@ -19,7 +19,7 @@ var conditions = []string{
 	`trust_level: ["<trusted"]`, `score: ["<7"]`, `score: [">=5", 2]`, `evidence: [">=E2"]`, `evidence: [E0, E1]`,
 	`idempotency: [true]`, `idempotency: [false]`, `reversibility: [none, partial]`, `undo_window_seconds: ["<60"]`,
 	`retention: [ephemeral]`, `retention: [permanent, unstated]`, `human_in_loop: [true]`, `training_consent: [false]`,
-	`data: [email]`, `data: [any]`, `data: [none]`, `tainted: [false]`,
+	`data: [email]`, `data: ["email at /a"]`, `data: [payment]`, `data: [any]`, `data: [none]`, `tainted: [false]`,
 }
 
 // drawRule writes the rule number n of a file.
@@ -76,7 +76,7 @@ func drawFacts(t *rapid.T) Facts {
 	}
 	for _, class := range []iatp.DataClass{iatp.CreditCard, iatp.Email, iatp.SSN} {
 		if rapid.Bool().Draw(t, string(class)) {
-			f.Findings = append(f.Findings, class)
+			f.Findings = append(f.Findings, Finding{Kind: class})
 		}
 	}
 	if rapid.Bool().Draw(t, "requires") {
@@ -183,7 +183,7 @@ func TestLawLessIsNeverMoreLenient(t *testing.T) {
 		worse := f
 		switch rapid.IntRange(0, 2).Draw(t, "worse") {
 		case 0:
-			worse.Findings = []iatp.DataClass{iatp.CreditCard, iatp.Email, iatp.SSN}
+			worse.Findings = []Finding{{Kind: iatp.CreditCard}, {Kind: iatp.Email}, {Kind: iatp.SSN}}
 		case 1:
 			worse.Require = Requirements{Reversibility: "full", UndoWindow: 1 << 40, Retention: "ephemeral"}
 		case 2:

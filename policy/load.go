@@ -54,8 +54,12 @@ func (e *Error) Error() string {
 
 // Load reads rule files into one set. It is all or nothing: any fault in any
 // file, a rule name used in two files among them, returns an error and no set.
-func Load(files ...string) (*Set, error) {
-	var l loader
+func Load(files ...string) (*Set, error) { return LoadKinds(nil, files...) }
+
+// LoadKinds is Load for rules that may also speak of kinds of data that are not
+// built in: those of the operator's own detectors.
+func LoadKinds(own []iatp.DataClass, files ...string) (*Set, error) {
+	l := loader{vocabulary: vocabularyOf(own)}
 	for _, name := range files {
 		text, err := read(name)
 		if err != nil {
@@ -70,7 +74,7 @@ func Load(files ...string) (*Set, error) {
 // Parse reads one rule file that is already in memory; name is used in errors
 // and reasons.
 func Parse(name string, data []byte) (*Set, error) {
-	var l loader
+	l := loader{vocabulary: vocabularyOf(nil)}
 	l.file(name, data)
 	return l.set()
 }
@@ -91,9 +95,10 @@ func read(name string) ([]byte, error) {
 
 // A loader collects rules and faults over all files.
 type loader struct {
-	name  string // of the file being read
-	rules []rule
-	errs  []error
+	vocabulary *vocabulary
+	name       string // of the file being read
+	rules      []rule
+	errs       []error
 }
 
 func (l *loader) set() (*Set, error) {
@@ -347,6 +352,7 @@ func (l *loader) line(v *ast.MappingValueNode, most int) string {
 var reserved = []string{
 	CodeLowTrust, CodeNoReversibility, CodePermanentRetention, CodeHumanReview, CodeTrainingConsent,
 	CodeRequirementUnmet, CodePrivacyViolation, CodeTaintedTrace, CodeNoManifest,
+	CodeSensitiveData, CodeDataRedacted, CodeOpaqueContent,
 	CodeRevoked, CodeKeyChanged, CodeClaimsRaised,
 }
 
@@ -423,7 +429,7 @@ func (l *loader) condition(r *rule, f *field, v *ast.MappingValueNode) {
 	}
 	c, shown := cond{field: f}, Condition{Field: f.name}
 	for _, n := range list.Values { // bounded by maxValues
-		text, err := c.add(n)
+		text, err := c.add(n, l.vocabulary)
 		if err != nil {
 			l.fail(n, "%s: %v", f.name, err)
 			continue
@@ -452,7 +458,7 @@ func (f *field) example() string {
 }
 
 // add takes one value and returns it as Condition shows it.
-func (c *cond) add(n ast.Node) (string, error) {
+func (c *cond) add(n ast.Node, v *vocabulary) (string, error) {
 	switch c.field.kind {
 	case boolKind:
 		b, ok := n.(*ast.BoolNode)
@@ -466,7 +472,7 @@ func (c *cond) add(n ast.Node) (string, error) {
 	case numberKind:
 		return c.addNumber(n)
 	case dataKind:
-		return c.addClass(n)
+		return c.addData(n, v)
 	}
 	s, ok := n.(*ast.StringNode)
 	if !ok {
@@ -482,34 +488,43 @@ func (c *cond) add(n ast.Node) (string, error) {
 // addChoice takes a name, or a comparison where the choices are ordered. Scores
 // may be written as numbers.
 func (c *cond) addChoice(n ast.Node) (string, error) {
-	want := "want one of " + strings.Join(c.field.choices, ", ")
 	text, ok := plainText(n)
 	if !ok {
-		return "", fmt.Errorf("%s, got %s", want, describe(n))
+		return "", fmt.Errorf("%s, got %s", c.field.want(), describe(n))
 	}
+	bits, shown, err := c.field.choice(text)
+	c.bits |= bits
+	return shown, err
+}
+
+func (f *field) want() string { return "want one of " + strings.Join(f.choices, ", ") }
+
+// choice reads a name, or a comparison with one, as a bit for each value that it
+// stands for.
+func (f *field) choice(text string) (bits uint16, shown string, err error) {
 	op, name := comparison(text)
-	if name == "forever" && c.field.id == retentionPolicy {
+	if name == "forever" && f.id == retentionPolicy {
 		name = "permanent"
 	}
-	i := slices.Index(c.field.choices, name)
+	i := slices.Index(f.choices, name)
 	if i < 0 {
-		return "", fmt.Errorf("%s, got %s", want, quote(text))
+		return 0, "", fmt.Errorf("%s, got %s", f.want(), quote(text))
 	}
-	all := uint16(1)<<len(c.field.choices) - 1
+	all := uint16(1)<<len(f.choices) - 1
 	below := uint16(1)<<i - 1
 	switch op {
 	case "<":
-		c.bits |= below
+		bits = below
 	case "<=":
-		c.bits |= below | 1<<i
+		bits = below | 1<<i
 	case ">":
-		c.bits |= all &^ below &^ (1 << i)
+		bits = all &^ below &^ (1 << i)
 	case ">=":
-		c.bits |= all &^ below
+		bits = all &^ below
 	default:
-		c.bits |= 1 << i
+		bits = 1 << i
 	}
-	return op + name, nil
+	return bits, op + name, nil
 }
 
 // addNumber takes a whole number, a comparison with one, or "unstated".
@@ -543,21 +558,21 @@ func (c *cond) addNumber(n ast.Node) (string, error) {
 	return op + digits, nil
 }
 
-// dataClasses are the classes that a scanner can find.
-var dataClasses = []string{string(iatp.CreditCard), string(iatp.SSN), string(iatp.Email)}
-
-func (c *cond) addClass(n ast.Node) (string, error) {
+// addData takes a kind of data, a group or any, also at a place, or none.
+func (c *cond) addData(n ast.Node, v *vocabulary) (string, error) {
 	text, ok := plainText(n)
-	switch {
-	case ok && text == "any":
-		c.any = true
-	case ok && text == "none":
-		c.none = true
-	case ok && slices.Contains(dataClasses, text):
-		c.texts = append(c.texts, text)
-	default:
-		return "", fmt.Errorf("want one of %s, any, none, got %s", strings.Join(dataClasses, ", "), describe(n))
+	if !ok {
+		return "", fmt.Errorf("want a kind of data, a group of kinds, any or none, got %s", describe(n))
 	}
+	if text == "none" {
+		c.none = true
+		return text, nil
+	}
+	t, err := v.parseTerm(text)
+	if err != nil {
+		return "", err
+	}
+	c.terms = append(c.terms, t)
 	return text, nil
 }
 

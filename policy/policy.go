@@ -11,7 +11,8 @@
 //     denied. Nothing and nobody lifts this. "ephemeral" unlocks a social
 //     security number only at evidence E4 to E6, where the operator or an
 //     authority has named the retention. An agent that names no retention
-//     counts as not ephemeral and, at E0, as permanent.
+//     counts as not ephemeral and, at E0, as permanent. So is what the
+//     operator's [DataRules] block; what they ask about is asked in step 4.
 //  2. A revoked key or agent, and the operator's deny rules.
 //  3. A key that changed without a handover, claims raised since first contact,
 //     and the operator's requirements ([Requirements]) that are unmet ask a
@@ -67,13 +68,22 @@
 //	                     (alias retention)
 //	human_in_loop        true, false (alias human_review)
 //	training_consent     true, false
-//	data                 classes found in the request (credit_card, ssn, email),
-//	                     any, or none
+//	data                 kinds found in the request (credit_card, api_key, …: iatp
+//	                     scan-text --kinds lists them), groups of kinds (payment,
+//	                     secrets, contact, health, devices, identity, custom), any,
+//	                     or none; with a place: "email at /guest", where * stands
+//	                     for any one segment and all below the place counts
 //	tainted              true, false: the trace holds a quarantined exchange
 //
 // A field with several values in one exchange (data, scopes) holds for warn and
 // deny if one of them is named, and for allow only if each of them is: a rule
-// that allows e-mail addresses does not let a payment card ride along.
+// that allows e-mail addresses does not let a payment card ride along, and one
+// that allows them at /guest none that stands elsewhere.
+//
+// # Data
+//
+// [DataRules] say what becomes of each finding: block, ask, redact, mask or
+// record. They can only be stricter than the data blocks of step 1.
 //
 // # What an allow rule can do
 //
@@ -134,6 +144,9 @@ const (
 	CodeRequirementUnmet   = "requirement_unmet"
 	CodePrivacyViolation   = "privacy_violation"
 	CodeTaintedTrace       = "tainted_trace"
+	CodeSensitiveData      = "sensitive_data"
+	CodeDataRedacted       = "data_redacted"
+	CodeOpaqueContent      = "opaque_content"
 	CodeNoManifest         = "no_manifest"
 	CodeRevoked            = trust.CodeRevoked
 	CodeKeyChanged         = trust.CodeKeyChanged
@@ -178,6 +191,10 @@ type Verdict struct {
 	// Slug names the problem type of a denial: privacy-violation if a data
 	// block spoke, revoked, or policy. Empty unless Decision is Deny.
 	Slug string
+
+	// Redact: some of what was found may go on only redacted or masked, as
+	// [Set.Treat] says of each.
+	Redact bool
 
 	// GrantOnly: the exchange waits for a signed grant, the override header
 	// does not release it (score below 3 where approvers are configured).
@@ -249,7 +266,10 @@ type Requirements struct {
 type Facts struct {
 	Manifest   *iatp.Manifest   // of the receiver of the data; nil denies
 	Assessment trust.Assessment // of that manifest
-	Findings   []iatp.DataClass // classes found in the request, sorted and unique
+	Findings   []Finding        // what was found in the request, as FindingsOf makes it
+	Opaque     bool             // a part of the request could not be read
+	Call       string           // local, out or in, for data rules
+	Peer       string           // its name in the configuration, for data rules
 	Tainted    bool             // the trace holds a quarantined exchange: listed, never decides
 	Require    Requirements     // what the operator asks of every agent
 	CanGrant   bool             // an approver key is configured
@@ -260,6 +280,7 @@ type Facts struct {
 // made, so it is safe for concurrent use; to change rules, load another.
 type Set struct {
 	rules  []rule // in the order of the files
+	data   *DataRules
 	digest string // set by compile; see Digest
 }
 
@@ -270,6 +291,9 @@ func (s *Set) Decide(f Facts) Verdict {
 		return Verdict{Slug: iatp.SlugPolicy, Reasons: []Reason{noManifest}}
 	}
 	m := matches{deny: blocks(&f)}
+	if len(f.Findings) > 0 || f.Opaque {
+		s.dataRules().match(&f, &m)
+	}
 	s.match(&f, &m)
 	if len(m.deny) > 0 {
 		return Verdict{Slug: slugOf(&m.deny[0]), Reasons: slices.Concat(m.deny, m.warn, m.allow)}
@@ -279,17 +303,21 @@ func (s *Set) Decide(f Facts) Verdict {
 
 // slugOf is the problem type that the first reason of a denial leads to.
 func slugOf(r *Reason) string {
-	switch r.Rule {
-	case RuleCardPermanent, RuleSSNNotEphemeral:
+	switch r.Code {
+	case CodePrivacyViolation:
 		return iatp.SlugPrivacyViolation
-	case RuleRevoked:
+	case CodeRevoked:
 		return iatp.SlugRevoked
 	}
 	return iatp.SlugPolicy
 }
 
 // matches are the rules that hold for an exchange, as reasons by what they ask.
-type matches struct{ deny, warn, allow []Reason }
+type matches struct {
+	deny, warn, allow []Reason
+	note              []Reason // listed, decide nothing
+	redact            bool
+}
 
 // match adds the operator's rules that hold for f.
 func (s *Set) match(f *Facts, m *matches) {
@@ -317,13 +345,13 @@ func weigh(f *Facts, m *matches) Verdict {
 	required := append(distrust(f), unmet(f)...)
 	low := f.Assessment.Score < AllowScore
 	lifted := low && len(m.allow) > 0
-	v := Verdict{Decision: Allow}
+	v := Verdict{Decision: Allow, Redact: m.redact}
 	if len(required) > 0 || len(m.warn) > 0 || low && !lifted {
 		v.Decision = Ask
 		v.GrantOnly = f.CanGrant && f.Assessment.Score < grantScore
 	}
 	known := notesOf(f)
-	n := len(required) + len(m.warn) + len(m.allow) + known.count()
+	n := len(required) + len(m.warn) + len(m.allow) + len(m.note) + known.count()
 	if low {
 		n++
 	}
@@ -337,6 +365,7 @@ func weigh(f *Facts, m *matches) Verdict {
 	if low {
 		v.Reasons = append(v.Reasons, lowTrust(f.Assessment.Score, lifted))
 	}
+	v.Reasons = append(v.Reasons, m.note...)
 	v.Reasons = known.appendTo(v.Reasons)
 	return v
 }

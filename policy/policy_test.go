@@ -111,7 +111,7 @@ func TestDataBlocks(t *testing.T) {
 				f := Facts{
 					Manifest:   manifest(func(m *iatp.Manifest) { m.Privacy.RetentionPolicy = retention }),
 					Assessment: trust.Assessment{Score: 10, Evidence: evidence, Bonuses: true},
-					Findings:   []iatp.DataClass{class},
+					Findings:   []Finding{{Kind: class}},
 				}
 				v := (*Set)(nil).Decide(f)
 				if got := v.Decision == Deny; got != want {
@@ -138,7 +138,7 @@ func TestDenialNamesEveryBlock(t *testing.T) {
 	v := set.Decide(Facts{
 		Manifest:   manifest(func(m *iatp.Manifest) { m.Privacy.RetentionPolicy = iatp.RetentionForever }),
 		Assessment: assessed(9),
-		Findings:   []iatp.DataClass{iatp.CreditCard, iatp.SSN},
+		Findings:   []Finding{{Kind: iatp.CreditCard}, {Kind: iatp.SSN}},
 	})
 	want := Verdict{Decision: Deny, Slug: iatp.SlugPrivacyViolation, Reasons: []Reason{
 		{Code: CodePrivacyViolation, Rule: RuleCardPermanent, Action: ActionDeny, Text: "Agent stores data permanently, and the request holds a payment card"},
@@ -298,7 +298,7 @@ func BenchmarkDecide(b *testing.B) {
 	}{
 		{"allow", Facts{Manifest: manifest(nil), Assessment: assessed(10)}},
 		{"ask", Facts{Manifest: honeypot, Assessment: assessed(0)}},
-		{"deny", Facts{Manifest: honeypot, Assessment: assessed(0), Findings: []iatp.DataClass{iatp.CreditCard}}},
+		{"deny", Facts{Manifest: honeypot, Assessment: assessed(0), Findings: []Finding{{Kind: iatp.CreditCard}}}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()

@@ -68,7 +68,8 @@ var builtinDigest = digestOf(nil)
 
 // Digest names what the set decides: "sha-256=:…:" over the built-in rules'
 // version and every rule's name, description, action and conditions. The order
-// of rules, their files, comments and layout do not count.
+// of rules, their files, comments and layout do not count; that of data rules
+// does.
 func (s *Set) Digest() string {
 	if s == nil || s.digest == "" {
 		return builtinDigest
@@ -76,10 +77,20 @@ func (s *Set) Digest() string {
 	return s.digest
 }
 
-// builtinVersion changes whenever a built-in rule decides differently.
-const builtinVersion = "iatp-policy-v1"
+// With returns a set with the same rules, and others for data.
+func (s *Set) With(d *DataRules) *Set {
+	out := &Set{data: d}
+	if s != nil {
+		out.rules = s.rules
+	}
+	out.digest = digestOf(out.rules, d.texts()...)
+	return out
+}
 
-func digestOf(rules []rule) string {
+// builtinVersion changes whenever a built-in rule decides differently.
+const builtinVersion = "iatp-policy-v2"
+
+func digestOf(rules []rule, more ...string) string {
 	sorted := make([]*Rule, 0, len(rules))
 	for i := range rules {
 		sorted = append(sorted, &rules[i].Rule)
@@ -93,6 +104,7 @@ func digestOf(rules []rule) string {
 			text = appendField(text, c.Values...)
 		}
 	}
+	text = appendField(text, more...)
 	sum := sha256.Sum256(text)
 	return "sha-256=:" + base64.StdEncoding.EncodeToString(sum[:]) + ":"
 }
@@ -117,7 +129,7 @@ const (
 	numberKind             // a whole number
 	textKind               // any text, exactly
 	textsKind              // several texts in one exchange
-	dataKind               // classes of findings
+	dataKind               // kinds and places of findings
 )
 
 // fieldID says which fact a field reads.
@@ -211,9 +223,9 @@ type cond struct {
 	field *field
 	bits  uint16   // choiceKind, boolKind: bit i stands for value i
 	spans []span   // numberKind
-	texts []string // textKind, textsKind, dataKind
-	any   bool     // dataKind: any class will do
-	none  bool     // dataKind: no class at all
+	texts []string // textKind, textsKind
+	terms []term   // dataKind
+	none  bool     // dataKind: no finding at all
 }
 
 // A span is a range of whole numbers, both ends included.
@@ -237,15 +249,15 @@ func (c *cond) holds(f *Facts, allow bool) bool {
 	if len(f.Findings) == 0 {
 		return c.none
 	}
-	return c.any || named(c.texts, f.Findings, allow)
+	return covered(c.terms, f.Findings, allow)
 }
 
 // named reports whether the texts of a rule name one of the values of an
 // exchange, or all of them if the rule allows. No values, nothing named.
-func named[T ~string](texts []string, values []T, all bool) bool {
+func named(texts, values []string, all bool) bool {
 	hits := 0
 	for _, v := range values {
-		if slices.Contains(texts, string(v)) {
+		if slices.Contains(texts, v) {
 			hits++
 		}
 	}

@@ -27,7 +27,8 @@ func TestFields(t *testing.T) {
 	})
 	endless := change(func(m *iatp.Manifest) { m.Reversibility.UndoWindowSeconds = &zero })
 	low := Facts{Manifest: manifest(nil), Assessment: trust.Assessment{Level: iatp.Unknown, Score: 2, Evidence: trust.E1}}
-	card := Facts{Manifest: manifest(nil), Assessment: assessed(10), Findings: []iatp.DataClass{iatp.CreditCard, iatp.Email}}
+	card := Facts{Manifest: manifest(nil), Assessment: assessed(10), Findings: []Finding{{Kind: iatp.CreditCard}, {Kind: iatp.Email}}}
+	guest := Facts{Manifest: manifest(nil), Assessment: assessed(10), Findings: []Finding{{iatp.CreditCard, "/guest/cards/0"}}}
 	taint := Facts{Manifest: manifest(nil), Assessment: assessed(10), Tainted: true}
 
 	for _, c := range []struct {
@@ -79,6 +80,15 @@ func TestFields(t *testing.T) {
 		{`data: [any]`, []Facts{card}, []Facts{plain}},
 		{`data: [none]`, []Facts{plain}, []Facts{card}},
 		{`data: [none, email]`, []Facts{plain, card}, nil},
+		{`data: [payment]`, []Facts{card, guest}, []Facts{plain}},
+		{`data: [contact]`, []Facts{card}, []Facts{guest}},
+		{`data: [custom]`, nil, []Facts{card, plain}},
+		{`data: ["credit_card at /guest"]`, []Facts{guest, card}, []Facts{plain}}, // the place of card is not known
+		{`data: ["credit_card at /guest/cards/0"]`, []Facts{guest}, nil},
+		{`data: ["payment at /*/cards"]`, []Facts{guest}, nil},
+		{`data: ["any at /guest/cards/1"]`, nil, []Facts{guest}},
+		{`data: ["any at /guest/card"]`, nil, []Facts{guest}},
+		{`data: ["email at /guest"]`, nil, []Facts{guest}},
 		{`tainted: [true]`, []Facts{taint}, []Facts{plain}},
 		{`idempotency: [true], data: [email]`, []Facts{card}, []Facts{plain}},
 	} {
@@ -164,13 +174,27 @@ func TestAllowNeedsEveryValueNamed(t *testing.T) {
 - {name: mail, action: allow, conditions: {data: [email]}}
 - {name: reader, action: allow, conditions: {scopes: ["repo:read"]}}`)
 	a := assessed(4)
-	f := Facts{Manifest: manifest(nil), Assessment: a, Findings: []iatp.DataClass{iatp.CreditCard, iatp.Email}}
+	f := Facts{Manifest: manifest(nil), Assessment: a, Findings: []Finding{{Kind: iatp.CreditCard}, {Kind: iatp.Email}}}
 	if v := set.Decide(f); v.Decision != Ask {
 		t.Errorf("a card beside an e-mail address, and a scope beside repo:read: %v, want ask", v.Decision)
 	}
-	f.Findings = []iatp.DataClass{iatp.Email}
+	f.Findings = []Finding{{Kind: iatp.Email}}
 	if v := set.Decide(f); v.Decision != Allow {
 		t.Errorf("an e-mail address alone: %v, want allow", v.Decision)
+	}
+	placed := mustParse(t, "p.yaml", `- {name: mail, action: allow, conditions: {data: ["email at /to"]}}`)
+	for _, c := range []struct {
+		found []Finding
+		want  Decision
+	}{
+		{[]Finding{{iatp.Email, "/to"}}, Allow},
+		{[]Finding{{iatp.Email, "/to/0"}}, Allow},
+		{[]Finding{{iatp.Email, "/cc"}, {iatp.Email, "/to"}}, Ask},
+		{[]Finding{{iatp.Email, ""}}, Ask}, // it may stand elsewhere
+	} {
+		if f.Findings = c.found; placed.Decide(f).Decision != c.want {
+			t.Errorf("%v: %v, want %v", c.found, placed.Decide(f).Decision, c.want)
+		}
 	}
 	f.Findings = nil
 	if v := set.Decide(f); v.Decision != Ask {
@@ -207,7 +231,7 @@ func TestAllowLiftsALowScoreOnly(t *testing.T) {
 		t.Errorf("an allow rule and a deny rule: %v %q, want a denial by policy", v.Decision, v.Slug)
 	}
 	blocked := low
-	blocked.Findings = []iatp.DataClass{iatp.SSN}
+	blocked.Findings = []Finding{{Kind: iatp.SSN}}
 	blocked.Manifest = manifest(func(m *iatp.Manifest) { m.Privacy.RetentionPolicy = iatp.RetentionTemporary })
 	if v := mustParse(t, "p.yaml", allow).Decide(blocked); v.Decision != Deny {
 		t.Errorf("an allow rule and a data block: %v, want deny", v.Decision)

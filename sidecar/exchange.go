@@ -81,7 +81,7 @@ func (s *Sidecar) walk(x *exchange) *iatp.Problem {
 	x.tainted = !x.in.trace.minted && s.quarantine.tainted(x.in.trace.id)
 	x.verdict = x.st.rules.Decide(policy.Facts{
 		Manifest: x.st.manifest, Assessment: x.st.assessment, Require: x.st.require,
-		Findings: x.report.Classes(), Tainted: x.tainted,
+		Findings: policy.FindingsOf(x.report), Tainted: x.tainted, Call: string(x.dir), Peer: x.peerName(),
 	})
 	switch x.verdict.Decision {
 	case policy.Allow:
@@ -114,6 +114,14 @@ func (s *Sidecar) walk(x *exchange) *iatp.Problem {
 		return p
 	}
 	return s.forward(x) // scan the answer and record it as it passes
+}
+
+// peerName is the configuration's name of the other sidecar; "" if it has none.
+func (x *exchange) peerName() string {
+	if x.caller != nil {
+		return x.caller.Name
+	}
+	return x.peer
 }
 
 // receive reads what came in. Nothing of it is kept if it is refused here: a

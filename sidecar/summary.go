@@ -77,11 +77,11 @@ func (st *standing) summary(c *Config) Summary {
 func Outlooks(rules *policy.Set, facts policy.Facts) []Outlook {
 	kinds := []struct {
 		call     string
-		findings []iatp.DataClass
+		findings []policy.Finding
 	}{
 		{"a plain call", nil},
-		{"with a payment card", []iatp.DataClass{iatp.CreditCard}},
-		{"with a social security number", []iatp.DataClass{iatp.SSN}},
+		{"with a payment card", []policy.Finding{{Kind: iatp.CreditCard}}},
+		{"with a social security number", []policy.Finding{{Kind: iatp.SSN}}},
 	}
 	out := make([]Outlook, len(kinds))
 	for i, k := range kinds {
@@ -91,13 +91,13 @@ func Outlooks(rules *policy.Set, facts policy.Facts) []Outlook {
 	return out
 }
 
-// Findings returns the classes of sensitive data that a sidecar finds in the
-// body of a request, with the default limits. The error says where the body is
+// Findings returns the sensitive data that a sidecar finds in the body of a
+// request, with the default limits. The error says where the body is
 // not the JSON that a sidecar takes.
-func Findings(body []byte) ([]iatp.DataClass, error) {
+func Findings(body []byte) ([]policy.Finding, error) {
 	report, err := privacy.New().ScanJSON(body, ijson.Limits{Depth: DefaultConfig().Limits.Depth})
 	if err != nil {
 		return nil, err
 	}
-	return report.Classes(), nil
+	return policy.FindingsOf(report), nil
 }

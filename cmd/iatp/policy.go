@@ -185,7 +185,7 @@ func (p *program) facts(f *policyTestFlags) (policy.Facts, error) {
 	if err != nil {
 		return policy.Facts{}, fmt.Errorf("%s: not the JSON that a sidecar takes: %w", f.request, err)
 	}
-	return policy.Facts{Manifest: m, Assessment: a, Findings: found}, nil
+	return policy.Facts{Manifest: m, Assessment: a, Findings: found, Call: "local"}, nil
 }
 
 // verdictJSON is a verdict for programs.
@@ -208,10 +208,21 @@ type spokenJSON struct {
 	Line   int           `json:"line,omitempty"`
 }
 
+// kindsOf are the kinds of findings, each once.
+func kindsOf(found []policy.Finding) []iatp.DataClass {
+	kinds := []iatp.DataClass{}
+	for _, f := range found { // sorted by kind
+		if len(kinds) == 0 || kinds[len(kinds)-1] != f.Kind {
+			kinds = append(kinds, f.Kind)
+		}
+	}
+	return kinds
+}
+
 func verdictOf(f policy.Facts, v policy.Verdict) verdictJSON {
 	out := verdictJSON{
 		Decision: v.Decision.String(), Slug: v.Slug, Score: f.Assessment.Score, Level: f.Assessment.Level,
-		Evidence: f.Assessment.Evidence.String(), Findings: append([]iatp.DataClass{}, f.Findings...), Reasons: []spokenJSON{},
+		Evidence: f.Assessment.Evidence.String(), Findings: kindsOf(f.Findings), Reasons: []spokenJSON{},
 	}
 	for _, r := range v.Reasons {
 		out.Reasons = append(out.Reasons, spokenJSON{r.Code, r.Text, r.Action, r.Rule, r.File, r.Line})
@@ -223,7 +234,7 @@ func (p *program) printVerdict(f policy.Facts, v policy.Verdict) {
 	p.out.line("%s", decisionText(p.out, v.Decision))
 	p.out.row("score", manifestWidth, scoreText(p.out, &f.Assessment))
 	found := ""
-	for _, class := range f.Findings {
+	for _, class := range kindsOf(f.Findings) {
 		found = join(", ", found, words(string(class)))
 	}
 	p.out.row("found", manifestWidth, chosen(found == "", "nothing sensitive", found))

@@ -75,10 +75,10 @@ func judge(out io.Writer, set *policy.Set, m *iatp.Manifest) {
 	fmt.Fprintf(out, "%s: %s, score %d/10\n", m.Identity.AgentID, a.Level, a.Score)
 	for _, c := range []struct {
 		what     string
-		findings []iatp.DataClass
+		findings []policy.Finding
 	}{
 		{"plain work", nil},
-		{"a payment card", []iatp.DataClass{iatp.CreditCard}},
+		{"a payment card", []policy.Finding{{Kind: iatp.CreditCard}}},
 	} {
 		v := set.Decide(policy.Facts{Manifest: m, Assessment: a, Findings: c.findings})
 		fmt.Fprintf(out, "  %s: %s\n", c.what, v.Decision)
