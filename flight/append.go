@@ -62,6 +62,9 @@ func (l *Log) queue(c *encoder) (int64, error) {
 		// Offsets count from the end of what is written and in flight.
 		l.seg.index = append(l.seg.index, newIndexEntry(c.trace, l.seg.queued+int64(at)))
 	}
+	for _, label := range c.labels {
+		l.seg.index = append(l.seg.index, newIndexEntry(label.hash(), l.seg.queued+int64(at)))
+	}
 	l.leaves = append(l.leaves, l.hashLeaf(l.pending[at:]))
 	l.pending = append(l.pending, '\n')
 	l.next++

@@ -33,7 +33,7 @@ func (l *Log) Trace(id iatp.TraceID) ([][]byte, error) {
 	l.mu.Unlock()
 
 	slices.Sort(open)
-	offsets := offsetsOf(open, id)
+	offsets := offsetsOf(open, traceHash([]byte(id)))
 	// Entries are made when a line is queued, before it is in the file.
 	end, _ := slices.BinarySearch(offsets, size)
 	lines, err := traceIn(l.dir, first, offsets[:end], id)
@@ -67,7 +67,7 @@ func (l *Log) traceSealed(first int64, id iatp.TraceID) ([][]byte, error) {
 			l.opt.Logger.Warn("index of a segment not stored", "dir", l.dir, "segment", first, "error", err)
 		}
 	}
-	return traceIn(l.dir, first, offsetsOf(entries, id), id)
+	return traceIn(l.dir, first, offsetsOf(entries, traceHash([]byte(id))), id)
 }
 
 // traceIn reads the newest lines of a trace, one more than MaxTrace at most,
@@ -213,7 +213,7 @@ func (a *Archive) traceIn(first int64, last bool, id iatp.TraceID) ([][]byte, er
 	if err != nil {
 		return nil, err
 	}
-	return readTrace(f, offsetsOf(entries, id), id)
+	return readTrace(f, offsetsOf(entries, traceHash([]byte(id))), id)
 }
 
 // Latest returns the newest n records, oldest first.

@@ -32,6 +32,7 @@ type encoder struct {
 	truncated bool
 	traced    bool
 	trace     uint32 // hash of the trace id, if traced
+	labels    []Label
 
 	r       [16]byte
 	random  [512]byte
@@ -151,6 +152,7 @@ func (c *encoder) afterSeq(e *Entry, now time.Time) {
 	}
 	c.text("traceparent", e.TraceParent)
 	c.truth("truncated", c.truncated)
+	c.tx(e.Tx)
 	c.text("type", string(e.Type))
 	c.buf = append(c.buf, '}')
 }

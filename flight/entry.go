@@ -143,11 +143,12 @@ type Entry struct {
 	State string // of a quarantine: open, reviewed or released
 	Note  string
 
-	// What single-use claims and budgets learn from this record. They are not
-	// texts of a caller: packages once and budget make them.
+	// What single-use claims, budgets and the undo learn from this record. They are not
+	// texts of a caller: packages once, budget and undo make them.
 	Claim *Claim
 	Nonce *Nonce
 	Spend *Spend
+	Tx    *Tx
 
 	cut recoveryNote
 }

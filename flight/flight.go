@@ -173,6 +173,7 @@ type Log struct {
 	wake     chan struct{} // to the keeper
 	flushed  chan struct{} // closed when the flusher has ended
 	running  sync.WaitGroup
+	good     verified
 	lowDisk  atomic.Bool
 	freeDisk atomic.Int64
 }

@@ -13,9 +13,9 @@ import (
 	iatp "github.com/inter-agent-trust/iatp"
 )
 
-// The index of a segment finds the lines of a trace. It is a hint: an entry is
-// a 32-bit hash of the trace id and the offset of a line, and whoever follows
-// it reads the line. It can be made again from the segment at any time.
+// The index of a segment finds the lines of a trace, and those of a label. It is
+// a hint: an entry is a 32-bit hash of the trace id or the label and the offset
+// of a line, and whoever follows it reads the line. It can be made again from the segment at any time.
 //
 // On disk: the header, a CRC-32C of what follows, the number of entries, then
 // the entries sorted; integers big-endian.
@@ -37,6 +37,8 @@ func traceHash(id []byte) uint32 { return crc32.Checksum(id, castagnoli) }
 func newIndexEntry(hash uint32, offset int64) indexEntry {
 	return indexEntry(uint64(hash)<<32 | uint64(offset))
 }
+
+func readEntry(b []byte) indexEntry { return indexEntry(binary.BigEndian.Uint64(b)) }
 
 func (e indexEntry) hash() uint32  { return uint32(e >> 32) }
 func (e indexEntry) offset() int64 { return int64(uint32(e)) }
@@ -69,7 +71,7 @@ func decodeIndex(b []byte) ([]indexEntry, error) {
 	}
 	entries := make([]indexEntry, n)
 	for i := range entries {
-		entries[i] = indexEntry(binary.BigEndian.Uint64(b[i*indexEntrySize:]))
+		entries[i] = readEntry(b[i*indexEntrySize:])
 	}
 	return entries, nil
 }
@@ -86,10 +88,19 @@ func scanIndex(r io.Reader) ([]indexEntry, error) {
 		if err != nil {
 			return nil, err
 		}
-		if id := traceOf(line); id != nil {
-			entries = append(entries, newIndexEntry(traceHash(id), lines.offset))
-		}
+		entries = indexLine(entries, line, lines.offset)
 	}
+}
+
+// indexLine appends the entries of a line at an offset.
+func indexLine(entries []indexEntry, line []byte, offset int64) []indexEntry {
+	if id := traceOf(line); id != nil {
+		entries = append(entries, newIndexEntry(traceHash(id), offset))
+	}
+	for _, label := range labelsOf(line, nil) {
+		entries = append(entries, newIndexEntry(label.hash(), offset))
+	}
+	return entries
 }
 
 // loadIndex reads the index of a sealed segment, or makes it again; stored says
@@ -126,9 +137,9 @@ func writeIndex(dir string, first int64, entries []indexEntry) error {
 	return os.Rename(tmp.Name(), indexPath(dir, first))
 }
 
-// offsetsOf returns the offsets of the lines that may belong to id, ascending.
-func offsetsOf(entries []indexEntry, id iatp.TraceID) []int64 {
-	hash := traceHash([]byte(id))
+// offsetsOf returns the offsets of the lines that may belong to what has that
+// hash, ascending.
+func offsetsOf(entries []indexEntry, hash uint32) []int64 {
 	var offsets []int64
 	from, _ := slices.BinarySearch(entries, newIndexEntry(hash, 0))
 	for _, e := range entries[from:] {

@@ -358,9 +358,7 @@ func scanTail(dir string, f *os.File, first, size int64) (*tail, error) {
 			}
 			t.leaves = append(t.leaves, tlog.RecordHash(line))
 		}
-		if id := traceOf(line); id != nil {
-			t.index = append(t.index, newIndexEntry(traceHash(id), lines.offset))
-		}
+		t.index = indexLine(t.index, line, lines.offset)
 		t.newest = append(t.newest[:0], line...)
 		t.next++
 		t.end = lines.offset + int64(len(line)) + 1

@@ -382,9 +382,7 @@ func (a *audit) segment(first, next int64) (bool, error) {
 			a.problem(seq, file, "%v", err)
 			return false, nil
 		}
-		if id := traceOf(line); id != nil {
-			entries = append(entries, newIndexEntry(traceHash(id), lines.offset))
-		}
+		entries = indexLine(entries, line, lines.offset)
 		a.add(tlog.RecordHash(line))
 	}
 }

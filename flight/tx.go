@@ -1,0 +1,401 @@
+package flight
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"time"
+)
+
+// A Label names what can be undone: 64 random bits that stand on each of its
+// lines, by which [Log.Labelled] finds them.
+type Label [8]byte
+
+// String returns the label as lines hold it: 11 characters of base64url.
+func (l Label) String() string { return base64.RawURLEncoding.EncodeToString(l[:]) }
+
+// UnmarshalText reads what String writes, and nothing else.
+func (l *Label) UnmarshalText(text []byte) error {
+	var got [9]byte
+	n, err := base64.RawURLEncoding.Strict().Decode(got[:], text)
+	if err != nil || n != len(l) {
+		return errors.New("flight: not a label")
+	}
+	*l = Label(got[:n])
+	return nil
+}
+
+// TxKind is what a [Tx] is a step of.
+type TxKind string
+
+const (
+	TxTask TxKind = "task" // executed here for another sidecar
+	TxCall TxKind = "call" // executed at another sidecar for our agent
+	TxSaga TxKind = "saga" // calls that are kept or undone together
+)
+
+// TxBegins is the At of a first line, whose position is known when it is written.
+const TxBegins = -1
+
+// Tx is a step in the life of what can be undone: package undo writes it on a
+// line and learns it from there. Zero members are absent from the line.
+type Tx struct {
+	Kind TxKind
+	At   int64 // position of its first line; TxBegins on that one
+
+	Label Label // task, saga: its own
+	By    Label // task, first line: of the caller and its idempotency key
+	In    Label // call: the task that it is a part of
+	Saga  Label // call: the saga that it is a part of
+
+	State string
+	Who   string // who asked for this step
+
+	ID      string // call: the transaction at the peer
+	Key     string // call, first line: the idempotency key, from [Log.Seal]
+	Receipt string // id of a receipt
+
+	Level, Method           string
+	Window                  *int64 // seconds; 0 is without limit; nil is not promised
+	Until                   time.Time
+	MaxFee, Fee, Returned   string // decimals in Currency
+	Currency                string
+	Breach, Manual, Promise bool // above MaxFee; a person is asked; saga: a failed call cancels it
+
+	Sealed Place // what is kept for the undo
+}
+
+// labels are those by which the line is found.
+func (s *Tx) labels(dst []Label) []Label {
+	for _, l := range []Label{s.Label, s.By, s.In, s.Saga} {
+		if l != (Label{}) {
+			dst = append(dst, l)
+		}
+	}
+	return dst
+}
+
+func (c *encoder) tx(s *Tx) {
+	c.labels = c.labels[:0]
+	if s == nil {
+		return
+	}
+	c.labels = s.labels(c.labels)
+	c.name("tx")
+	c.begin()
+	if s.At != TxBegins {
+		c.count("at", s.At)
+	}
+	c.truth("breach", s.Breach)
+	c.label("by", s.By)
+	c.bounded("cur", s.Currency, maxItem)
+	c.bounded("fee", s.Fee, maxItem)
+	if s.Sealed != (Place{}) {
+		c.count("file", s.Sealed.File)
+	}
+	c.bounded("id", s.ID, maxItem)
+	c.label("in", s.In)
+	c.bounded("key", s.Key, maxText)
+	c.bounded("kind", string(s.Kind), maxItem)
+	c.label("label", s.Label)
+	c.bounded("level", s.Level, maxItem)
+	c.truth("manual", s.Manual)
+	c.bounded("max_fee", s.MaxFee, maxItem)
+	c.bounded("method", s.Method, maxItem)
+	if s.Sealed != (Place{}) {
+		c.count("off", s.Sealed.At)
+	}
+	c.truth("promise", s.Promise)
+	c.bounded("receipt", s.Receipt, maxItem)
+	c.bounded("returned", s.Returned, maxItem)
+	c.label("saga", s.Saga)
+	if s.Sealed != (Place{}) {
+		c.count("size", s.Sealed.Size)
+	}
+	c.bounded("state", s.State, maxItem)
+	c.second("until", s.Until)
+	c.bounded("who", s.Who, maxItem)
+	if s.Window != nil {
+		c.count("window", *s.Window)
+	}
+	c.end()
+}
+
+func (c *encoder) label(name string, l Label) {
+	if l != (Label{}) {
+		c.base64(name, l[:])
+	}
+}
+
+// txJSON is the step as a line holds it.
+type txJSON struct {
+	At                        *int64
+	Breach, Manual, Promise   bool
+	By, In, Label, Saga       Label
+	Cur, Fee, Returned        string
+	MaxFee                    string `json:"max_fee"`
+	File, Off, Size           *int64
+	ID, Key, Receipt          string
+	Kind                      TxKind
+	Level, Method, State, Who string
+	Until, Window             *int64
+}
+
+// ReadTx returns the step on the line with that seq, and whether there is one.
+func ReadTx(seq int64, line []byte) (Tx, bool, error) {
+	var v txJSON
+	ok, err := readStep(after(line, txMember), &v)
+	if !ok || err != nil {
+		return Tx{}, false, err
+	}
+	s := Tx{
+		Kind: v.Kind, At: seq, Label: v.Label, By: v.By, In: v.In, Saga: v.Saga, State: v.State, Who: v.Who,
+		ID: v.ID, Key: v.Key, Receipt: v.Receipt, Level: v.Level, Method: v.Method, Window: v.Window, Until: second(v.Until),
+		MaxFee: v.MaxFee, Fee: v.Fee, Returned: v.Returned, Currency: v.Cur,
+		Breach: v.Breach, Manual: v.Manual, Promise: v.Promise,
+	}
+	if v.At != nil {
+		s.At = *v.At
+	}
+	if v.File != nil && v.Off != nil && v.Size != nil {
+		s.Sealed = Place{File: *v.File, At: *v.Off, Size: *v.Size}
+	}
+	return s, true, nil
+}
+
+const txMember = `"tx":{`
+
+// labelsOf finds the labels of a line that this package wrote, without decoding
+// it. It is for the index, which is a hint.
+func labelsOf(line []byte, dst []Label) []Label {
+	rest := after(line, txMember)
+	end := bytes.IndexByte(rest, '}')
+	if end < 0 {
+		return dst
+	}
+	for _, name := range []string{`"label":"`, `"by":"`, `"in":"`, `"saga":"`} {
+		_, value, ok := bytes.Cut(rest[:end], []byte(name))
+		var l Label
+		if ok && l.UnmarshalText(text(value)) == nil {
+			dst = append(dst, l)
+		}
+	}
+	return dst
+}
+
+// hash is that of an index entry: labels share no hash with trace ids on purpose.
+func (l Label) hash() uint32 { return traceHash(append([]byte("tx\n"), l.String()...)) }
+
+// A Line is a record as it stands in the log.
+type Line struct {
+	Seq  int64
+	Text []byte // without its newline
+}
+
+// Labelled returns the lines from seq from on that have the label, oldest first.
+// There are none of an unknown one.
+func (l *Log) Labelled(label Label, from int64) ([]Line, error) {
+	l.mu.Lock()
+	first, size := l.seg.first, l.seg.size
+	open := scanFor(l.seg.index, label.hash(), size)
+	older := slices.Clone(l.segments)
+	l.mu.Unlock()
+	var lines []Line
+	for _, s := range older {
+		if s.next <= from {
+			continue
+		}
+		offsets, err := l.findSealed(s.first, label.hash())
+		if err == nil {
+			lines, err = readLabelled(l.dir, s.first, offsets, label, lines)
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) { // dropped by retention meanwhile
+			return nil, fmt.Errorf("read records of %s: %w", label, err)
+		}
+	}
+	lines, err := readLabelled(l.dir, first, open, label, lines)
+	if err != nil {
+		return nil, fmt.Errorf("read records of %s: %w", label, err)
+	}
+	return slices.DeleteFunc(lines, func(one Line) bool { return one.Seq < from }), nil
+}
+
+// scanFor returns the offsets below size of the entries with a hash. The index of
+// the open segment is not sorted.
+func scanFor(entries []indexEntry, hash uint32, size int64) []int64 {
+	var offsets []int64
+	for _, e := range entries {
+		if e.hash() == hash && e.offset() < size { // entries are made when a line is queued
+			offsets = append(offsets, e.offset())
+		}
+	}
+	slices.Sort(offsets)
+	return offsets
+}
+
+// verified are the sealed segments whose index file was read whole and found good
+// by this process: from then on it is searched in place.
+type verified struct {
+	mu    sync.Mutex
+	first map[int64]bool
+}
+
+func (v *verified) has(first int64) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.first[first]
+}
+
+func (v *verified) add(first int64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.first == nil {
+		v.first = make(map[int64]bool)
+	}
+	v.first[first] = true
+}
+
+func (v *verified) drop(first int64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.first, first)
+}
+
+// findSealed looks a hash up in the index of a sealed segment.
+func (l *Log) findSealed(first int64, hash uint32) ([]int64, error) {
+	if l.good.has(first) {
+		if offsets, err := searchIndex(indexPath(l.dir, first), hash); err == nil {
+			return offsets, nil
+		}
+		l.good.drop(first)
+	}
+	entries, stored, err := loadIndex(l.dir, first)
+	if err != nil {
+		return nil, err
+	}
+	if stored {
+		l.good.add(first)
+	}
+	return offsetsOf(entries, hash), nil
+}
+
+// searchIndex finds a hash in an index file that is known to be good.
+func searchIndex(path string, hash uint32) ([]int64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	n := (info.Size() - int64(indexHeaderSize)) / indexEntrySize
+	var failed error
+	at := func(i int64) indexEntry {
+		var b [indexEntrySize]byte
+		if _, err := f.ReadAt(b[:], int64(indexHeaderSize)+i*indexEntrySize); err != nil {
+			failed = err
+		}
+		return readEntry(b[:])
+	}
+	lo, hi := int64(0), n
+	for lo < hi && failed == nil {
+		if mid := (lo + hi) / 2; at(mid) < newIndexEntry(hash, 0) {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	var offsets []int64
+	for ; lo < n && failed == nil; lo++ {
+		e := at(lo)
+		if e.hash() != hash {
+			break
+		}
+		offsets = append(offsets, e.offset())
+	}
+	return offsets, failed
+}
+
+// readLabelled reads the lines at the offsets that do have the label.
+func readLabelled(dir string, first int64, offsets []int64, label Label, lines []Line) ([]Line, error) {
+	if len(offsets) == 0 {
+		return lines, nil
+	}
+	f, err := os.Open(segmentPath(dir, first))
+	if err != nil {
+		return lines, err
+	}
+	defer f.Close()
+	buf := make([]byte, 4<<10)
+	for _, off := range offsets {
+		var line []byte
+		if line, buf, err = readLineAt(f, off, buf); err != nil {
+			return lines, fmt.Errorf("record at %d: %w", off, err)
+		}
+		if seq, ok := seqOf(line); ok && slices.Contains(labelsOf(line, nil), label) {
+			lines = append(lines, Line{seq, bytes.Clone(line)})
+		}
+	}
+	return lines, nil
+}
+
+// readLineAt reads the line that begins at an offset, into a buffer that grows to
+// the longest line there is.
+func readLineAt(f *os.File, off int64, buf []byte) (line, grown []byte, err error) {
+	for {
+		n, err := f.ReadAt(buf, off)
+		line, _, whole := bytes.Cut(buf[:n], []byte{'\n'})
+		switch {
+		case whole:
+			return line, buf, nil
+		case n < len(buf) || len(buf) > MaxLine:
+			return nil, buf, errors.Join(err, errTorn)
+		}
+		buf = make([]byte, min(4*len(buf), MaxLine+1))
+	}
+}
+
+const sealLabel = "iatp seal v1"
+
+// Seal makes of a short text what may stand on a line: nobody without the store
+// key can read it, or find it out by trying. It is readable as long as the line is.
+func (l *Log) Seal(purpose, plain string) string {
+	return base64.RawURLEncoding.EncodeToString(l.sealer().Seal(nil, nil, []byte(plain), []byte(purpose)))
+}
+
+// Unseal reads what Seal made for the same purpose.
+func (l *Log) Unseal(purpose, sealed string) (string, error) {
+	b, err := base64.RawURLEncoding.Strict().DecodeString(sealed)
+	if err != nil {
+		return "", errors.New("flight: not sealed text")
+	}
+	plain, err := l.sealer().Open(nil, nil, b, []byte(purpose))
+	if err != nil {
+		return "", errors.New("flight: text was sealed by another log, or for something else")
+	}
+	return string(plain), nil
+}
+
+func (l *Log) sealer() cipher.AEAD {
+	var m mac
+	m.start(l.keys.store[:])
+	m.inner.Write([]byte(sealLabel))
+	key := m.finish()
+	block, err := aes.NewCipher(key[:])
+	if err != nil {
+		panic(err) // 32 bytes are a key
+	}
+	gcm, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		panic(err) // AES has the block size that it wants
+	}
+	return gcm
+}
