@@ -3,11 +3,13 @@ package once
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"time"
 
 	iatp "github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/flight"
+	"github.com/inter-agent-trust/iatp/internal/vault"
 )
 
 // sweepInterval is how often what has expired is removed without being asked.
@@ -17,7 +19,7 @@ const sweepInterval = time.Minute
 type Book struct {
 	log   *flight.Log
 	opt   Options
-	vault *vault
+	vault *vault.Vault
 
 	mu   sync.Mutex
 	view *claims
@@ -30,25 +32,32 @@ type Book struct {
 // answers go to DATA/answers, the keys that open them to DATA/answer-keys.
 func Open(log *flight.Log, dir string, o Options) (*Book, error) {
 	o = o.withDefaults()
-	v, err := openVault(dir, o)
+	v, err := openAnswers(dir, o)
 	if err != nil {
 		return nil, fmt.Errorf("open answers: %w", err)
 	}
 	b := &Book{log: log, opt: o, vault: v, stop: make(chan struct{})}
 	b.view = newClaims(&b.mu, o, v)
 	if err := log.Attach("once", b.view); err != nil {
-		return nil, errors.Join(err, v.close())
+		return nil, errors.Join(err, v.Close())
 	}
 	b.sweep() // what expired while nobody ran, and what a crash left behind
 	b.stopped.Go(b.sweepNowAndThen)
 	return b, nil
 }
 
+func openAnswers(dir string, o Options) (*vault.Vault, error) {
+	return vault.Open(vault.Options{
+		Dir: filepath.Join(dir, "answers"), Keys: filepath.Join(dir, "answer-keys"), Kind: "answer",
+		Max: o.MaxBytes, Now: o.Now, Logger: o.Logger,
+	})
+}
+
 // Close gives the files back. Claims that are open stay as the log has them.
 func (b *Book) Close() error {
 	close(b.stop)
 	b.stopped.Wait()
-	return b.vault.close()
+	return b.vault.Close()
 }
 
 func (b *Book) sweepNowAndThen() {
@@ -69,7 +78,7 @@ func (b *Book) sweep() {
 	b.mu.Lock()
 	b.view.evict()
 	b.mu.Unlock()
-	b.vault.sweep()
+	b.vault.Sweep()
 }
 
 // Begin asks for a key. print is a digest of what is asked, over everything that
@@ -106,7 +115,7 @@ func (b *Book) ask(c *Claim) (Standing, error) {
 	if state == New {
 		b.view.put(c.key, &record{pool: c.pool, print: c.print, holder: c})
 	}
-	b.vault.pin(place)
+	b.vault.Pin(place)
 	b.mu.Unlock()
 	switch {
 	case err != nil:
@@ -116,13 +125,17 @@ func (b *Book) ask(c *Claim) (Standing, error) {
 	case place == flight.Place{}:
 		return Standing{State: state}, nil
 	}
-	defer b.vault.unpin(place)
+	defer b.vault.Unpin(place)
 	return b.recall(c, state, place), nil
 }
 
 // recall reads the answer of a key that is done or closed.
 func (b *Book) recall(c *Claim, state State, place flight.Place) Standing {
-	a, err := b.vault.get(place, c.key)
+	var a Answer
+	plain, err := b.vault.Get(place, c.key)
+	if err == nil {
+		a, err = decodeAnswer(plain)
+	}
 	if err != nil {
 		b.opt.Logger.Error("stored answer cannot be read", "file", place.File, "error", err)
 		if state == Done {
@@ -231,12 +244,17 @@ func (c *Claim) seal(a Answer) flight.Place {
 	if len(a.Body) > b.opt.MaxAnswer {
 		a.Body, a.Dropped = nil, true
 	}
-	place, err := b.vault.put(a, c.key)
+	plain := a.encode()
+	if len(a.Body) > 0 && b.vault.Full(len(plain)) {
+		a.Body, a.Dropped = nil, true
+		plain = a.encode()
+	}
+	place, err := b.vault.Put(plain, c.key)
 	if err != nil {
 		b.opt.Logger.Error("answer cannot be kept", "error", err)
 		return flight.Place{}
 	}
-	b.vault.unpin(c.pinned)
+	b.vault.Unpin(c.pinned)
 	c.pinned = place
 	return place
 }
@@ -250,5 +268,5 @@ func (c *Claim) End() {
 	c.book.mu.Lock()
 	c.book.view.leave(c.key)
 	c.book.mu.Unlock()
-	c.book.vault.unpin(c.pinned)
+	c.book.vault.Unpin(c.pinned)
 }

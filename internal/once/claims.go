@@ -10,13 +10,14 @@ import (
 
 	iatp "github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/flight"
+	"github.com/inter-agent-trust/iatp/internal/vault"
 )
 
 // claims is what the lines of the log say about keys.
 type claims struct {
 	mu    *sync.Mutex // the book's; guards everything
 	opt   Options
-	vault *vault
+	vault *vault.Vault
 
 	byKey  map[flight.Alias]*record
 	byPool map[flight.Alias]int // records by pool
@@ -39,7 +40,7 @@ type record struct {
 	since       time.Time     // held
 }
 
-func newClaims(mu *sync.Mutex, o Options, v *vault) *claims {
+func newClaims(mu *sync.Mutex, o Options, v *vault.Vault) *claims {
 	c := &claims{mu: mu, opt: o, vault: v}
 	c.reset()
 	return c
@@ -95,7 +96,7 @@ func (c *claims) put(key flight.Alias, rec *record) {
 	}
 	c.byKey[key] = rec
 	c.byPool[rec.pool]++
-	c.vault.pin(rec.answer)
+	c.vault.Pin(rec.answer)
 	if rec.until == 0 {
 		return
 	}
@@ -129,7 +130,7 @@ func (c *claims) remove(key flight.Alias, rec *record) {
 	if c.byPool[rec.pool]--; c.byPool[rec.pool] == 0 {
 		delete(c.byPool, rec.pool)
 	}
-	c.vault.unpin(rec.answer)
+	c.vault.Unpin(rec.answer)
 }
 
 // evict forgets the keys whose time is over. It needs mu.

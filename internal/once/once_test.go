@@ -429,8 +429,8 @@ func TestNothingCanBeGuessedBack(t *testing.T) {
 			t.Errorf("%s is still there after its time", path)
 		}
 	}
-	if d.book.vault.bytes != 0 {
-		t.Errorf("%d bytes are counted, there are none", d.book.vault.bytes)
+	if _, n, _ := d.book.vault.Stats(); n != 0 {
+		t.Errorf("%d bytes are counted, there are none", n)
 	}
 }
 
@@ -453,7 +453,7 @@ func TestSweepKeepsWhatIsNeeded(t *testing.T) {
 				s.Claim.End()
 			}
 		}
-		if n := len(d.book.vault.files); n > 4 {
+		if n, _, _ := d.book.vault.Stats(); n > 4 {
 			t.Errorf("after %d hours there are %d files", hour, n)
 		}
 	}
@@ -479,15 +479,19 @@ func TestDamagedAnswers(t *testing.T) {
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		v, err := openVault(d.dir, d.opt.withDefaults())
+		v, err := openAnswers(d.dir, d.opt.withDefaults())
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer v.close()
+		defer v.Close()
 		for _, key := range []string{"k", "l"} {
 			c := &Claim{key: aliasOf(t, d, key)}
-			a, err := v.get(placeOf(t, d, key), c.key)
+			plain, err := v.Get(placeOf(t, d, key), c.key)
 			if err == nil {
+				a, err := decodeAnswer(plain)
+				if err != nil {
+					t.Errorf("a damaged answer was opened: %v", err)
+				}
 				d.wantAnswer(a, small)
 			} else {
 				damaged++

@@ -1,4 +1,4 @@
-package once
+package vault
 
 import (
 	"crypto/aes"
@@ -35,10 +35,11 @@ func newSealedFile(number int64) *sealedFile {
 	return s
 }
 
-const sealedMagic = "iatp-answers v1\n"
+// magic begins a file.
+func (v *Vault) magic() string { return "iatp-" + v.opt.Kind + "s v1\n" }
 
 // open opens the file and its key, and makes both if create is set.
-func (s *sealedFile) open(v *vault, create bool) error {
+func (s *sealedFile) open(v *Vault, create bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.f != nil {
@@ -57,10 +58,11 @@ func (s *sealedFile) open(v *vault, create bool) error {
 	if s.wrap, err = newWrap(key); err != nil {
 		return err
 	}
-	return s.openData(v.path(s.number))
+	return s.openData(v)
 }
 
-func (s *sealedFile) openData(path string) error {
+func (s *sealedFile) openData(v *Vault) error {
+	path, sealedMagic := v.path(s.number), v.magic()
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
@@ -71,7 +73,7 @@ func (s *sealedFile) openData(path string) error {
 		_, err = f.WriteAt([]byte(sealedMagic), 0)
 		err = errors.Join(err, f.Sync(), syncDir(filepath.Dir(path)))
 	case string(magic) != sealedMagic:
-		err = fmt.Errorf("%s does not hold answers of version 1", path)
+		err = fmt.Errorf("%s is not of version 1: it does not begin with %q", path, sealedMagic)
 	}
 	info, statErr := f.Stat()
 	if err = errors.Join(err, statErr); err != nil {
@@ -81,7 +83,7 @@ func (s *sealedFile) openData(path string) error {
 	return nil
 }
 
-// newWrap returns the cipher that wraps the keys of answers.
+// newWrap returns the cipher that wraps the keys of pieces.
 func newWrap(key []byte) (cipher.AEAD, error) {
 	block, err := aes.NewCipher(key)
 	if err != nil {
@@ -90,7 +92,7 @@ func newWrap(key []byte) (cipher.AEAD, error) {
 	return cipher.NewGCMWithRandomNonce(block)
 }
 
-// newSeal returns the cipher for the one answer that a key is made for, and its
+// newSeal returns the cipher for the one piece that a key is made for, and its
 // nonce, which is fixed for that reason.
 func newSeal(key []byte) (cipher.AEAD, []byte, error) {
 	block, err := aes.NewCipher(key)
@@ -104,22 +106,22 @@ func newSeal(key []byte) (cipher.AEAD, []byte, error) {
 	return gcm, make([]byte, gcm.NonceSize()), nil
 }
 
-// bound is what an answer is bound to: its file and its claim.
-func (s *sealedFile) bound(claim flight.Alias) []byte {
-	b := append(make([]byte, 0, 64), "iatp answer v1"...)
+// bound is what a piece is bound to: its kind, its file and what it is for.
+func (s *sealedFile) bound(v *Vault, claim flight.Alias) []byte {
+	b := append(make([]byte, 0, 64), "iatp "+v.opt.Kind+" v1"...)
 	b = binary.BigEndian.AppendUint64(b, uint64(s.number))
 	return append(b, claim[:]...)
 }
 
-// append seals plain and writes it. It returns when it is on the disk.
-func (s *sealedFile) append(plain []byte, claim flight.Alias) (flight.Place, error) {
+// append seals plain and writes it.
+func (s *sealedFile) append(v *Vault, plain []byte, claim flight.Alias) (flight.Place, error) {
 	var key [32]byte
 	rand.Read(key[:]) // never fails: it ends the program instead
 	seal, nonce, err := newSeal(key[:])
 	if err != nil {
 		return flight.Place{}, err
 	}
-	bound := s.bound(claim)
+	bound := s.bound(v, claim)
 	b := make([]byte, 0, wrappedSize+len(plain)+tagSize)
 	b = s.wrap.Seal(b, nil, key[:], bound)
 	b = seal.Seal(b, nonce, plain, bound)
@@ -136,7 +138,14 @@ func (s *sealedFile) append(plain []byte, claim flight.Alias) (flight.Place, err
 		return flight.Place{}, err
 	}
 	s.size += place.Size
-	return place, s.awaitSynced(s.size)
+	return place, nil
+}
+
+// sync returns when the file is on the disk up to end.
+func (s *sealedFile) sync(end int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.awaitSynced(end)
 }
 
 // awaitSynced returns when the file is on the disk up to end. Whoever finds
@@ -166,7 +175,7 @@ func (s *sealedFile) awaitSynced(end int64) error {
 }
 
 // read opens what was sealed for a claim at a place.
-func (s *sealedFile) read(p flight.Place, claim flight.Alias) ([]byte, error) {
+func (s *sealedFile) read(v *Vault, p flight.Place, claim flight.Alias) ([]byte, error) {
 	s.mu.Lock()
 	size := s.size
 	s.mu.Unlock()
@@ -177,7 +186,7 @@ func (s *sealedFile) read(p flight.Place, claim flight.Alias) ([]byte, error) {
 	if _, err := s.f.ReadAt(b, p.At); err != nil {
 		return nil, err
 	}
-	bound := s.bound(claim)
+	bound := s.bound(v, claim)
 	key, err := s.wrap.Open(nil, nil, b[:wrappedSize], bound)
 	if err != nil {
 		return nil, err
@@ -190,9 +199,9 @@ func (s *sealedFile) read(p flight.Place, claim flight.Alias) ([]byte, error) {
 	return seal.Open(b[wrappedSize:wrappedSize], nonce, b[wrappedSize:], bound)
 }
 
-// erase overwrites the key and removes both files. It returns the size of the
-// file of answers.
-func (s *sealedFile) erase(v *vault) (freed int64, err error) {
+// erase overwrites the key and removes both files. It returns the size of
+// the file.
+func (s *sealedFile) erase(v *Vault) (freed int64, err error) {
 	if info, err := os.Stat(v.path(s.number)); err == nil {
 		freed = info.Size()
 	}
@@ -207,7 +216,7 @@ func (s *sealedFile) erase(v *vault) (freed int64, err error) {
 			return 0, err
 		}
 	}
-	return freed, errors.Join(syncDir(v.keys), syncDir(v.answers))
+	return freed, errors.Join(syncDir(v.opt.Keys), syncDir(v.opt.Dir))
 }
 
 // overwrite puts zeros where a key was.
