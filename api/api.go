@@ -37,7 +37,7 @@ type Records struct {
 type Quarantine struct {
 	TraceID   iatp.TraceID     `json:"trace_id"`
 	State     string           `json:"state"`  // open, reviewed or released
-	Reason    string           `json:"reason"` // low_trust_override, requirement_override or policy_override
+	Reason    string           `json:"reason"` // low_trust_override, requirement_override, policy_override, receipt_missing or receipt_invalid
 	OpenedAt  time.Time        `json:"opened_at"`
 	ChangedAt time.Time        `json:"changed_at"`
 	By        string           `json:"by,omitempty"` // who changed the state last

@@ -33,7 +33,7 @@ type closeReply struct {
 // executed? An unseen key is closed for good, so that a late arrival of the
 // call is refused: the answer stays true (hardening 20).
 func (s *Sidecar) closeKey(w http.ResponseWriter, r *http.Request) {
-	s.serveBounded(w, r, &exchange{dir: flight.In}, s.answerClose)
+	s.serveWork(w, r, http.MethodPost, &exchange{dir: flight.In}, s.answerClose)
 }
 
 func (s *Sidecar) answerClose(x *exchange) {

@@ -50,7 +50,8 @@ type exchange struct {
 	durable   flight.Ack
 	recorded  bool // a request line is in the book, so an ending must follow
 	attempts  int
-	slot      bool
+	entered   bool   // holds a place of limits.concurrency
+	slot      bool   // holds one of the agent's (capabilities.concurrency_limit)
 	decision  string // one of the decided constants
 	wroteHead bool
 
@@ -83,6 +84,12 @@ func (s *Sidecar) walk(x *exchange) *iatp.Problem {
 		Manifest: x.st.manifest, Assessment: x.st.assessment, Require: x.st.require,
 		Findings: policy.FindingsOf(x.report), Tainted: x.tainted, Call: string(x.dir), Peer: x.peerName(),
 	})
+	if done, p := s.claim(x); done || p != nil { // a key from outside is executed once
+		return p
+	}
+	if p := s.sameTerms(x); p != nil { // what was assessed is what is executed
+		return p
+	}
 	switch x.verdict.Decision {
 	case policy.Allow:
 	case policy.Ask:
@@ -103,9 +110,6 @@ func (s *Sidecar) walk(x *exchange) *iatp.Problem {
 		if x.released, why = s.tryOverride(x); x.released == nil {
 			return s.ask(x, why)
 		}
-	}
-	if done, p := s.claim(x); done || p != nil { // a key from outside is executed once
-		return p
 	}
 	if p := s.reserve(x); p != nil { // money that is not there is not promised
 		return p
@@ -129,6 +133,9 @@ func (x *exchange) peerName() string {
 func (s *Sidecar) receive(x *exchange) (p *iatp.Problem) {
 	if x.dir == flight.In {
 		return s.receiveSigned(x)
+	}
+	if p = s.enter(x); p != nil {
+		return p
 	}
 	if x.in, p = s.readHead(x.r); p != nil {
 		return p
@@ -203,27 +210,27 @@ func (s *Sidecar) about(x *exchange, p *iatp.Problem) *iatp.Problem {
 
 // admit takes one of the places that the manifest promises.
 func (s *Sidecar) admit(x *exchange) *iatp.Problem {
-	if x.st.slots == nil {
+	if x.st.slots == 0 {
 		return nil
 	}
-	select {
-	case x.st.slots <- struct{}{}:
-		x.slot = true
-		return nil
-	default:
-		x.decision = decidedBusy
-		return s.about(x, &iatp.Problem{
-			Slug: iatp.SlugQuotaExceeded, Status: http.StatusTooManyRequests, RetryAfter: 1, Outcome: iatp.OutcomeNone,
-			Error: "the agent already has as many calls as its manifest allows (capabilities.concurrency_limit)",
-			Hint:  "send it again after Retry-After",
-		})
+	for n := s.atAgent.Load(); n < x.st.slots; n = s.atAgent.Load() {
+		if s.atAgent.CompareAndSwap(n, n+1) {
+			x.slot = true
+			return nil
+		}
 	}
+	x.decision = decidedBusy
+	return s.about(x, &iatp.Problem{
+		Slug: iatp.SlugQuotaExceeded, Status: http.StatusTooManyRequests, RetryAfter: 1, Outcome: iatp.OutcomeNone,
+		Error: "the agent already has as many calls as its manifest allows (capabilities.concurrency_limit)",
+		Hint:  "send it again after Retry-After",
+	})
 }
 
 // leave gives back whatever the exchange holds.
 func (s *Sidecar) leave(x *exchange) {
 	if x.slot {
-		<-x.st.slots
+		s.atAgent.Add(-1)
 	}
 	if x.claim != nil {
 		x.claim.End()
@@ -232,4 +239,8 @@ func (s *Sidecar) leave(x *exchange) {
 		x.money.End()
 	}
 	s.bodies.give(x.held)
+	if x.entered {
+		<-s.inFlight
+		s.metrics.inFlight.Dec()
+	}
 }

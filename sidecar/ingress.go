@@ -49,6 +49,9 @@ func (s *Sidecar) receiveSigned(x *exchange) *iatp.Problem {
 	if !s.mesh.quotas.allow(x.caller) {
 		return quotaExceeded("this caller has used up its quota")
 	}
+	if p := s.enter(x); p != nil {
+		return p
+	}
 	if p := s.readBody(x.w, x.r, x); p != nil {
 		return p
 	}
@@ -128,7 +131,9 @@ func (x *exchange) scope() once.Scope {
 }
 
 // claim makes sure that a call with an idempotency key is executed once. done
-// says that a repetition was answered with what was answered before.
+// says that a repetition was answered with what was answered before. It comes
+// before anything that may refuse the call: whoever is told that nothing was
+// executed must be able to believe it of the key, and not of this attempt only.
 func (s *Sidecar) claim(x *exchange) (done bool, p *iatp.Problem) {
 	if x.dir != flight.In {
 		return false, nil

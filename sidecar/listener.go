@@ -157,33 +157,39 @@ func (s *Sidecar) proxy(w http.ResponseWriter, r *http.Request, peer string) {
 	s.relay(w, r, x)
 }
 
-// relay walks an exchange down the corridor, if there is room for it.
+// relay walks an exchange down the corridor.
 func (s *Sidecar) relay(w http.ResponseWriter, r *http.Request, x *exchange) {
-	s.serveBounded(w, r, x, s.exchange)
+	s.serveWork(w, r, http.MethodPost, x, s.exchange)
 }
 
-// serveBounded serves a POST that may be work: not while draining, and within
-// limits.concurrency.
-func (s *Sidecar) serveBounded(w http.ResponseWriter, r *http.Request, x *exchange, serve func(*exchange)) {
-	if r.Method != http.MethodPost {
-		w.Header().Set("Allow", http.MethodPost)
-		s.refuse(w, &iatp.Problem{Slug: iatp.SlugMethodNotAllowed, Status: http.StatusMethodNotAllowed, Error: "this path takes POST"})
+// serveWork serves a request that may be work, unless we are draining.
+func (s *Sidecar) serveWork(w http.ResponseWriter, r *http.Request, method string, x *exchange, serve func(*exchange)) {
+	if r.Method != method {
+		w.Header().Set("Allow", method)
+		s.refuse(w, &iatp.Problem{Slug: iatp.SlugMethodNotAllowed, Status: http.StatusMethodNotAllowed, Error: "this path takes " + method})
 		return
 	}
 	if s.draining.Load() {
 		s.refuse(w, &iatp.Problem{Slug: iatp.SlugDraining, Status: http.StatusServiceUnavailable, RetryAfter: 2, Outcome: iatp.OutcomeNone, Error: "this sidecar is shutting down", Hint: "send it again after Retry-After"})
 		return
 	}
-	select {
-	case s.inFlight <- struct{}{}:
-		s.metrics.inFlight.Inc()
-	default:
-		s.refuse(w, s.overloaded("limits.concurrency exchanges are under way"))
-		return
-	}
-	defer func() { <-s.inFlight; s.metrics.inFlight.Dec() }()
 	x.w, x.r, x.start = w, r, s.now()
 	serve(x)
+}
+
+// enter takes one of the places of limits.concurrency, which leave gives back. A
+// call from outside takes one when its signature is verified and not before:
+// otherwise whoever can reach the port could keep those out who may call
+// (hardening 18).
+func (s *Sidecar) enter(x *exchange) *iatp.Problem {
+	select {
+	case s.inFlight <- struct{}{}:
+		x.entered = true
+		s.metrics.inFlight.Inc()
+		return nil
+	default:
+		return s.overloaded("limits.concurrency exchanges are under way")
+	}
 }
 
 // exchange walks the corridor and answers with the problem it ended in, if any.

@@ -141,7 +141,7 @@ func (s *Sidecar) meet(x *exchange) *iatp.Problem {
 		x.met, x.st = met, own.of(met)
 		return s.addPeerHeaders(x)
 	case flight.In:
-		return s.admitCaller(x, own)
+		return s.admitCaller(x)
 	}
 	return nil
 }
@@ -171,16 +171,18 @@ func mustManifest(text string) *iatp.Manifest {
 	return m
 }
 
-// admitCaller holds a verified caller to the operator's lowest level, and to
-// the manifest that the caller assessed: what was assessed is what is executed
-// (hardening 2).
-func (s *Sidecar) admitCaller(x *exchange, own *standing) *iatp.Problem {
+// admitCaller holds a verified caller to the operator's lowest level.
+func (s *Sidecar) admitCaller(x *exchange) *iatp.Problem {
 	if least := s.cfg.Ingress.MinLevel; least != "" {
-		if p := s.callerLevel(x, least); p != nil {
-			return p
-		}
+		return s.callerLevel(x, least)
 	}
-	if x.signed.Manifest != own.mft {
+	return nil
+}
+
+// sameTerms holds a call from outside to the manifest that its caller assessed:
+// what was assessed is what is executed (hardening 2).
+func (s *Sidecar) sameTerms(x *exchange) *iatp.Problem {
+	if x.dir == flight.In && x.signed.Manifest != x.st.mft {
 		return &iatp.Problem{Slug: iatp.SlugTermsChanged, Status: http.StatusConflict, Outcome: iatp.OutcomeNone,
 			Error: "the manifest that the caller assessed is not the one in force", Hint: "fetch the manifest again, assess it again, and send the request with its digest in IATP-Manifest"}
 	}

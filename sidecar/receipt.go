@@ -118,6 +118,17 @@ const (
 	proofInvalid proof = "invalid" // it is not of this exchange, breaks its terms, or does not verify
 )
 
+// quarantines is why a trace is held for the sake of a receipt; "" if it is not.
+func (p proof) quarantines() string {
+	switch p {
+	case proofMissing:
+		return "receipt_missing"
+	case proofInvalid:
+		return "receipt_invalid"
+	}
+	return ""
+}
+
 // checkProof verifies a peer's receipt against what was sent and what came.
 // earlier says that it is, in place of an answer, the receipt of an earlier one
 // that the peer did not keep.

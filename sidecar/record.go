@@ -202,7 +202,13 @@ func (s *Sidecar) recordEnd(x *exchange, end *ending) error {
 	for _, f := range end.findings {
 		s.metrics.finding("response", f.Kind, f.Count)
 	}
-	_, err := s.book.Append(&e, x.durable)
+	lines := []*flight.Entry{&e}
+	if reason := x.proof.quarantines(); reason != "" {
+		held := s.line(x, flight.Quarantine)
+		held.Reason, held.State = reason, quarantineOpen
+		lines = []*flight.Entry{&held, &e}
+	}
+	err := s.appendAll(x.durable, lines...)
 	if err == nil {
 		x.recorded = false
 	}

@@ -51,6 +51,7 @@ type Sidecar struct {
 	metrics    *metrics
 	bodies     memory
 	inFlight   chan struct{} // limits.concurrency
+	atAgent    atomic.Int64  // calls under way at the wrapped agent that count against its concurrency_limit
 	draining   atomic.Bool
 
 	overrideMode  OverrideMode
@@ -293,9 +294,6 @@ func (s *Sidecar) Reload(cfg Config) (needRestart []string, err error) {
 	if err != nil {
 		s.metrics.reloads.WithLabelValues("refused").Inc()
 		return nil, err
-	}
-	if old := s.standing.Load(); old.slots != nil && cap(old.slots) == cap(st.slots) {
-		st.slots = old.slots // calls under way keep counting
 	}
 	if st, err = s.published(st, &next); err != nil {
 		s.metrics.reloads.WithLabelValues("refused").Inc()

@@ -21,9 +21,9 @@ type standing struct {
 	assessment trust.Assessment
 	rules      *policy.Set
 	require    policy.Requirements
-	keep       bool          // the wrapped agent does not promise to keep nothing: nor need its recorder
-	mft        iatp.Digest   // digest, in another spelling
-	slots      chan struct{} // capabilities.concurrency_limit; nil = no limit promised
+	keep       bool        // the wrapped agent does not promise to keep nothing: nor need its recorder
+	mft        iatp.Digest // digest, in another spelling
+	slots      int64       // capabilities.concurrency_limit, calls at a time; 0 = no limit promised
 	etag       string
 	keys       *keys // nil without public_url, and of a peer
 }
@@ -63,7 +63,7 @@ func (c *Config) load() (*standing, error) {
 		return nil, fmt.Errorf("manifest digest: %w", err)
 	}
 	if n := m.Capabilities.ConcurrencyLimit; n > 0 {
-		st.slots = make(chan struct{}, min(n, int64(c.Limits.Concurrency)))
+		st.slots = min(n, int64(c.Limits.Concurrency))
 	}
 	return st, nil
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -53,6 +54,7 @@ var (
 	errNotAsked   = errors.New("304 to a request that did not ask for it")
 	errNoDocument = errors.New("the answer is not 200")
 	errUnwell     = errors.New("the server has a problem of its own")
+	errTLS        = errors.New("the TLS handshake failed")
 )
 
 // get fetches a document. have is an earlier answer that may still be true, or
@@ -70,9 +72,13 @@ func get(ctx context.Context, transport http.RoundTripper, url string, have *ans
 	if conditional {
 		req.Header.Set("If-None-Match", have.etag)
 	}
+	var shaken error // what the handshake came to, if there was one
+	req = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		TLSHandshakeDone: func(_ tls.ConnectionState, err error) { shaken = err },
+	}))
 	res, err := transport.RoundTrip(req)
 	if err != nil {
-		return nil, err
+		return nil, handshakeError(err, shaken)
 	}
 	defer res.Body.Close()
 	switch status := res.StatusCode; {
@@ -88,6 +94,20 @@ func get(ctx context.Context, transport http.RoundTripper, url string, have *ans
 		return nil, fmt.Errorf("%w: %d", errNoDocument, status)
 	}
 	return read(res)
+}
+
+// handshakeError tells a server that did not prove to be the origin, or did not
+// let us in, from one that was not heard. It wraps errTLS for the former. A server
+// refuses a certificate of ours only after its own handshake, as a remote alert.
+func handshakeError(err, shaken error) error {
+	var broken net.Error
+	var op *net.OpError
+	remote := errors.As(err, &op) && op.Op == "remote error"
+	if shaken == nil && !remote || errors.Is(err, io.EOF) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.As(err, &broken) && broken.Timeout() || errors.As(err, &op) && !remote {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errTLS, err)
 }
 
 // read takes the document out of a 200.

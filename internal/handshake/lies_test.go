@@ -320,17 +320,13 @@ func TestUnavailable(t *testing.T) {
 	}
 }
 
-// What is not the origin by its certificate is not asked anything.
+// What is not the origin by its certificate is not asked anything, and no person
+// can let a call go there: the refusal says what failed.
 func TestCertificate(t *testing.T) {
 	s := listen(t, "bank.test")
 	s.honest(t, claim{uri: "https://booking.test", key: key('k')})
 	n := newNode(t, Options{Peers: []Peer{{URI: "https://booking.test", Pin: key('k').Public()}}}, s)
-	if met := n.meet(); met.Manifest != nil {
-		t.Error("a manifest was taken from a server that has the certificate of another")
-	}
-	if err := post(t.Context(), n.meet().Transport, "https://booking.test/task"); err == nil {
-		t.Error("a call went there")
-	}
+	n.refused(iatp.SlugUpstreamFailed, 502, "certificate is valid for bank.test, not booking.test")
 	if got := s.count(manifestPath) + s.sent(); got != 0 {
 		t.Errorf("%d requests were sent", got)
 	}
@@ -346,9 +342,7 @@ func TestSelfSigned(t *testing.T) {
 		t.Errorf("the peer was not met: %v", met.Notes)
 	}
 	n.restart(func(o *Options) { o.Peers[0].Roots = nil })
-	if met := n.meet(); met.Manifest != nil {
-		t.Error("a certificate that nobody knows was accepted")
-	}
+	n.refused(iatp.SlugUpstreamFailed, 502, "unknown authority")
 }
 
 // A peer that asks for a certificate gets ours.
@@ -358,9 +352,7 @@ func TestClientCertificate(t *testing.T) {
 	})
 	s.honest(t, claim{key: key('k')})
 	n := newNode(t, Options{}, s)
-	if met := n.meet(); met.Manifest != nil {
-		t.Fatal("the peer was met without a certificate")
-	}
+	n.refused(iatp.SlugUpstreamFailed, 502, "certificate required")
 	ours := authority.issue("travel.test")
 	n.restart(func(o *Options) {
 		o.ClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &ours, nil }
@@ -374,9 +366,7 @@ func TestClientCertificate(t *testing.T) {
 func TestOldTLS(t *testing.T) {
 	s := listenTLS(t, "booking.test", &tls.Config{Certificates: []tls.Certificate{authority.issue("booking.test")}, MaxVersion: tls.VersionTLS12})
 	s.honest(t, claim{key: key('k')})
-	if met := newNode(t, Options{}, s).meet(); met.Manifest != nil {
-		t.Error("the peer was met over TLS 1.2")
-	}
+	newNode(t, Options{}, s).refused(iatp.SlugUpstreamFailed, 502, "protocol version not supported")
 }
 
 // On a plain port nothing but the pinned key tells who listens.

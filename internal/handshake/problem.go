@@ -45,6 +45,17 @@ func unproven(p Peer) *iatp.Problem {
 	}
 }
 
+// notTheOrigin refuses a peer whose server did not prove that it is the origin,
+// or does not let us in. No person can lift that: what answers there may be
+// anybody.
+func notTheOrigin(p Peer, err error) *iatp.Problem {
+	return &iatp.Problem{
+		Slug: iatp.SlugUpstreamFailed, Status: http.StatusBadGateway, Blocked: true, Outcome: iatp.OutcomeNone,
+		Error: "no TLS connection to " + p.named() + ": " + iatp.Printable(clip(err.Error(), 300)),
+		Hint:  "nothing was sent; check the certificate there, its end and its names, and peers: ca: and dial: here",
+	}
+}
+
 // unavailable refuses a peer of which nothing can be known now.
 func unavailable(p Peer) *iatp.Problem {
 	return &iatp.Problem{
@@ -104,4 +115,13 @@ func busy() *iatp.Problem {
 		Error:      "too many unknown callers are being looked up",
 		RetryAfter: int(minFresh.Seconds()),
 	}
+}
+
+// clip cuts a text whose length a peer has a say in, such as the list of the
+// names in its certificate.
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return s[:n] + "…"
 }

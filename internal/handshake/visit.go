@@ -125,9 +125,13 @@ func (p *Peers) fetch(t *target, path string, have *answer) (*answer, error) {
 	return get(ctx, t.transport, t.URI+path, have)
 }
 
-// unread tells an answer that cannot be the document, one of final, from none.
+// unread tells an answer that cannot be the document, one of final, from none. A
+// server that does not prove to be the origin is neither: it is somebody else.
 func (p *Peers) unread(t *target, what string, err error, final ...error) *iatp.Problem {
 	p.opt.Logger.Warn("peer's document cannot be had", "peer", t.URI, "document", what, "error", err)
+	if errors.Is(err, errTLS) {
+		return notTheOrigin(t.Peer, err)
+	}
 	if slices.ContainsFunc(final, func(f error) bool { return errors.Is(err, f) }) {
 		return invalid(t.Peer, what+": "+err.Error())
 	}

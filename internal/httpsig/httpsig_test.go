@@ -565,6 +565,8 @@ func TestFingerprint(t *testing.T) {
 		"trace":        fingerprint(s, set("X-Agent-Trace-Id", strings.Repeat("0", 32)), created, nonce),
 		"trace parent": fingerprint(s, func(m *Message) { delete(m.Header, "Traceparent") }, created, nonce),
 		"another key":  fingerprint(rotated, nil, created, nonce),
+		"manifest":     fingerprint(s, set("Iatp-Manifest", iatp.DigestOf(nil).ByteSequence()), created, nonce),
+		"agreement":    fingerprint(s, set("Iatp-Agreement", iatp.DigestOf(nil).ByteSequence()), created, nonce),
 	} {
 		if got != want {
 			t.Errorf("%s: the fingerprint differs", name)
@@ -575,7 +577,6 @@ func TestFingerprint(t *testing.T) {
 		"target":   fingerprint(s, func(m *Message) { m.TargetURI += "&x" }, created, nonce),
 		"body":     fingerprint(s, set("Content-Digest", iatp.DigestOf(nil).ContentDigest()), created, nonce),
 		"budget":   fingerprint(s, set("Iatp-Budget", `"6.00";cur=USD`), created, nonce),
-		"manifest": fingerprint(s, set("Iatp-Manifest", iatp.DigestOf(nil).ByteSequence()), created, nonce),
 		"another":  fingerprint(s, set("X-Tenant", "red"), created, nonce),
 		"one less": fingerprint(s, func(m *Message) { delete(m.Header, "X-Tenant") }, created, nonce),
 	} {

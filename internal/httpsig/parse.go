@@ -266,15 +266,16 @@ func (v *Verified) Head() http.Header {
 }
 
 // Fingerprint is the same for two requests that differ in nothing but who signed
-// them when, deadline and trace: a caller that tries again may change those. It is
-// a plain digest of what was sent; key it before it is stored.
+// them when, deadline, trace, and the manifest and agreement that they were made
+// on: a caller that tries again may have another one of each by then, and asks for
+// the same thing. It is a plain digest of what was sent; key it before it is stored.
 func (v *Verified) Fingerprint() iatp.Digest {
 	line, rest, _ := strings.Cut(string(v.SignatureBase), "\n")
 	target, _, _ := strings.Cut(rest, "\n")
 	text := []byte("iatp-request-v1\n" + line + "\n" + target + "\n")
 	for i, name := range v.Covered {
 		switch name {
-		case "iatp-deadline", "x-agent-trace-id", "traceparent", "tracestate", fieldAgent:
+		case "iatp-deadline", "x-agent-trace-id", "traceparent", "tracestate", "iatp-manifest", "iatp-agreement", fieldAgent:
 		default:
 			text = append(text, name+": "+v.values[i]+"\n"...)
 		}
