@@ -88,17 +88,18 @@ func traceIn(dir string, first int64, offsets []int64, id iatp.TraceID) ([][]byt
 // was copied, or of one that a log is writing to. It sees the records that were
 // whole when it came to them.
 type Archive struct {
-	dir string
+	dir  string // of the log
+	data string // of the keys
 }
 
 // OpenArchive opens a data directory, or the log directory inside one, for
 // reading.
 func OpenArchive(dir string) (*Archive, error) {
-	logDir, _, err := findLog(dir)
+	logDir, data, err := findLog(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open archive: %w", err)
 	}
-	return &Archive{dir: logDir}, nil
+	return &Archive{dir: logDir, data: data}, nil
 }
 
 // findLog returns the log directory and the directory of the keys. dir may be

@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	iatp "github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/internal/ijson"
 )
 
@@ -39,6 +40,7 @@ type encoder struct {
 	unused  int // bytes of random that were not handed out yet
 	mac     mac
 	scratch []byte
+	sealed  []byte // of this line, in base64url
 }
 
 // encode builds the line of e, without seq. now is used when e has no time.
@@ -52,6 +54,9 @@ func (c *encoder) encode(e *Entry, keys *storeKey, now time.Time) error {
 	}
 	c.buf, c.bare, c.truncated = append(c.buf[:0], '{'), true, e.Truncated
 	c.newR()
+	if err := c.seal(e, keys); err != nil {
+		return err
+	}
 	c.untilDecision(e, keys)
 	c.untilPayload(e, keys)
 	c.payload(e)
@@ -64,9 +69,11 @@ func (c *encoder) encode(e *Entry, keys *storeKey, now time.Time) error {
 }
 
 func (c *encoder) untilDecision(e *Entry, keys *storeKey) {
+	c.digest("action", e.Action)
 	c.text("actor", e.Actor)
 	c.text("agent_id", string(e.AgentID))
 	c.number("attempts", int64(e.Attempts))
+	c.digest("base", e.Base)
 	c.number("bytes", e.Bytes)
 	c.claim(e.Claim)
 	if e.Body != nil {
@@ -123,10 +130,17 @@ func (c *encoder) untilSeq(e *Entry) {
 	c.base64("r", c.r[:])
 	c.text("reason", e.Reason)
 	c.reasons(e.Reasons)
+	if e.Receipt != "" {
+		c.digest("receipt", iatp.DigestOf([]byte(e.Receipt)))
+	}
 	c.rules(e.Rules)
 	if e.Assessed {
 		c.name("score")
 		c.integer(int64(e.Score))
+	}
+	if len(c.sealed) > 0 {
+		c.name("sealed")
+		c.buf = append(append(append(c.buf, '"'), c.sealed...), '"')
 	}
 	c.name("seq")
 	c.seqAt = len(c.buf)
@@ -243,6 +257,12 @@ func (c *encoder) millis(name string, d time.Duration) {
 	}
 }
 
+func (c *encoder) digest(name string, d iatp.Digest) {
+	if !d.IsZero() {
+		c.base64(name, d[:])
+	}
+}
+
 func (c *encoder) findings(list []Count) {
 	if len(list) == 0 {
 		return
@@ -308,16 +328,16 @@ func (c *encoder) items(n int) int {
 }
 
 // payload writes the payload of e: JSON in its canonical form when it is JSON
-// and short enough, else as text.
+// and short enough, else as text. What is sealed takes its room from it.
 func (c *encoder) payload(e *Entry) {
-	text := e.Text
+	text, limit := e.Text, MaxPayload-len(c.sealed)
 	if e.Payload != nil {
 		start, bare := len(c.buf), c.bare
 		c.name("payload")
 		at := len(c.buf)
 		var err error
 		c.buf, err = ijson.AppendCanonical(c.buf, e.Payload, ijson.Limits{})
-		if err == nil && len(c.buf)-at <= MaxPayload {
+		if err == nil && len(c.buf)-at <= limit {
 			return
 		}
 		text = e.Payload
@@ -332,7 +352,7 @@ func (c *encoder) payload(e *Entry) {
 	}
 	c.name("payload")
 	var whole bool
-	if c.buf, whole = appendString(c.buf, text, MaxPayload); !whole {
+	if c.buf, whole = appendString(c.buf, text, limit); !whole {
 		c.truncated = true
 	}
 }

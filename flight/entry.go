@@ -143,6 +143,16 @@ type Entry struct {
 	State string // of a quarantine: open, reviewed or released
 	Note  string
 
+	Action iatp.Digest // what a person let pass
+	Base   iatp.Digest // names the signed request: SHA-256 of its RFC 9421 signature base
+
+	// Receipt is the receipt of the call, a JWS. The line holds its SHA-256
+	// (member receipt) and, sealed, the receipt itself.
+	Receipt string
+	// Signed is the request of Base as its caller signed it. The line holds it
+	// sealed. It is ignored when Receipt is set.
+	Signed []byte
+
 	// What single-use claims, budgets and the undo learn from this record. They are not
 	// texts of a caller: packages once, budget and undo make them.
 	Claim *Claim

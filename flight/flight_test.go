@@ -132,7 +132,7 @@ func fullEntry() *Entry {
 		Override: "confirm", Actor: "alice", StatusCode: 200, Latency: 1243560 * time.Microsecond, Own: 999 * time.Nanosecond,
 		Outcome: OutcomeExecuted, Attempts: 2, Error: "reset", SLABreach: true, Quarantined: true, Minted: true,
 		TraceParent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", Link: "other", IdempotencyKey: "k",
-		State: "open", Note: "tab\there", cut: recoveryNote{set: true, oldSize: 3, newSize: 0, droppedBelow: 4},
+		State: "open", Note: "tab\there", Action: iatp.Digest{1}, Base: iatp.Digest{2}, Receipt: "a.b.c", cut: recoveryNote{set: true, oldSize: 3, newSize: 0, droppedBelow: 4},
 	}
 }
 
@@ -146,6 +146,7 @@ func hugeEntry() *Entry {
 		*s = long
 	}
 	e.Dir, e.Outcome = Dir(long), Outcome(long)
+	e.Receipt = long
 	e.Payload = []byte(`["` + strings.Repeat("é", 40_000) + `"]`)
 	e.Bytes, e.Score, e.StatusCode, e.Attempts = math.MaxInt64, math.MinInt64, math.MaxInt64, math.MaxInt64
 	e.Latency, e.Own = math.MaxInt64, math.MaxInt64
@@ -203,6 +204,7 @@ func TestLineMembers(t *testing.T) {
 		t.Fatal(err)
 	}
 	r, commit, idem := got["r"].(string), got["commit"].(string), got["idem"].(string)
+	delete(got, "sealed") // see TestSealed
 	delete(got, "r")
 	delete(got, "commit")
 	delete(got, "idem")
@@ -217,7 +219,8 @@ func TestLineMembers(t *testing.T) {
 		"reason": "low_trust_override", "manifest": "sha-256=:x:", "policy": "sha-256=:y:", "override": "confirm", "actor": "alice",
 		"status_code": 200.0, "latency_ms": 1243.56, "own_ms": 0.001, "outcome": "executed", "attempts": 2.0, "error": "reset",
 		"sla_breach": true, "quarantined": true, "minted": true, "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-		"link": "other", "state": "open", "note": "tab\there", "old_size": 3.0, "new_size": 0.0, "dropped_below": 4.0,
+		"link": "other", "state": "open", "note": "tab\there", "receipt": iatp.DigestOf([]byte("a.b.c")).Base64URL(),
+		"action": iatp.Digest{1}.Base64URL(), "base": iatp.Digest{2}.Base64URL(), "old_size": 3.0, "new_size": 0.0, "dropped_below": 4.0,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("line (-want +got):\n%s", diff)

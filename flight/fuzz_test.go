@@ -76,3 +76,16 @@ func FuzzDecodeIndex(f *testing.F) {
 		}
 	})
 }
+
+// FuzzParseConsistency: what is accepted comes out as it went in.
+func FuzzParseConsistency(f *testing.F) {
+	c := Consistency{Old: 3, Hashes: []tlog.Hash{{1}, {2}}, Checkpoint: []byte("log\n5\nx\n\n\u2014 log y\n")}
+	f.Add(c.Text())
+	f.Add([]byte("old 0\n\nx"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		p, err := ParseConsistency(text)
+		if err == nil && !bytes.Equal(p.Text(), text) {
+			t.Fatalf("%q comes out as %q", text, p.Text())
+		}
+	})
+}

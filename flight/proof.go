@@ -83,3 +83,68 @@ func VerifyProof(proof, line []byte, vkey string) (*Checkpoint, error) {
 	}
 	return c, nil
 }
+
+// A Consistency says that one state of a log grew out of another. Its text form
+// is the body of C2SP tlog-witness, add-checkpoint: the older size, the proof, an
+// empty line and the newer checkpoint.
+type Consistency struct {
+	Old        int64
+	Hashes     []tlog.Hash
+	Checkpoint []byte
+}
+
+// ParseConsistency reads the text form. It accepts exactly what
+// [Consistency.Text] writes; the checkpoint inside is not verified yet.
+func ParseConsistency(text []byte) (*Consistency, error) {
+	head, checkpoint, ok := bytes.Cut(text, []byte("\n\n"))
+	if !ok || len(checkpoint) > maxCheckpoint {
+		return nil, errors.New("consistency proof: want hashes, an empty line and a checkpoint")
+	}
+	lines := strings.Split(string(head), "\n")
+	number, ok := strings.CutPrefix(lines[0], "old ")
+	if !ok || len(lines) > 1+maxProofHashes {
+		return nil, errors.New("consistency proof: want a first line: old N")
+	}
+	c := &Consistency{Checkpoint: bytes.Clone(checkpoint)}
+	var err error
+	if c.Old, err = parseSize(number); err != nil {
+		return nil, fmt.Errorf("consistency proof: old: %w", err)
+	}
+	for _, line := range lines[1:] {
+		h, err := parseHash(line)
+		if err != nil {
+			return nil, fmt.Errorf("consistency proof: %w", err)
+		}
+		c.Hashes = append(c.Hashes, h)
+	}
+	return c, nil
+}
+
+// Text returns the text form of c.
+func (c *Consistency) Text() []byte {
+	b := []byte("old " + strconv.FormatInt(c.Old, 10) + "\n")
+	for _, h := range c.Hashes {
+		b = append(b, h.String()...)
+		b = append(b, '\n')
+	}
+	return append(append(b, '\n'), c.Checkpoint...)
+}
+
+// Check reports why the log in the newer state is not the one of the older, which
+// was verified before: then it has forked.
+func (c *Consistency) Check(older, newer *Checkpoint) error {
+	switch {
+	case c.Old != older.Size || older.Origin != newer.Origin:
+		return errors.New("consistency proof: it is about another state of the log")
+	case older.Size > newer.Size:
+		return fmt.Errorf("consistency proof: the log had %d records and has %d", older.Size, newer.Size)
+	case older.Size == newer.Size && older.Root != newer.Root:
+		return fmt.Errorf("consistency proof: two states of %d records have different roots", newer.Size)
+	case older.Size == 0 || older.Size == newer.Size:
+		return nil // everything grows out of nothing, and out of itself
+	}
+	if err := tlog.CheckTree(c.Hashes, newer.Size, newer.Root, older.Size, older.Root); err != nil {
+		return errors.New("consistency proof: the records of the older state are not those of the newer")
+	}
+	return nil
+}

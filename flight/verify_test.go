@@ -318,7 +318,7 @@ func TestFsckRepairs(t *testing.T) {
 	os.WriteFile(indexes[1], []byte("rubbish"), 0o600)
 	os.Remove(filepath.Join(dir, "log", "tile", "0", "001"))
 	os.WriteFile(filepath.Join(dir, "views", "counter"), []byte("rubbish"), 0o600)
-	if got, err := (&Archive{filepath.Join(dir, "log")}).Trace("trace-3"); err != nil || len(got) != 2 {
+	if got, err := (&Archive{dir: filepath.Join(dir, "log")}).Trace("trace-3"); err != nil || len(got) != 2 {
 		t.Errorf("Trace without an index = %v, %v; want two lines", got, err)
 	}
 	r, err := Fsck(dir, FsckOptions{Repair: true})

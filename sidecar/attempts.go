@@ -32,33 +32,39 @@ type attempts struct {
 	held  int                  // attempts in all
 }
 
-// attemptNote is the note of a forward line: the base, and the alias of the
-// caller's key, if there is one.
-func attemptNote(base iatp.Digest, alias string) string {
+// attemptNote is the note of a forward line: the alias of the caller's key, if
+// there is one.
+func attemptNote(alias string) string {
 	if alias == "" {
-		return "base " + base.Base64URL()
+		return ""
 	}
-	return "base " + base.Base64URL() + " key " + alias
+	return "key " + alias
 }
 
 // readAttempt reads a forward line of a call with a caller's key. The search is a
-// filter only: a payload may hold the same words.
+// filter only: a payload may hold the same words. Lines of the first version have
+// the base in the note.
 func readAttempt(line []byte) (alias string, one attempt, ok bool) {
 	var l struct {
 		Type     flight.Type `json:"type"`
 		Dir      flight.Dir  `json:"dir"`
+		Base     string      `json:"base"`
 		Note     string      `json:"note"`
 		Manifest string      `json:"manifest"`
 	}
 	if !bytes.Contains(line, []byte(`"type":"forward"`)) || json.Unmarshal(line, &l) != nil || l.Type != flight.Forward || l.Dir != flight.Out {
 		return "", one, false
 	}
-	text, ok := strings.CutPrefix(l.Note, "base ")
-	text, alias, found := strings.Cut(text, " key ")
-	base, err := iatp.ParseBase64URL(text)
+	if l.Base == "" {
+		text, _ := strings.CutPrefix(l.Note, "base ")
+		base, rest, _ := strings.Cut(text, " ")
+		l.Base, l.Note = base, rest
+	}
+	alias, found := strings.CutPrefix(l.Note, "key ")
+	base, err := iatp.ParseBase64URL(l.Base)
 	one.base = base
 	one.mft, _ = iatp.ParseContentDigest(l.Manifest) // zero if there was none
-	return alias, one, ok && found && err == nil
+	return alias, one, found && err == nil
 }
 
 // find returns the attempt with that base.

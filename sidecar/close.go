@@ -93,7 +93,7 @@ func (s *Sidecar) tombstone(x *exchange, claim *once.Claim, key string) *iatp.Pr
 	x.receipt = receipt
 	e := s.line(x, flight.Error)
 	e.Error, e.Outcome, e.Nonce, e.IdempotencyKey = "key_closed", flight.OutcomeNone, x.nonce, key
-	e.Note = "receipt " + receiptDigest(receipt)
+	e.Receipt = receipt
 	claim.Close(&e, once.Answer{Status: http.StatusConflict, Dropped: true, Receipt: receipt})
 	if _, err := s.book.Append(&e, flight.Durable); err != nil {
 		return s.logUnavailable(err)
@@ -168,7 +168,7 @@ func (s *Sidecar) sendClose(ctx context.Context, x *exchange) (*http.Response, i
 	// In the book like every attempt: its receipt may come again, for a
 	// repetition of the call.
 	e := s.line(x, flight.Forward)
-	e.Path, e.Note = "/transactions/close", attemptNote(base, s.attemptAlias(x))
+	e.Path, e.Base, e.Note = "/transactions/close", base, attemptNote(s.attemptAlias(x))
 	if _, err := s.book.Append(&e, flight.Durable); err != nil {
 		return nil, base, err
 	}

@@ -64,7 +64,7 @@ func (s *Sidecar) peerRequest(ctx context.Context, c *call, x *exchange) (*http.
 	req.Header = h
 	x.bases = append(x.bases, base)
 	e := s.line(x, flight.Forward)
-	e.Note, e.Attempts, e.Manifest = attemptNote(base, s.attemptAlias(x)), x.attempts, x.st.digest
+	e.Base, e.Note, e.Attempts, e.Manifest = base, attemptNote(s.attemptAlias(x)), x.attempts, x.st.digest
 	if _, err := s.book.Append(&e, flight.Durable); err != nil {
 		return nil, fmt.Errorf("record attempt: %w", err)
 	}

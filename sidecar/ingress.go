@@ -179,9 +179,7 @@ func (s *Sidecar) replay(x *exchange, a once.Answer) *iatp.Problem {
 	x.decision, x.receipt = decidedReplay, a.Receipt
 	end := s.line(x, flight.Response)
 	end.StatusCode, end.Bytes, end.Reason, end.Outcome = a.Status, int64(len(a.Body)), "repeated", outcomeOfStatus(a.Status)
-	if a.Receipt != "" {
-		end.Note = "receipt " + receiptDigest(a.Receipt)
-	}
+	end.Receipt = a.Receipt
 	if err := s.recordAside(x, &end); err != nil {
 		x.receipt = ""
 		return s.logUnavailable(err)

@@ -41,10 +41,10 @@ func TestPeerIsCalledAndProves(t *testing.T) {
 	}
 	id := r.Header.Get("X-Agent-Trace-ID")
 	out, in := a.Records(t, id), b.Records(t, id)
-	if types := iatptest.Types(out); types != "request forward response" || out[2]["outcome"] != "executed" || !strings.HasPrefix(fmt.Sprint(out[2]["note"]), "receipt ") {
+	if types := iatptest.Types(out); types != "request forward response" || out[2]["outcome"] != "executed" || out[2]["receipt"] == nil {
 		t.Errorf("a's records: %s %v", types, out)
 	}
-	if types := iatptest.Types(in); types != "request response" || in[0]["dir"] != "in" || in[0]["peer"] == nil || out[2]["note"] != in[1]["note"] {
+	if types := iatptest.Types(in); types != "request response" || in[0]["dir"] != "in" || in[0]["peer"] == nil || out[2]["receipt"] != in[1]["receipt"] || out[1]["base"] != in[0]["base"] {
 		t.Errorf("b's records: %s %v", types, in)
 	}
 	if len(a.Agent.Seen()) != 0 {

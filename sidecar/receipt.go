@@ -1,8 +1,8 @@
 package sidecar
 
 import (
+	"bytes"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base64"
 	"net/http"
 	"slices"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/flight"
+	"github.com/inter-agent-trust/iatp/internal/httpsig"
 	"github.com/inter-agent-trust/iatp/internal/once"
 )
 
@@ -186,9 +187,14 @@ func (x *exchange) promised() iatp.Money {
 	return x.money.Amount
 }
 
-// receiptDigest names a receipt in a line: the receipt itself holds a plain
-// digest of a body and must not stand there (hardening 29).
-func receiptDigest(jws string) string {
-	sum := sha256.Sum256([]byte(jws))
-	return base64.RawURLEncoding.EncodeToString(sum[:])
+// signedText is a request as its caller signed it, for the record: the signature
+// base (RFC 9421), an empty line, and the signature in base64. It proves to others
+// what was asked. The rare one that is too long to be sealed is not kept.
+func signedText(v *httpsig.Verified) []byte {
+	text := append(bytes.Clone(v.SignatureBase), "\n\n"...)
+	text = append(base64.StdEncoding.AppendEncode(text, v.Signature), '\n')
+	if len(text) > flight.MaxSealed {
+		return nil
+	}
+	return text
 }

@@ -59,12 +59,12 @@ func (s *Sidecar) recordRequest(x *exchange) *iatp.Problem {
 	}
 	x.decision = decidedOverride
 	said := s.line(x, flight.UserOverride)
-	said.Override, said.Actor, said.Note = string(x.released.mode), x.released.actor, "action "+x.released.act.String()
+	said.Override, said.Actor, said.Action = string(x.released.mode), x.released.actor, iatp.Digest(x.released.act)
 	said.Reasons = x.verdict.Codes()
 	held := s.line(x, flight.Quarantine)
 	held.Reason, held.State = overrideReason(x.verdict), quarantineOpen
 	leave := s.line(x, flight.Forward)
-	leave.Note, leave.Quarantined = said.Note, true
+	leave.Action, leave.Quarantined = said.Action, true
 	if err := s.appendAll(x.durable, &e, &said, &held, &leave); err != nil {
 		return s.logUnavailable(err)
 	}
@@ -114,6 +114,9 @@ func (s *Sidecar) requestLine(x *exchange) flight.Entry {
 		e.Path = "/task"
 	}
 	e.TraceParent, e.Link = x.in.trace.parent.String(), x.in.trace.link
+	if x.signed != nil {
+		e.Base, e.Signed = x.signed.Base, signedText(x.signed)
+	}
 	e.ContentType = x.in.contentType
 	e.IdempotencyKey = x.in.idempotencyKey
 	e.Bytes = int64(len(x.body))
@@ -193,7 +196,7 @@ func (s *Sidecar) recordEnd(x *exchange, end *ending) error {
 	e.Quarantined = x.released != nil || x.tainted
 	switch {
 	case x.receipt != "":
-		e.Note = "receipt " + receiptDigest(x.receipt)
+		e.Receipt = x.receipt
 	case x.proof != proofNone:
 		e.Note, e.Quarantined = "receipt "+string(x.proof), true
 	}

@@ -46,6 +46,8 @@ type entry struct {
 	Actor        string         `json:"actor"`
 	State        string         `json:"state"`
 	Note         string         `json:"note"`
+	Base         string         `json:"base"`
+	Receipt      string         `json:"receipt"`
 	StatusCode   int            `json:"status_code"`
 	LatencyMS    float64        `json:"latency_ms"`
 	OwnMS        float64        `json:"own_ms"`
@@ -153,7 +155,7 @@ func (e *entry) key() (string, ink) {
 // attempt at a peer.
 func (e *entry) forward() string {
 	switch {
-	case strings.HasPrefix(e.Note, "base "):
+	case e.Base != "" || strings.HasPrefix(e.Note, "base "):
 		return "signed and sent" + e.other()
 	case e.Dir == flight.Out:
 		return "may go" + e.other()
@@ -163,7 +165,11 @@ func (e *entry) forward() string {
 
 // receipt says what became of the proof of execution.
 func (e *entry) receipt() string {
-	switch what, ok := strings.CutPrefix(e.Note, "receipt "); {
+	what, ok := strings.CutPrefix(e.Note, "receipt ") // the first version had the digest there too
+	if e.Receipt != "" {
+		what, ok = e.Receipt, true
+	}
+	switch {
 	case !ok:
 		return ""
 	case what == "missing":

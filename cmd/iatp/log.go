@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -108,8 +107,8 @@ func (p *program) proveCommand() *cobra.Command {
 somebody else to verify offline (iatp verify), with the record and the log's
 public key (DATA/log.vkey).
 
-With --data the directory is opened as the sidecar would, so no sidecar may run
-on it.`,
+With --data the proof is made from the directory, whether or not a sidecar runs
+there.`,
 		Example: `  iatp log prove 41 > proof.txt
   iatp log prove 41 --data ./iatp-data > proof.txt`,
 		Args: func(cmd *cobra.Command, args []string) (err error) {
@@ -122,8 +121,7 @@ on it.`,
 			return err
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			log := slog.New(slog.NewTextHandler(p.stderr, nil))
-			proof, err := r.prove(cmd.Context(), index, cmd.Flags().Changed("sidecar"), log)
+			proof, err := r.prove(cmd.Context(), index, cmd.Flags().Changed("sidecar"))
 			if err != nil {
 				return err
 			}
@@ -147,7 +145,7 @@ func parseIndex(text string) (int64, error) {
 	return index, nil
 }
 
-func (r *reach) prove(ctx context.Context, index int64, sidecarNamed bool, log *slog.Logger) ([]byte, error) {
+func (r *reach) prove(ctx context.Context, index int64, sidecarNamed bool) ([]byte, error) {
 	if r.data == "" || sidecarNamed {
 		c, err := r.client()
 		if err != nil {
@@ -156,15 +154,15 @@ func (r *reach) prove(ctx context.Context, index int64, sidecarNamed bool, log *
 		proof, err := c.Proof(ctx, index)
 		return proof, r.advise(err)
 	}
-	if _, err := os.Stat(filepath.Join(r.data, "log.key")); err != nil {
-		return nil, fmt.Errorf("only the owner of a log makes proofs, and the log's key is not here: %w", err)
+	a, err := flight.OpenArchive(r.data)
+	if err != nil {
+		return nil, fmt.Errorf("%w; --data wants the data directory of a sidecar", err)
 	}
-	l, err := flight.Open(r.data, flight.Options{Logger: log})
+	s, err := a.State()
 	if err != nil {
 		return nil, err
 	}
-	proof, err := l.Prove(index)
-	return proof, errors.Join(err, l.Close())
+	return s.Prove(index)
 }
 
 // logVerifyFlags are the flags of iatp log verify.

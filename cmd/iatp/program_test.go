@@ -181,6 +181,7 @@ func TestEntriesAreRead(t *testing.T) {
 		{`{"type":"user_override","actor":"\u001b[31malice","override":"token"}`, `released by \x1b[31malice (token)`},
 		{`{"type":"key","reason":"key_changed","peer":"https://b.example"}`, "peer https://b.example: key changed"},
 		{`{"type":"forward","dir":"out","peer":"https://b.example","note":"base abc"}`, "signed and sent to https://b.example"},
+		{`{"type":"forward","dir":"out","peer":"https://b.example","base":"abc"}`, "signed and sent to https://b.example"},
 		{`{"type":"forward","dir":"out","peer":"https://b.example","note":"action abc"}`, "may go to https://b.example"},
 		{`{"type":"forward","dir":"local"}`, "sent to the agent"},
 		{`{"type":"request","dir":"in","decision":"allow","method":"POST","path":"/task","peer":"https://\u001ba.example"}`, `POST /task from https://\x1ba.example: allowed`},
@@ -198,6 +199,7 @@ func TestEntriesAreRead(t *testing.T) {
 		`"dir":"out","note":"receipt invalid"`: "the receipt is not valid",
 		`"dir":"out","note":"receipt abc"`:     "receipt verified (SHA-256 abc)",
 		`"dir":"in","note":"receipt abc"`:      "receipt given (SHA-256 abc)",
+		`"dir":"out","receipt":"abc"`:          "receipt verified (SHA-256 abc)",
 		`"dir":"local"`:                        "",
 	} {
 		e, err := parseEntry([]byte(`{"type":"response",` + note + `}`))
