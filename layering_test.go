@@ -78,6 +78,9 @@ var plan = map[string]room{
 	// SQLite must not come into the binary: it would raise what iatp run holds.
 	"internal/office": {floor: 6, may: []string{"."}, outside: []string{"modernc.org/sqlite"}},
 
+	// It measures the built binary from outside.
+	"experiments/load": {floor: 7},
+
 	"examples/*": {floor: 7, may: []string{"iatptest", "client", "internal/demo", "internal/office", ".", "trust", "policy", "privacy", "recovery", "flight", "api"}},
 	"e2e":        {floor: 7, tests: true},
 }

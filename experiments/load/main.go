@@ -1,0 +1,219 @@
+// Load measures what a sidecar costs: processor time, latency and memory, beside
+// the same calls without a proxy, through httputil.ReverseProxy, nginx and
+// HAProxy, in one run and in turns, so that what the machine does meanwhile
+// meets all of them. It starts every target by itself.
+//
+//	go run ./experiments/load --quick          a minute
+//	go run ./experiments/load --out result     half an hour, everything
+//	go run ./experiments/load --check          against experiments/load/baseline.json
+//
+// It writes result.json, result.md and result.html, and prints result.md. It
+// needs Linux.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if as := os.Getenv(role); as != "" {
+		if err := play(ctx, as); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "load:", err)
+		os.Exit(1)
+	}
+}
+
+// play is what a copy of this program does: "agent ADDR" or "proxy ADDR AGENT".
+func play(ctx context.Context, as string) error {
+	words := strings.Fields(as)
+	ln, err := net.Listen("tcp", words[1])
+	if err != nil {
+		return err
+	}
+	context.AfterFunc(ctx, func() { ln.Close() })
+	if words[0] == "agent" {
+		err = serveAgent(ln)
+	} else {
+		err = serveProxy(ln, words[2])
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// settings are the flags.
+type settings struct {
+	quick    bool
+	check    bool
+	update   bool
+	out      string
+	iatp     string
+	against  string
+	only     *regexp.Regexp
+	targets  []string
+	rounds   int
+	time     time.Duration
+	conns    int
+	hold     int
+	streams  int
+	requests int
+}
+
+func parse(args []string, stderr io.Writer) (*settings, error) {
+	var o settings
+	var only, names string
+	f := flag.NewFlagSet("load", flag.ContinueOnError)
+	f.SetOutput(stderr)
+	f.BoolVar(&o.quick, "quick", false, "a minute: fewer scenarios, short rounds")
+	f.BoolVar(&o.check, "check", false, "compare with the committed baseline; exit 1 if it is worse")
+	f.BoolVar(&o.update, "update", false, "with --check: write the baseline anew")
+	f.StringVar(&o.out, "out", "", "directory for result.json, result.md and result.html (default: a new one in the temporary directory)")
+	f.StringVar(&o.iatp, "iatp", "", "the binary to measure (default: built from this tree)")
+	f.StringVar(&o.against, "against", "", "a second binary, measured as the target \"other\"")
+	f.StringVar(&only, "only", "", "regular expression of the scenarios to run")
+	f.StringVar(&names, "targets", "", "comma-separated targets (default: all)")
+	f.IntVar(&o.rounds, "rounds", 7, "how often the targets take turns")
+	f.DurationVar(&o.time, "time", 3*time.Second, "length of a turn")
+	f.IntVar(&o.conns, "conns", 64, "connections")
+	f.IntVar(&o.hold, "hold", 9900, "connections of the hold mode")
+	f.IntVar(&o.streams, "streams", 1000, "streams of the streaming mode")
+	f.IntVar(&o.requests, "requests", 1_000_000, "requests of the memory test")
+	if err := f.Parse(args); err != nil {
+		return nil, err
+	}
+	given := map[string]bool{}
+	f.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	if o.quick {
+		o.shorten(given)
+	}
+	if names != "" {
+		o.targets = strings.Split(names, ",")
+	}
+	var err error
+	if o.only, err = regexp.Compile(only); err != nil {
+		return nil, fmt.Errorf("--only: %w", err)
+	}
+	if f.NArg() > 0 {
+		return nil, fmt.Errorf("unknown argument %q", f.Arg(0))
+	}
+	return &o, nil
+}
+
+// shorten makes a minute of it.
+func (o *settings) shorten(given map[string]bool) {
+	set := func(name string, do func()) {
+		if !given[name] {
+			do()
+		}
+	}
+	set("rounds", func() { o.rounds = 2 })
+	set("time", func() { o.time = 400 * time.Millisecond })
+	set("hold", func() { o.hold = 1000 })
+	set("streams", func() { o.streams = 100 })
+	set("requests", func() { o.requests = 10_000 })
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	o, err := parse(args, stderr)
+	if err != nil {
+		return err
+	}
+	root, err := moduleRoot(ctx)
+	if err != nil {
+		return err
+	}
+	y, err := newYard(ctx, o, root, stderr)
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(y.dir)
+	defer y.stopAll()
+	if o.check {
+		return check(y, o, root, stdout)
+	}
+	b := &bench{yard: y, settings: o, root: root}
+	b.result = result{Command: strings.TrimSpace("go run ./experiments/load " + strings.Join(args, " ")), Began: time.Now().UTC().Truncate(time.Second), Machine: thisMachine(root)}
+	if err := b.all(); err != nil {
+		return err
+	}
+	b.result.Took = time.Since(b.result.Began).Round(time.Second).String()
+	return b.result.write(o.out, stdout, stderr)
+}
+
+// moduleRoot is the directory of go.mod.
+func moduleRoot(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
+	mod := strings.TrimSpace(string(out))
+	if err != nil || mod == "" || mod == os.DevNull {
+		return "", errors.New("run it inside the source tree: it builds ./cmd/iatp")
+	}
+	return filepath.Dir(mod), nil
+}
+
+// newYard builds the binary and starts the agent.
+func newYard(ctx context.Context, o *settings, root string, stderr io.Writer) (*yard, error) {
+	// In the tree, on its disk: the temporary directory may be memory, which
+	// has no fsync to wait for.
+	dir, err := os.MkdirTemp(root, ".load-")
+	if err != nil {
+		return nil, err
+	}
+	y := &yard{ctx: ctx, dir: dir, iatp: o.iatp, log: stderr, large: min(o.requests, 200_000)}
+	if err := y.furnish(root); err != nil {
+		y.stopAll()
+		os.RemoveAll(dir)
+		return nil, err
+	}
+	return y, nil
+}
+
+func (y *yard) furnish(root string) error {
+	if y.iatp == "" {
+		y.iatp = filepath.Join(y.dir, "iatp")
+		build := exec.CommandContext(y.ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", y.iatp, "./cmd/iatp")
+		build.Dir = root
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			return fmt.Errorf("go build ./cmd/iatp: %w\n%s", err, out)
+		}
+	}
+	var err error
+	if y.iatp, err = filepath.Abs(y.iatp); err != nil {
+		return err
+	}
+	if y.agent, err = freeAddr(); err != nil {
+		return err
+	}
+	if _, err := y.selfAs(y.dir, "agent", y.agent); err != nil {
+		return err
+	}
+	return answers(y.agent)
+}
+
+// wanted says whether a target was asked for.
+func (o *settings) wanted(name string) bool {
+	return len(o.targets) == 0 || slices.Contains(o.targets, name)
+}

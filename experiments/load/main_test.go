@@ -1,0 +1,193 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestMain lets the test binary play the roles that the program plays.
+func TestMain(m *testing.M) {
+	if as := os.Getenv(role); as != "" {
+		if err := play(context.Background(), as); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// TestLoad runs everything with real processes, very briefly. It looks at what
+// was counted, not at how fast it was.
+func TestLoad(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a dozen processes")
+	}
+	if _, err := os.Stat("/proc/self/schedstat"); err != nil {
+		t.Skip("needs Linux: processor time is read from /proc")
+	}
+	out := t.TempDir()
+	var stdout, stderr bytes.Buffer
+	args := []string{"--quick", "--rounds=1", "--time=100ms", "--conns=4", "--hold=20", "--streams=3", "--requests=400", "--targets=direct,rp,iatp,strict,pair", "--out=" + out}
+	if err := run(t.Context(), args, &stdout, &stderr); err != nil {
+		t.Fatalf("%v\n%s", err, &stderr)
+	}
+	data, err := os.ReadFile(filepath.Join(out, "result.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r result
+	if err := json.Unmarshal(data, &r); err != nil {
+		t.Fatal(err)
+	}
+	rows := map[string][]string{}
+	for _, table := range r.Tables {
+		for _, row := range table.Rows {
+			rows[table.Name] = append(rows[table.Name], row.Name)
+			if n := row.Figures["errors"]; slices.ContainsFunc(n, func(v float64) bool { return v > 0 }) {
+				t.Errorf("%s, %s: %v errors\n%s", table.Name, row.Name, n, &stderr)
+			}
+			if cpu, ok := row.Figures["cpu"]; ok && row.Name != "direct" && !(cpu[0] > 0) {
+				t.Errorf("%s, %s: processor time %v", table.Name, row.Name, cpu)
+			}
+		}
+	}
+	want := map[string][]string{
+		"saturated": {"direct", "rp", "iatp", "strict", "pair"},
+		"rate-1000": {"direct", "rp", "iatp", "strict"},
+		"dense":     {"rp", "iatp"},
+		"refused":   {"403", "449", "429", "400", "rp", "iatp"},
+		"hold":      {"rp", "iatp"},
+		"stream":    {"direct", "rp", "iatp"},
+		"memory":    {"rp", "iatp", "strict"},
+		"start":     {"a clean log", "a log of 400 records"},
+	}
+	if diff := cmp.Diff(want, rows); diff != "" {
+		t.Errorf("rows, -want +got:\n%s", diff)
+	}
+	page, err := os.ReadFile(filepath.Join(out, "result.html"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{"<svg", "The budget", "over RP", "CPU a request, saturated"} {
+		if !bytes.Contains(page, []byte(part)) {
+			t.Errorf("result.html has no %q", part)
+		}
+	}
+	if bytes.Contains(page, []byte("http://")) || bytes.Contains(page, []byte("<script")) {
+		t.Error("result.html needs something from elsewhere")
+	}
+	if !strings.Contains(stdout.String(), "### the budget") {
+		t.Errorf("printed:\n%s", &stdout)
+	}
+	left, err := filepath.Glob("../../.load-*")
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// TestHistogram compares percentiles with those of a sorted list.
+func TestHistogram(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	var h, part histogram
+	var all []time.Duration
+	for i := range 20_000 {
+		d := time.Duration(math.Exp(random.Float64() * 25)) // a nanosecond to a minute
+		all = append(all, d)
+		if i%2 == 0 {
+			h.add(d)
+		} else {
+			part.add(d)
+		}
+	}
+	h.merge(&part)
+	slices.Sort(all)
+	for _, share := range []float64{.01, .1, .5, .9, .99, .999, 1} {
+		want := all[int(share*float64(len(all))+.5)-1]
+		if got := h.at(share); got < want || float64(got) > float64(want)*1.008 {
+			t.Errorf("at(%v) = %v, want %v and at most 0.8 %% more", share, got, want)
+		}
+	}
+	if got := new(histogram).at(.5); got != 0 {
+		t.Errorf("at(0.5) of nothing = %v, want 0", got)
+	}
+}
+
+// TestBucketsHaveNoHoles checks that each value is in the bucket it is told.
+func TestBucketsHaveNoHoles(t *testing.T) {
+	for b := range 2000 {
+		if got := bucketOf(uint64(upper(b))); got != b {
+			t.Fatalf("upper(%d) = %d is in bucket %d", b, upper(b), got)
+		}
+		if got := bucketOf(uint64(upper(b)) + 1); got != b+1 {
+			t.Fatalf("%d is in bucket %d, want %d", upper(b)+1, got, b+1)
+		}
+	}
+}
+
+// TestRounds checks that ratios are made within a round.
+func TestRounds(t *testing.T) {
+	table := &table{Columns: []column{{Key: "cpu"}, {Key: "cpu", Over: "rp"}, {Key: "cpu", Less: "rp"}, {Key: "cpu", Over: "nginx"}}}
+	for round, cpu := range []float64{10, 20, 40} { // the machine slows down
+		table.row("rp").add("cpu", cpu)
+		table.row("iatp").add("cpu", cpu/[]float64{2, 4, 4}[round])
+	}
+	want := [][]string{
+		{"", "", "", "", ""},
+		{"rp", "20.0 (10.0–40.0)", "1", "0", "–"},
+		{"iatp", "5 (5–10.0)", "0.25 (0.25–0.50)", "-15.0 (-30.0–-5)", "–"},
+	}
+	if diff := cmp.Diff(want, table.grid()); diff != "" {
+		t.Errorf("grid, -want +got:\n%s", diff)
+	}
+}
+
+func TestBenchLines(t *testing.T) {
+	got := benchLines("goos: linux\nBenchmarkBuild-2    222165   4841 ns/op   0 B/op   0 allocs/op\nBenchmarkX/a-b-16 1 5.5 records/s 7 ns/op\nPASS\n")
+	want := map[string]map[string]float64{
+		"BenchmarkBuild": {"ns/op": 4841, "B/op": 0, "allocs/op": 0},
+		"BenchmarkX/a-b": {"records/s": 5.5, "ns/op": 7},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// TestBaseline holds the guard to what it is for.
+func TestBaseline(t *testing.T) {
+	root := t.TempDir()
+	if err := os.MkdirAll(filepath.Dir(baselineFile(root)), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	committed := `{"cpu_over_rp": {"saturated iatp": 0.5}, "allocations": {"sidecar Corridor": 60}}`
+	if err := os.WriteFile(baselineFile(root), []byte(committed), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		have baseline
+		ok   bool
+	}{
+		"the same":            {baseline{map[string]float64{"saturated iatp": .5}, map[string]float64{"sidecar Corridor": 60}}, true},
+		"within a tenth":      {baseline{map[string]float64{"saturated iatp": .549}, map[string]float64{"sidecar Corridor": 60}}, true},
+		"slower":              {baseline{map[string]float64{"saturated iatp": .56}, map[string]float64{"sidecar Corridor": 60}}, false},
+		"one more allocation": {baseline{map[string]float64{"saturated iatp": .5}, map[string]float64{"sidecar Corridor": 61}}, false},
+		"no figure":           {baseline{map[string]float64{}, map[string]float64{"sidecar Corridor": 60}}, false},
+		"not a number":        {baseline{map[string]float64{"saturated iatp": math.NaN()}, map[string]float64{"sidecar Corridor": 60}}, false},
+	} {
+		if err := c.have.compare(root, new(bytes.Buffer)); (err == nil) != c.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

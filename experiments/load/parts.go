@@ -1,0 +1,83 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"os/exec"
+	"strconv"
+	"strings"
+)
+
+// part is a benchmark of one package.
+type part struct {
+	pkg, bench string
+	env        []string
+}
+
+// figures runs a Go benchmark and returns, for each of its lines, the figures
+// by their unit.
+func (b *bench) figures(p part, args ...string) (map[string]map[string]float64, error) {
+	return goBench(b.yard, b.root, p, args...)
+}
+
+func goBench(y *yard, root string, p part, args ...string) (map[string]map[string]float64, error) {
+	args = append([]string{"test", "-run", "^$", "-bench", p.bench, "-benchmem"}, args...)
+	cmd := exec.CommandContext(y.ctx, "go", append(args, "./"+p.pkg)...)
+	cmd.Dir = root
+	cmd.Env = append(cmd.Environ(), p.env...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, out)
+	}
+	return benchLines(string(out)), nil
+}
+
+// benchLines reads the output of go test -bench.
+func benchLines(out string) map[string]map[string]float64 {
+	found := map[string]map[string]float64{}
+	for lines := bufio.NewScanner(strings.NewReader(out)); lines.Scan(); {
+		words := strings.Fields(lines.Text())
+		if len(words) < 4 || !strings.HasPrefix(words[0], "Benchmark") {
+			continue
+		}
+		name := words[0]
+		if i := strings.LastIndexByte(name, '-'); i > 0 {
+			name = name[:i] // the number of processors
+		}
+		units := map[string]float64{}
+		for i := 2; i+1 < len(words); i += 2 {
+			if v, err := strconv.ParseFloat(words[i], 64); err == nil {
+				units[words[i+1]] = v
+			}
+		}
+		found[name] = units
+	}
+	return found
+}
+
+// parts runs the benchmarks of what the corridor is made of.
+func (b *bench) parts() error {
+	t := b.table("parts", "the parts, each by itself", "By `go test -run '^$' -bench NAME -benchmem ./PACKAGE`.",
+		column{Key: "ns", Head: "µs"}, column{Key: "allocs", Head: "allocations"}, column{Key: "MB/s", Head: "MB/s"}, column{Key: "records/s", Head: "records/s"}, column{Key: "cpu", Head: "CPU µs a record"})
+	for _, p := range []part{{pkg: "internal/ijson", bench: "Check"}, {pkg: "privacy", bench: "ScanJSON"}, {pkg: "policy", bench: "Decide"}, {pkg: "flight", bench: "Build|Append"}} {
+		found, err := b.figures(p, "-benchtime", b.time.String())
+		if err != nil {
+			return err
+		}
+		for name, units := range found {
+			row := t.row(p.pkg + " " + strings.TrimPrefix(name, "Benchmark"))
+			row.add("ns", units["ns/op"]/1000)
+			row.add("allocs", units["allocs/op"])
+			for _, unit := range []string{"MB/s", "records/s"} {
+				if v, ok := units[unit]; ok {
+					row.add(unit, v)
+				}
+			}
+			if v, ok := units["cpu-ns/op"]; ok {
+				row.add("cpu", v/1000)
+			}
+		}
+	}
+	t.sort()
+	return nil
+}
