@@ -8,7 +8,7 @@
 // full-width or other decimal digits, with invisible characters between, written
 // as \u escapes, or as the number 4.532015112830366e15.
 //
-//	report, err := scanner.ScanJSON(body, ijson.Limits{})
+//	report, err := scanner.ScanJSON(body, privacy.Limits{})
 //	if err != nil {
 //		return err // not valid I-JSON
 //	}
@@ -18,7 +18,8 @@
 // A [Finding] says what kind of value stands where, and how sure that is; it
 // never holds the value. [Scanner.ScanText] does the same for text, and a
 // [Stream] for replies of any type and size as they pass, in a window of a few
-// KiB.
+// KiB. A [Redactor] also takes out what it finds as it passes, so that JSON
+// stays JSON and an event is late by no more than itself.
 //
 // # How sure
 //
@@ -49,7 +50,8 @@
 //
 // Escapes of JSON, percent-encoding and character references of HTML count as
 // what they stand for. Base64 and hexadecimal that spell text are looked into,
-// twice, up to 4 KiB a piece; what holds a value there is taken out whole.
+// twice, up to 64 KiB a piece (4 KiB in streams); what holds a value there is
+// taken out whole.
 //
 // # What is not found
 //
@@ -58,7 +60,7 @@
 //   - a value split over several JSON values, member names, lines of an event
 //     stream or headers, or spelt across separators other than spaces, dashes,
 //     dots, "/", "_" and "+"
-//   - compression, encryption, base64 longer than 4 KiB or three times over,
+//   - compression, encryption, base64 longer than that or three times over,
 //     digits written as words or as look-alike letters, superscripts
 //   - a card with something joined to it that makes a longer run of digits, or
 //     that stands in odd groups among other groups of digits

@@ -25,16 +25,27 @@ const (
 type folded struct {
 	b []byte
 	// at[i] is where b[i] begins in the text before folding; it has one
-	// entry more than b. Dropped characters belong to the one before them.
+	// entry more than b. Dropped characters belong to the one before them. It
+	// is empty if each byte of b is one of the text.
 	at []int32
 }
 
-// keep replaces f by src, which needs no folding.
+// keep replaces f by src, which needs no folding but of white space.
 func (f *folded) keep(src []byte) {
 	f.b, f.at = append(f.b[:0], src...), f.at[:0]
-	for i := range len(src) + 1 {
-		f.at = append(f.at, int32(i))
+	for i, c := range f.b {
+		if c < ' ' {
+			f.b[i] = ' '
+		}
 	}
+}
+
+// place returns where b[i] begins in the text before folding.
+func (f *folded) place(i int) int {
+	if len(f.at) == 0 {
+		return i
+	}
+	return int(f.at[i])
 }
 
 // splice replaces f by src with placeholders in place of hits, which are in
@@ -45,34 +56,72 @@ func (f *folded) splice(src *folded, hits []hit) {
 	for i := 0; i < len(hits); {
 		var h hit
 		h, i = merge(hits, i)
-		f.b, f.at = append(f.b, src.b[copied:h.start]...), append(f.at, src.at[copied:h.start]...)
+		f.appendFrom(src, copied, h.start)
 		mark := h.by.placeholder()
 		f.b = append(f.b, mark...)
 		for range mark {
-			f.at = append(f.at, src.at[h.start])
+			f.at = append(f.at, int32(src.place(h.start)))
 		}
 		copied = h.end
 	}
-	f.b, f.at = append(f.b, src.b[copied:]...), append(f.at, src.at[copied:]...)
+	f.appendFrom(src, copied, len(src.b))
+	f.at = append(f.at, int32(src.place(len(src.b))))
 }
 
-// needsFold reports whether b differs from what folding makes of it.
-func needsFold(b []byte) bool {
-	const low, high = 0x0101010101010101, 0x8080808080808080
-	for ; len(b) >= 8; b = b[8:] {
-		x := binary.LittleEndian.Uint64(b)
-		slash, percent, amp := x^'\\'*low, x^'%'*low, x^'&'*low
-		if (x|(slash-low)&^slash|(percent-low)&^percent|(amp-low)&^amp|(x-low)&^x)&high != 0 {
-			return true
-		}
+// appendFrom appends a part of src.
+func (f *folded) appendFrom(src *folded, from, to int) {
+	f.b = append(f.b, src.b[from:to]...)
+	if len(src.at) > 0 {
+		f.at = append(f.at, src.at[from:to]...)
+		return
 	}
-	for _, c := range b {
-		if c == '\\' || c == '%' || c == '&' || c == 0 || c >= utf8.RuneSelf {
-			return true
-		}
+	for i := from; i < to; i++ {
+		f.at = append(f.at, int32(i))
 	}
-	return false
 }
+
+// A folding says how much there is to fold in a text.
+type folding uint8
+
+const (
+	foldNothing folding = iota
+	foldSpace           // white space only: a byte stays a byte
+	foldMore
+)
+
+// needsFold returns in how far b differs from what folding makes of it.
+func needsFold(b []byte) folding {
+	const low, high = 0x0101010101010101, 0x8080808080808080
+	need := foldNothing
+	for i := 0; i < len(b); {
+		if len(b)-i >= 8 {
+			x := binary.LittleEndian.Uint64(b[i:])
+			slash, percent, amp := x^'\\'*low, x^'%'*low, x^'&'*low
+			if (x|(slash-low)&^slash|(percent-low)&^percent|(amp-low)&^amp|(x-' '*low))&high == 0 {
+				i += 8
+				continue
+			}
+		}
+		for end := min(i+8, len(b)); i < end; i++ {
+			if need = max(need, foldingOf[b[i]]); need == foldMore {
+				return need
+			}
+		}
+	}
+	return need
+}
+
+var foldingOf = func() (t [256]folding) {
+	for c := range t {
+		switch {
+		case c >= utf8.RuneSelf, c == '\\', c == '%', c == '&', foldASCII(byte(c)) == dropped:
+			t[c] = foldMore
+		case c < ' ':
+			t[c] = foldSpace
+		}
+	}
+	return t
+}()
 
 // fold replaces f by the folded src.
 //

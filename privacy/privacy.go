@@ -2,7 +2,6 @@ package privacy
 
 import (
 	"slices"
-	"sync"
 
 	"github.com/inter-agent-trust/iatp"
 )
@@ -58,8 +57,6 @@ func (r Report) Classes() []iatp.DataClass {
 // A Scanner finds sensitive values. The zero Scanner is ready; it is safe for
 // concurrent use.
 type Scanner struct {
-	pool sync.Pool // of *work
-
 	detectors *catalog // nil for the built-in ones
 	least     float64  // 0 for reported
 }

@@ -32,17 +32,20 @@ func AppendRedacted(dst, body []byte, r Report) []byte {
 // for the Kind, Pointer, InName and Confidence only: taking one value out may
 // show another, about which it is asked as well. Pointer is there even where the
 // report has lost it to the bound on pointers. A kept value stays, whatever else
-// goes around it.
+// goes around it. A nil act takes out all.
 func AppendRedactedBy(dst, body []byte, r Report, act func(Finding) Action) []byte {
 	if len(r.Findings) == 0 {
 		return append(dst, body...)
 	}
-	d := redaction{limits: r.limits, catalog: r.catalog, least: r.least, act: act}
-	if d.catalog == nil {
-		d.catalog, d.least = builtin(), reported
+	if act == nil {
+		act = func(Finding) Action { return Redact }
 	}
-	d.work.use(d.catalog, d.least)
-	d.work.finder.longest = longestEncoded
+	d := redaction{limits: r.limits, catalog: r.catalog, act: act}
+	if d.catalog == nil {
+		d.catalog, r.least = builtin(), reported
+	}
+	d.work = workFor(d.catalog, r.least)
+	defer d.work.release()
 	if !r.json {
 		return append(dst, d.text(body, r.Findings)...)
 	}
@@ -61,16 +64,15 @@ func (s *Scanner) RedactText(text string) string {
 		return text
 	}
 	w := s.work()
-	defer s.release(w)
+	defer w.release()
 	return string(w.redactText(b, place{}, nil))
 }
 
 // A redaction is one call of AppendRedactedBy.
 type redaction struct {
-	work    work
+	work    *work
 	limits  Limits
 	catalog *catalog
-	least   float64
 	act     func(Finding) Action
 	pointer string // of the leaf that is looked at
 }
@@ -202,7 +204,7 @@ func (d *redaction) string(text []byte, nesting int, around place) []byte {
 // nested scans text as a document of its own, as deep as the scan that made
 // the report did.
 func (d *redaction) nested(text []byte, nesting int, around place) ([]Finding, bool) {
-	w := &d.work
+	w := d.work
 	w.report, w.budget, w.deepest = Report{}, 0, maxNesting-nesting
 	ok := w.scanNested(0, text, nil, 0, around, d.limits)
 	found := w.report.Findings

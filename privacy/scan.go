@@ -3,6 +3,7 @@ package privacy
 import (
 	"io"
 	"slices"
+	"sync"
 
 	"github.com/inter-agent-trust/iatp/internal/ijson"
 )
@@ -48,14 +49,16 @@ type work struct {
 	number, padded [maxDigits]byte
 }
 
-func (s *Scanner) work() *work {
-	w, ok := s.pool.Get().(*work)
-	if !ok {
-		w = new(work)
-	}
+// works are kept for the next scan, of whatever Scanner.
+var works = sync.Pool{New: func() any { return new(work) }}
+
+func (s *Scanner) work() *work { return workFor(s.catalog(), s.leastConfidence()) }
+
+func workFor(c *catalog, least float64) *work {
+	w := works.Get().(*work)
 	w.report, w.budget, w.deepest = Report{}, maxPointers, maxNesting
 	w.finder.longest = longestEncoded
-	w.use(s.catalog(), s.leastConfidence())
+	w.use(c, least)
 	return w
 }
 
@@ -71,7 +74,7 @@ func (w *work) use(c *catalog, least float64) {
 const maxScratch = 1 << 20
 
 // release keeps w for the next scan, but neither text nor unusually much memory.
-func (s *Scanner) release(w *work) {
+func (w *work) release() {
 	w.report = Report{}
 	w.finder.text, w.finder.around = nil, place{}
 	if w.cleaner != nil {
@@ -97,7 +100,7 @@ func (s *Scanner) release(w *work) {
 	if cap(w.found) > maxScratch>>6 {
 		w.finder.hits, w.found = nil, nil
 	}
-	s.pool.Put(w)
+	works.Put(w)
 }
 
 // ScanJSON checks that body is one valid I-JSON document within lim and looks
@@ -105,7 +108,7 @@ func (s *Scanner) release(w *work) {
 // nested in its strings. An error is an *ijson.Error; the report is then empty.
 func (s *Scanner) ScanJSON(body []byte, lim Limits) (Report, error) {
 	w := s.work()
-	defer s.release(w)
+	defer w.release()
 	l := &w.levels[0]
 	l.doc, l.base, l.at, l.path.outside = body, 0, nil, place{}
 	if err := w.scanDocument(0, lim); err != nil {
@@ -122,7 +125,7 @@ func (w *work) scanDocument(n int, lim Limits) error {
 	l := &w.levels[n]
 	l.reader.Reset(l.doc, lim)
 	custom := len(w.finder.catalog.custom) > 0
-	telling := n > 0 // the last name, or one around the document, may make the value one to read
+	telling := n > 0 || l.path.outside.given[1] != nil // the last name, or one around the document, may make the value one to read
 	for {
 		tok, err := l.reader.Next()
 		if err != nil {
@@ -239,21 +242,27 @@ func (w *work) scanNested(n int, text []byte, from []int32, base int, around pla
 // what shows only once something else is gone: a row of digits that an address
 // made longer. So a report names all that has to go.
 func (w *work) find(text []byte, around place) []hit {
-	var hits []hit
-	if !needsFold(text) {
-		hits = w.finder.find(text, around)
-		w.veils = append(w.veils[:0], w.finder.veils...)
-		if len(hits) == 0 {
-			return nil
-		}
+	read := text
+	switch needsFold(text) {
+	case foldNothing:
+		w.folded.b, w.folded.at = w.folded.b[:0], w.folded.at[:0]
+	case foldSpace:
 		w.folded.keep(text)
-	} else {
+		read = w.folded.b
+	default:
 		w.folded.fold(text)
-		hits = w.finder.find(w.folded.b, around)
-		w.veils = w.veils[:0]
-		for _, v := range w.finder.veils {
-			w.veils = append(w.veils, veil{v.reason, int(w.folded.at[v.start]), int(w.folded.at[v.end])})
-		}
+		read = w.folded.b
+	}
+	hits := w.finder.find(read, around)
+	w.veils = w.veils[:0]
+	for _, v := range w.finder.veils {
+		w.veils = append(w.veils, veil{v.reason, w.folded.place(v.start), w.folded.place(v.end)})
+	}
+	if len(hits) == 0 {
+		return nil
+	}
+	if len(w.folded.b) == 0 {
+		w.folded.keep(text)
 	}
 	w.found = w.found[:0]
 	for range maxRounds {
@@ -262,7 +271,7 @@ func (w *work) find(text []byte, around place) []hit {
 		}
 		w.spliced.splice(&w.folded, hits)
 		for _, h := range hits {
-			h.start, h.end = int(w.folded.at[h.start]), int(w.folded.at[h.end])
+			h.start, h.end = w.folded.place(h.start), w.folded.place(h.end)
 			w.found = append(w.found, h)
 		}
 		w.folded, w.spliced = w.spliced, w.folded
@@ -431,11 +440,11 @@ func (w *work) add(n int, inName bool, h hit) {
 // ScanText looks for sensitive values in text of any kind: header values,
 // paths, identifiers, messages.
 func (s *Scanner) ScanText(b []byte) Report {
-	if len(s.catalog().custom) == 0 && (len(b) < shortestText || !needsFold(b) && !sift(b) || machineMade(b)) {
+	if len(s.catalog().custom) == 0 && (len(b) < shortestText || needsFold(b) != foldMore && !sift(b) || machineMade(b)) {
 		return Report{}
 	}
 	w := s.work()
-	defer s.release(w)
+	defer w.release()
 	for _, h := range w.find(b, place{}) {
 		w.report.Findings = append(w.report.Findings, Finding{Kind: h.by.kind, Start: h.start, End: h.end, Confidence: h.confidence, Encoded: h.sealed})
 	}

@@ -33,9 +33,7 @@ type Stream struct {
 	scanner *Scanner
 	keep    int
 
-	buf     []byte
-	settled int // buf[:settled] is decided
-	before  int // bytes of the stream before buf
+	window window
 
 	kept     []byte
 	cut      bool
@@ -43,8 +41,7 @@ type Stream struct {
 	binary   bool
 	closed   bool
 
-	findings []Finding
-	counts   []int // by rank
+	tally tally
 }
 
 // NewStream returns a Stream that keeps the first keep bytes of redacted text.
@@ -55,15 +52,8 @@ func (st *Stream) Write(p []byte) (int, error) {
 	if st.closed {
 		return 0, errClosed
 	}
-	n := len(p)
-	for len(p) > 0 {
-		part := p[:min(len(p), behind+hold+block-len(st.buf))]
-		st.buf = append(st.buf, part...)
-		if p = p[len(part):]; len(st.buf) == behind+hold+block {
-			st.settle(false)
-		}
-	}
-	return n, nil
+	st.window.write(p, st.settle)
+	return len(p), nil
 }
 
 // Close says that the stream is over, and decides about its end.
@@ -73,7 +63,7 @@ func (st *Stream) Close() error {
 	}
 	st.closed = true
 	st.settle(true)
-	st.buf = nil
+	st.window.buf = nil
 	st.finished = st.finish()
 	st.kept = nil
 	return nil
@@ -83,58 +73,19 @@ func (st *Stream) Close() error {
 func (st *Stream) settle(all bool) {
 	w := st.scanner.work()
 	w.finder.longest = longestInStream
-	defer st.scanner.release(w)
-	hits := w.find(st.buf, place{})
-	limit := st.limit(hits, all)
-
-	hits = slices.DeleteFunc(hits, func(h hit) bool { return h.end <= st.settled || h.start >= limit })
-	for i := range hits {
-		hits[i].start = max(hits[i].start, st.settled)
-		st.count(hits[i])
-	}
-	st.collect(hits, limit)
-
-	drop := max(limit-behind, 0)
-	st.before += drop
-	st.settled = limit - drop
-	st.buf = append(st.buf[:0], st.buf[drop:]...)
-}
-
-// limit returns where the decided part of buf ends: not inside a value, nor
-// inside a character.
-func (st *Stream) limit(hits []hit, all bool) int {
-	if all {
-		return len(st.buf)
-	}
-	limit := max(len(st.buf)-hold, st.settled)
-	for limit > st.settled && len(st.buf)-limit < hold+utf8.UTFMax && !utf8.RuneStart(st.buf[limit]) {
-		limit--
-	}
-	for _, h := range hits {
-		if h.start < limit && h.end > limit {
-			limit = h.end
+	defer w.release()
+	st.window.settle(w, all, func(text []byte, hits []hit, offset int) {
+		for _, h := range hits {
+			st.tally.add(h.by, Finding{
+				Kind: h.by.kind, Start: offset + h.start, End: offset + h.end, Confidence: h.confidence, Encoded: h.sealed,
+			})
 		}
-	}
-	return limit
+		st.collect(text, hits)
+	})
 }
 
-// count notes a finding.
-func (st *Stream) count(h hit) {
-	i := h.by.rank
-	for len(st.counts) <= i {
-		st.counts = append(st.counts, 0)
-	}
-	st.counts[i]++
-	if st.counts[i] == 1 || len(st.findings) < maxStreamFindings {
-		st.findings = append(st.findings, Finding{
-			Kind: h.by.kind, Start: st.before + h.start, End: st.before + h.end, Confidence: h.confidence, Encoded: h.sealed,
-		})
-	}
-}
-
-// collect keeps the redacted text of buf[settled:limit], as far as it is wanted.
-func (st *Stream) collect(hits []hit, limit int) {
-	text := st.buf[st.settled:limit]
+// collect keeps the redacted text, as far as it is wanted.
+func (st *Stream) collect(text []byte, hits []hit) {
 	if st.binary = st.binary || isBinary(text); st.binary {
 		st.kept = nil
 		return
@@ -145,10 +96,6 @@ func (st *Stream) collect(hits []hit, limit int) {
 	if room := st.keep + hold - len(st.kept); room <= 0 {
 		st.cut = true
 		return
-	}
-	for i := range hits {
-		hits[i].start -= st.settled
-		hits[i].end -= st.settled
 	}
 	st.kept = append(st.kept, splice(text, hits, nil)...)
 }
@@ -170,7 +117,7 @@ func isBinary(b []byte) bool {
 func (st *Stream) finish() []byte {
 	w := st.scanner.work()
 	w.finder.longest = longestInStream
-	defer st.scanner.release(w)
+	defer w.release()
 	text := w.redactText(st.kept, place{}, nil)
 	if len(text) <= st.keep {
 		return slices.Clone(text)
@@ -201,18 +148,12 @@ func inWord(c byte) bool {
 // thousand values the first thousand are reported, and the first of each kind;
 // Count knows of all.
 func (st *Stream) Report() Report {
-	return Report{Findings: slices.Clone(st.findings), catalog: st.scanner.catalog(), least: st.scanner.leastConfidence()}
+	return Report{Findings: slices.Clone(st.tally.findings), catalog: st.scanner.catalog(), least: st.scanner.leastConfidence()}
 }
 
 // Count returns how many values of one kind were found up to now.
 func (st *Stream) Count(kind iatp.DataClass) int {
-	n := 0
-	for i, d := range st.scanner.catalog().all[:len(st.counts)] {
-		if d.kind == kind {
-			n += st.counts[i]
-		}
-	}
-	return n
+	return st.tally.count(st.scanner.catalog(), kind)
 }
 
 // Kept closes the stream and returns the first bytes of its text, redacted, and

@@ -120,8 +120,8 @@ func TestStreamMemory(t *testing.T) {
 	for range 1000 {
 		_, _ = st.Write(bytes.Repeat([]byte("4 "), 4<<10))
 	}
-	if cap(st.buf) > 4*(behind+hold+block) || cap(st.kept) > 8*block {
-		t.Errorf("window %d bytes, kept %d", cap(st.buf), cap(st.kept))
+	if cap(st.window.buf) > 4*(behind+hold+block) || cap(st.kept) > 8*block {
+		t.Errorf("window %d bytes, kept %d", cap(st.window.buf), cap(st.kept))
 	}
 }
 

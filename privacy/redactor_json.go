@@ -1,0 +1,464 @@
+package privacy
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/inter-agent-trust/iatp/internal/ijson"
+)
+
+// A jsonReader treats JSON as it comes, one string, name or number at a time. It
+// checks no more of the grammar than it needs to know where it is.
+type jsonReader struct {
+	buf    []byte // not passed on yet
+	passed int    // bytes of the stream before buf
+	frames []frame
+	text   *textReader // what was called JSON and is not
+
+	// long says that buf is inside a string that is too long to be held;
+	// buf[:settled] of it was passed on and is kept for what it tells.
+	long    bool
+	settled int
+	name    bool // the long string is a name
+}
+
+// A frame is one open object or array.
+type frame struct {
+	object   bool
+	wantName bool
+	index    int    // array: place of the current element
+	name     []byte // object: text of the current name, what is kept of it
+	cut      bool   // the name was longer
+	renamed  int    // names that were redacted, or look so
+}
+
+// keptName is how much of a name is kept: what tells, and what a pointer wants.
+const keptName = maxName + nameAhead
+
+func (j *jsonReader) read(r *Redactor, p []byte, last bool) error {
+	if j.text != nil {
+		return j.text.read(r, p, last)
+	}
+	j.buf = append(j.buf, p...)
+	for i := 0; ; {
+		n, state := j.next(r, i, last)
+		if i += n; state == going {
+			continue
+		}
+		if state == tooDeep {
+			return ErrTooDeep
+		}
+		if state == broken {
+			j.text = &textReader{window{before: j.passed + i}}
+			return j.text.read(r, j.buf[i:], last)
+		}
+		j.buf, j.passed = append(j.buf[:0], j.buf[i:]...), j.passed+i
+		if len(j.buf) == 0 && cap(j.buf) > maxRetains {
+			j.buf = nil
+		}
+		return nil
+	}
+}
+
+// A progress says how reading went.
+type progress uint8
+
+const (
+	going   progress = iota
+	waiting          // for more
+	broken           // no JSON from here on
+	tooDeep
+)
+
+// next treats what begins at buf[i], and returns how much of it was passed on.
+func (j *jsonReader) next(r *Redactor, i int, last bool) (n int, p progress) {
+	if j.long {
+		return j.goOn(r, i, last)
+	}
+	if i == len(j.buf) {
+		return 0, waiting
+	}
+	switch c := j.buf[i]; c {
+	case '"':
+		return j.str(r, i, last)
+	case '{', '[':
+		if len(j.frames) == maxLevels {
+			return 0, tooDeep
+		}
+		if !j.mayOpen() {
+			return 0, broken
+		}
+		j.push(c == '{')
+	case '}', ']':
+		if len(j.frames) == 0 || j.top().object != (c == '}') {
+			return 0, broken
+		}
+		j.frames = j.frames[:len(j.frames)-1]
+	case ',':
+		if len(j.frames) == 0 {
+			return 0, broken
+		}
+		top := j.top()
+		top.wantName = top.object
+		top.index++
+	case ':', ' ', '\t', '\r', '\n', 0x1E: // RFC 7464 begins each document with a record separator
+	default:
+		if c == '-' || isDigit(c) {
+			return j.number(r, i, last)
+		}
+		return j.literal(r, i, last)
+	}
+	r.out = append(r.out, j.buf[i])
+	return 1, going
+}
+
+func (j *jsonReader) top() *frame { return &j.frames[len(j.frames)-1] }
+
+// mayOpen reports whether an object or array may begin here: not where a name
+// is due.
+func (j *jsonReader) mayOpen() bool { return len(j.frames) == 0 || !j.top().wantName }
+
+func (j *jsonReader) push(object bool) {
+	n := len(j.frames)
+	if n < cap(j.frames) {
+		j.frames = j.frames[:n+1] // with the memory of its name
+	} else {
+		j.frames = append(j.frames, frame{})
+	}
+	f := j.top()
+	*f = frame{object: object, wantName: object, name: f.name[:0]}
+}
+
+// literal passes true, false and null.
+func (j *jsonReader) literal(r *Redactor, i int, last bool) (int, progress) {
+	for _, word := range [...]string{"true", "false", "null"} {
+		have := j.buf[i:min(len(j.buf), i+len(word))]
+		if string(have) == word {
+			r.out = append(r.out, word...)
+			return len(word), going
+		}
+		if !last && len(have) < len(word) && strings.HasPrefix(word, string(have)) {
+			return 0, waiting
+		}
+	}
+	return 0, broken
+}
+
+// number treats a number. What stands behind it must part it from the next
+// value: two numbers with a space between are no JSON, but may be a value in
+// text.
+func (j *jsonReader) number(r *Redactor, i int, last bool) (int, progress) {
+	end := i + 1
+	for end < len(j.buf) && (isDigit(j.buf[end]) || j.buf[end] == '.' || j.buf[end]|0x20 == 'e' || j.buf[end] == '+' || j.buf[end] == '-') {
+		end++
+	}
+	next := end
+	line := false
+	for next < len(j.buf) && (j.buf[next] == ' ' || j.buf[next] == '\t' || j.buf[next] == '\r' || j.buf[next] == '\n') {
+		line = line || j.buf[next] == '\n'
+		next++
+	}
+	switch {
+	case end-i > maxNumber || next-end > maxSpace:
+		return 0, broken
+	case len(j.frames) == 0 && line:
+	case next == len(j.buf):
+		if !last {
+			return 0, waiting
+		}
+	case len(j.frames) == 0, j.buf[next] != ',' && j.buf[next] != ']' && j.buf[next] != '}', j.top().wantName:
+		return 0, broken
+	}
+	if !j.leaf(r, i, end) {
+		return 0, broken
+	}
+	return end - i, going
+}
+
+// str treats the string that begins at buf[i].
+func (j *jsonReader) str(r *Redactor, i int, last bool) (int, progress) {
+	end := endOfString(j.buf, i+1)
+	isName := len(j.frames) > 0 && j.top().wantName
+	switch {
+	case end < 0 && last:
+		return 0, broken
+	case end < 0 && len(j.buf)-i > maxLeaf, end-i > maxLeaf: // the same however it is cut
+		r.out = append(r.out, '"')
+		j.long, j.name, j.settled = true, isName, 0
+		return 1, going
+	case end < 0:
+		return 0, waiting
+	case isName:
+		if !j.member(r, i, end) {
+			return 0, broken
+		}
+	case !j.leaf(r, i, end):
+		return 0, broken
+	}
+	return end - i, going
+}
+
+// endOfString returns the end of the string whose text begins at b[i], behind
+// its quote, or -1.
+func endOfString(b []byte, i int) int {
+	for {
+		n := bytes.IndexByte(b[i:], '"')
+		if n < 0 {
+			return -1
+		}
+		slashes := 0
+		for k := i + n - 1; k >= i && b[k] == '\\'; k-- {
+			slashes++
+		}
+		i += n + 1
+		if slashes%2 == 0 {
+			return i
+		}
+	}
+}
+
+// place returns where a value stands.
+func (j *jsonReader) place() place { return place{given: j.names(len(j.frames))} }
+
+// names returns the two innermost names of the first n frames.
+func (j *jsonReader) names(n int) (found names) {
+	k := 0
+	for i := n - 1; i >= 0 && k < 2; i-- {
+		if f := &j.frames[i]; f.object {
+			found[1-k] = f.name
+			k++
+		}
+	}
+	return found
+}
+
+// pointer returns the pointer of what is looked at; none if a name in it is
+// longer than what was kept.
+func (j *jsonReader) pointer(r *Redactor) string {
+	var b []byte
+	for i := range j.frames {
+		f := &j.frames[i]
+		b = append(b, '/')
+		switch {
+		case f.cut:
+			return ""
+		case !f.object:
+			b = strconv.AppendInt(b, int64(f.index), 10)
+		default:
+			for _, c := range f.name {
+				switch c {
+				case '~':
+					b = append(b, "~0"...)
+				case '/':
+					b = append(b, "~1"...)
+				default:
+					b = append(b, c)
+				}
+			}
+		}
+	}
+	return r.d.work.clean(string(b))
+}
+
+// leaf treats the string or number buf[i:end], and reports whether it is one.
+func (j *jsonReader) leaf(r *Redactor, i, end int) bool {
+	raw, w, around := j.buf[i:end], r.d.work, j.place()
+	if raw[0] == '"' && j.harmless(w, raw[1:len(raw)-1], around) {
+		r.out = append(r.out, raw...)
+		return true
+	}
+	l := &w.levels[0]
+	w.report, w.budget = Report{}, 0
+	l.doc, l.base, l.at, l.path.outside = raw, 0, nil, around
+	if err := w.scanDocument(0, r.d.limits); err != nil {
+		return false
+	}
+	found, opaque := w.report.Findings, w.report.Opaque
+	w.report = Report{}
+	if len(found)+len(opaque) == 0 {
+		r.out = append(r.out, raw...)
+		return true
+	}
+	pointer := j.pointer(r)
+	if r.d.catalog.mayBeAt(pointer) {
+		r.out = append(r.out, raw...)
+		return true
+	}
+	for k := range found {
+		found[k].Pointer = pointer
+		r.found(found[k], j.passed+i)
+	}
+	for k := range opaque {
+		opaque[k].Pointer = pointer
+		r.veiled(opaque[k], j.passed+i)
+	}
+	r.d.pointer = pointer
+	r.out = r.d.document(r.out, raw, found, 0, around)
+	return true
+}
+
+// harmless reports whether a string holds nothing without being told, and the
+// names around it tell nothing.
+func (j *jsonReader) harmless(w *work, text []byte, around place) bool {
+	if len(w.finder.catalog.custom) > 0 || bytes.IndexByte(text, '\\') >= 0 {
+		return false
+	}
+	told := w.finder.topicsOf(around.given[1]).or(w.finder.topicsOf(around.given[0]))
+	if len(text) >= shortestNamed && !told.and(w.finder.catalog.labelled).none() {
+		return false
+	}
+	return !worthReading(text, ijson.Token{Kind: ijson.String, End: len(text)})
+}
+
+// member treats the member name buf[i:end].
+func (j *jsonReader) member(r *Redactor, i, end int) bool {
+	raw := j.buf[i:end]
+	if ijson.Check(raw, Limits{}) != nil {
+		return false
+	}
+	top := j.top()
+	text := ijson.AppendDecoded(nil, raw[1:len(raw)-1])
+	top.wantName = false
+	top.name, top.cut = append(top.name[:0], text[:min(len(text), keptName)]...), len(text) > keptName
+
+	w, clean := r.d.work, text
+	around := place{given: j.names(len(j.frames) - 1)}
+	if len(w.finder.catalog.custom) > 0 || siftEscaped(raw) || bytes.IndexByte(raw, '\\') >= 0 {
+		if hits := w.find(text, around); len(hits) > 0 {
+			pointer := j.pointer(r)
+			if !r.d.catalog.mayBeAt(pointer) {
+				for _, h := range hits {
+					f := Finding{Kind: h.by.kind, Pointer: pointer, InName: true, Start: 1, End: len(raw) - 1, Confidence: h.confidence, Encoded: h.sealed}
+					r.found(f, j.passed+i)
+				}
+				r.d.pointer = pointer
+				clean = w.redactText(text, around, r.d.choice(true))
+			}
+		}
+	}
+	if len(clean) == len(text) && bytes.Equal(clean, text) && !bytes.Contains(text, []byte("_REDACTED]")) && !bytes.Contains(text, []byte(maskSigns)) {
+		r.out = append(r.out, raw...)
+		return true
+	}
+	top.renamed++
+	r.out = ijson.AppendString(r.out, numbered(clean, top.renamed))
+	return true
+}
+
+// numbered gives the nth redacted name of an object its number: names of one
+// object stay different whatever they hold, and keep their numbers when they
+// are redacted again.
+func numbered(name []byte, n int) []byte {
+	if i := bytes.LastIndexByte(name, '_'); i > 0 && i+1 < len(name) && endOfDigits(name, i+1) == len(name) {
+		name = name[:i]
+	}
+	name = name[:len(name):len(name)]
+	if n == 1 {
+		return name
+	}
+	return strconv.AppendInt(append(name, '_'), int64(n), 10)
+}
+
+// goOn treats more of a string that is too long to be held: as text, in a
+// window.
+func (j *jsonReader) goOn(r *Redactor, i int, last bool) (int, progress) {
+	end, over := len(j.buf), false
+	if k := endOfString(j.buf[i:], 0); k >= 0 {
+		end, over = i+k-1, true
+	}
+	if !over && (last || end-i < behind+hold+block) {
+		if last {
+			return 0, broken
+		}
+		return 0, waiting
+	}
+	whole := i + wholeUnits(j.buf[i:end])
+	raw := j.buf[i:whole]
+	if over && whole < end || ijson.Check(append(append([]byte{'"'}, raw...), '"'), Limits{}) != nil {
+		return 0, broken
+	}
+	text, from := decode(nil, nil, raw)
+	settled := 0
+	for settled < len(text) && int(from[settled]) < j.settled {
+		settled++
+	}
+	limit := len(text)
+	w, around := r.d.work, j.place()
+	if j.name {
+		around = place{given: j.names(len(j.frames) - 1)}
+	}
+	hits := w.find(text, around)
+	if !over {
+		limit = (&window{buf: text, settled: settled}).limit(hits, false)
+	}
+	pointer := j.pointer(r)
+	r.d.pointer = pointer
+	what := r.d.choice(j.name)
+	copied := settled
+	for k := 0; k < len(hits); {
+		h, next := merge(hits, k)
+		k = next
+		if h.end <= settled || h.start >= limit {
+			continue
+		}
+		h.start = max(h.start, settled)
+		r.found(Finding{Kind: h.by.kind, Pointer: pointer, InName: j.name, Start: int(from[h.start]), End: int(from[h.end]), Confidence: h.confidence, Encoded: h.sealed}, j.passed+i)
+		if what.of(h) == Keep || h.start < copied {
+			continue
+		}
+		r.out = append(r.out, raw[from[copied]:from[h.start]]...)
+		r.out = append(r.out, h.by.placeholder()...)
+		copied = h.end
+	}
+	r.out = append(r.out, raw[from[copied]:from[max(limit, copied)]]...)
+	if over {
+		j.long = false
+		if j.name {
+			j.top().wantName = false
+			j.top().name, j.top().cut = append(j.top().name[:0], "long"...), true
+		}
+		r.out = append(r.out, '"')
+		return end + 1 - i, going
+	}
+	drop := max(max(limit, copied)-behind, 0)
+	for drop > 0 && !utf8.RuneStart(text[drop]) {
+		drop--
+	}
+	j.settled = int(from[max(limit, copied)]) - int(from[drop])
+	return int(from[drop]), waiting
+}
+
+// wholeUnits returns how much of the raw text of a JSON string is characters
+// and escapes that are complete.
+func wholeUnits(raw []byte) int {
+	i := 0
+	for i < len(raw) {
+		n := 1
+		switch {
+		case raw[i] == '\\':
+			if len(raw)-i < 2 {
+				return i
+			}
+			if n = 2; raw[i+1] == 'u' {
+				n = 6
+			}
+			if len(raw)-i < n {
+				return i
+			}
+			if v, m := unescape(raw[i+1:]); n == 6 && m > 0 && v >= 0xD800 && v < 0xDC00 {
+				if n = 12; len(raw)-i < n {
+					return i
+				}
+			}
+		case raw[i] >= utf8.RuneSelf:
+			if !utf8.FullRune(raw[i:]) {
+				return i
+			}
+			_, n = utf8.DecodeRune(raw[i:])
+		}
+		i += n
+	}
+	return i
+}

@@ -1,0 +1,249 @@
+package privacy
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/internal/ijson"
+)
+
+// redact passes pieces through a Redactor.
+func redact(t interface{ Errorf(string, ...any) }, format Format, act func(Finding) Action, pieces ...[]byte) string {
+	var out bytes.Buffer
+	r := New().NewRedactor(&out, format, act)
+	for _, p := range pieces {
+		if n, err := r.Write(p); n != len(p) || err != nil {
+			t.Errorf("write %d bytes: %d, %v", len(p), n, err)
+		}
+	}
+	if err := r.Close(); err != nil {
+		t.Errorf("close: %v", err)
+	}
+	return out.String()
+}
+
+// TestRedactorEverySplit cuts streams at every position.
+func TestRedactorEverySplit(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		format     Format
+		text, want string
+	}{
+		{"JSON", FormatJSON, `{"a": "pay 4532 0151 1283 0366", "b":[4532015112830366, 1.5,true,null]}`, `{"a": "pay [CREDIT_CARD_REDACTED]", "b":["[CREDIT_CARD_REDACTED]", 1.5,true,null]}`},
+		{"told by names", FormatJSON, `{"ssn":{"x":[536904399]},"password":"hunter2","n":536904399}`, `{"ssn":{"x":["[SSN_REDACTED]"]},"password":"[PASSWORD_REDACTED]","n":536904399}`},
+		{"escapes", FormatJSON, `["\u0034532015112830366\n\"x\"","é","\ud83d\ude00 ann\u0040example.com"]`, `["[CREDIT_CARD_REDACTED]\n\"x\"","é","😀 [EMAIL_REDACTED]"]`},
+		{"JSON in a string", FormatJSON, `{"a":"{\"n\":4532015112830366}"}`, `{"a":"{\"n\":\"[CREDIT_CARD_REDACTED]\"}"}`},
+		{"names", FormatJSON, `{"ann@example.com":1,"bob@example.com":{"eve@example.com":2},"[EMAIL_REDACTED]_2":3}`, `{"[EMAIL_REDACTED]":1,"[EMAIL_REDACTED]_2":{"[EMAIL_REDACTED]":2},"[EMAIL_REDACTED]_3":3}`},
+		{"lines of JSON", FormatJSON, "{\"ssn\":\"536904399\"}\n{\"a\":1}\n4532015112830366\n", "{\"ssn\":\"[SSN_REDACTED]\"}\n{\"a\":1}\n\"[CREDIT_CARD_REDACTED]\"\n"},
+		{"no JSON", FormatJSON, "pay 4532 0151 1283 0366", "pay [CREDIT_CARD_REDACTED]"},
+		{"numbers with spaces", FormatJSON, `[4532 0151 1283 0366]`, `[[CREDIT_CARD_REDACTED]]`},
+		{"a bare string", FormatJSON, `"536-90-4399"`, `"[SSN_REDACTED]"`},
+		{"text", FormatText, "Größe: 4532 0151 1283 0366, ann@example.com.", "Größe: [CREDIT_CARD_REDACTED], [EMAIL_REDACTED]."},
+		{
+			"events", FormatEvents, "event: pay\ndata: {\"card\":4532015112830366,\ndata:  \"b\":2}\n\n: ssn 536904399\r\ndata: [DONE]\r\n\r\nid: 7\rdata:x\r\r",
+			"event: pay\ndata: {\"card\":\"[CREDIT_CARD_REDACTED]\",\ndata:  \"b\":2}\n\n: ssn [SSN_REDACTED]\r\ndata: [DONE]\r\n\r\nid: 7\rdata:x\r\r",
+		},
+		{"a value over lines of data", FormatEvents, "data: 4532 0151\ndata: 1283 0366\n\n", "data: [CREDIT_CARD_REDACTED]\n\n"},
+		{"an event without an end", FormatEvents, "data: 536-90-4399", "data: [SSN_REDACTED]"},
+	} {
+		for i := range len(c.text) + 1 {
+			if got := redact(t, c.format, nil, []byte(c.text[:i]), []byte(c.text[i:])); got != c.want {
+				t.Fatalf("%s: %q cut at %d:\n got %q\nwant %q", c.name, c.text, i, got, c.want)
+			}
+		}
+		var each [][]byte
+		for i := range len(c.text) {
+			each = append(each, []byte(c.text[i:i+1]))
+		}
+		if got := redact(t, c.format, nil, each...); got != c.want {
+			t.Errorf("%s: byte by byte: %q", c.name, got)
+		}
+	}
+}
+
+// TestRedactorPasses: what is decided is passed on at once.
+func TestRedactorPasses(t *testing.T) {
+	for _, c := range []struct {
+		format         Format
+		written, there string
+	}{
+		{FormatEvents, "data: a\n\ndata: b\n\ndata: c", "data: a\n\ndata: b\n\n"},
+		{FormatJSON, "{\"a\":\"x\",\"b\":[1,2", "{\"a\":\"x\",\"b\":[1,"},
+		{FormatJSON, "{\"a\":1}\n{\"b\":", "{\"a\":1}\n{\"b\":"},
+	} {
+		var out bytes.Buffer
+		r := New().NewRedactor(&out, c.format, nil)
+		_, _ = r.Write([]byte(c.written))
+		if out.String() != c.there {
+			t.Errorf("of %q there is %q, want %q", c.written, out.String(), c.there)
+		}
+	}
+}
+
+// TestRedactorReports: findings are reported where they stand in the stream.
+func TestRedactorReports(t *testing.T) {
+	for _, c := range []struct {
+		format        Format
+		text, pointer string
+	}{
+		{FormatJSON, `{"a":[0,{"b/c":"pay 536-90-4399"}]}`, "/a/1/b~1c"},
+		{FormatJSON, "{}\n{\"x\":\"536-90-4399\"}", "/x"},
+		{FormatEvents, "data: x\n\nevent: y\ndata: {\"a\":\ndata: \"536-90-4399\"}\n\n", "/a"},
+		{FormatText, "pay 536-90-4399", ""},
+		{FormatJSON, `["` + strings.Repeat("long ", 50_000) + `536-90-4399"]`, "/0"},
+	} {
+		r := New().NewRedactor(io.Discard, c.format, nil)
+		for i := range len(c.text) {
+			_, _ = r.Write([]byte(c.text[i : i+1]))
+		}
+		_ = r.Close()
+		found := r.Report().Findings
+		if len(found) != 1 || r.Count(iatp.SSN) != 1 || found[0].Pointer != c.pointer || c.text[found[0].Start:found[0].End] != "536-90-4399" {
+			t.Errorf("%.60q: %+v", c.text, found)
+		}
+	}
+}
+
+// TestRedactorChoice: the choice is asked with the pointer.
+func TestRedactorChoice(t *testing.T) {
+	act := func(f Finding) Action {
+		return map[string]Action{"/keep": Keep, "/mask": Mask}[f.Pointer]
+	}
+	text := `{"keep":"536-90-4399","mask":"536-90-4399","go":"536-90-4399"}`
+	for _, c := range []struct {
+		format     Format
+		text, want string
+	}{
+		{FormatJSON, text, `{"keep":"536-90-4399","mask":"****4399","go":"[SSN_REDACTED]"}`},
+		{FormatEvents, "data: " + text + "\n\n", "data: {\"keep\":\"536-90-4399\",\"mask\":\"****4399\",\"go\":\"[SSN_REDACTED]\"}\n\n"},
+	} {
+		if got := redact(t, c.format, act, []byte(c.text)); got != c.want {
+			t.Errorf("got %s, want %s", got, c.want)
+		}
+	}
+}
+
+// TestRedactorLongString: a string that is too long to be held is treated as it
+// passes.
+func TestRedactorLongString(t *testing.T) {
+	for _, filler := range []string{"ab ", `\n\"é `, `\ud83d\ude00\\`, "４ "} {
+		var in, want strings.Builder
+		in.WriteString(`{"text":"`)
+		want.WriteString(`{"text":"`)
+		for i := range 40 {
+			pad := strings.Repeat(filler, 1000+17*i)
+			in.WriteString(pad + ` pay 4532\u00200151 1283 0366.`)
+			want.WriteString(pad + ` pay [CREDIT_CARD_REDACTED].`)
+		}
+		in.WriteString(`","ssn":"536904399"}`)
+		want.WriteString(`","ssn":"[SSN_REDACTED]"}`)
+		for _, size := range []int{1000, 4099, 1 << 20} {
+			var pieces [][]byte
+			for b := []byte(in.String()); len(b) > 0; b = b[min(size, len(b)):] {
+				pieces = append(pieces, b[:min(size, len(b))])
+			}
+			if got := redact(t, FormatJSON, nil, pieces...); got != want.String() {
+				t.Errorf("filler %q, pieces of %d: not as expected (%d bytes, want %d)", filler, size, len(got), want.Len())
+			}
+		}
+	}
+}
+
+// TestRedactorRefuses: what cannot be treated in bounded memory is an error.
+func TestRedactorRefuses(t *testing.T) {
+	for _, c := range []struct {
+		format Format
+		text   string
+		want   error
+	}{
+		{FormatEvents, "data: " + strings.Repeat("x", maxEvent), ErrEventTooLarge},
+		{FormatJSON, strings.Repeat("[", maxLevels+1), ErrTooDeep},
+	} {
+		r := New().NewRedactor(io.Discard, c.format, nil)
+		if _, err := r.Write([]byte(c.text)); !errors.Is(err, c.want) {
+			t.Errorf("got %v, want %v", err, c.want)
+		}
+		if _, err := r.Write([]byte("x")); !errors.Is(err, c.want) {
+			t.Errorf("the error does not stay: %v", err)
+		}
+	}
+}
+
+// TestRedactorMemory: however much passes, little is kept.
+func TestRedactorMemory(t *testing.T) {
+	for _, format := range []Format{FormatText, FormatJSON, FormatEvents} {
+		r := New().NewRedactor(io.Discard, format, nil)
+		for i := range 3000 {
+			fmt.Fprintf(r, "data: {\"n\":%d,\"card\":\"4532015112830366\"}\n\n", i)
+		}
+		kept := cap(r.out)
+		switch x := r.reader.(type) {
+		case *textReader:
+			kept += cap(x.buf)
+		case *eventReader:
+			kept += cap(x.buf)
+		case *jsonReader:
+			kept += cap(x.text.buf)
+		}
+		if kept > 2*maxRetains {
+			t.Errorf("%d: %d bytes are kept", format, kept)
+		}
+	}
+}
+
+// checkRedactor holds the laws of redaction to a stream: the pieces do not
+// matter, JSON stays JSON, nothing is left, and twice is once.
+func checkRedactor(t interface{ Errorf(string, ...any) }, format Format, body []byte, cut int) {
+	once := redact(t, format, nil, body)
+	if cut > 0 && cut < len(body) {
+		if again := redact(t, format, nil, body[:cut], body[cut:]); again != once {
+			t.Errorf("%q cut at %d:\n%q\n%q", body, cut, once, again)
+		}
+	}
+	if twice := redact(t, format, nil, []byte(once)); twice != once {
+		t.Errorf("%q: not idempotent:\n%q\n%q", body, once, twice)
+	}
+	s := New()
+	switch {
+	case format == FormatText:
+		if r := s.ScanText([]byte(once)); len(r.Findings) > 0 {
+			t.Errorf("%q: left in %q: %v", body, once, r.Findings)
+		}
+	case format == FormatJSON && ijson.Check(body, Limits{}) == nil:
+		r, err := s.ScanJSON([]byte(once), Limits{})
+		if err != nil {
+			t.Errorf("%s\nredacted is no I-JSON: %v\n%s", body, err, once)
+		}
+		if len(r.Findings) > 0 {
+			t.Errorf("%s\nleft in %s\n%+v", body, once, r.Findings)
+		}
+	}
+}
+
+func TestRedactorLaws(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		body := drawJSON(t, 4)
+		checkRedactor(t, FormatJSON, body, rapid.IntRange(0, len(body)).Draw(t, "cut"))
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		body := drawText(t)
+		cut := rapid.IntRange(0, len(body)).Draw(t, "cut")
+		checkRedactor(t, FormatText, []byte(body), cut)
+		checkRedactor(t, FormatEvents, []byte("data: "+body+"\n\n"), cut)
+	})
+}
+
+func FuzzRedactor(f *testing.F) {
+	f.Add(uint8(FormatJSON), []byte(`{"4532015112830366":[4532015112830366,"[\"{\\\"ssn\\\":536904399}\"]"]}`), 7)
+	f.Add(uint8(FormatJSON), []byte(`[4532 0151 1283 0366,"\ud83d`), 3)
+	f.Add(uint8(FormatEvents), []byte("data: 4532 0151\ndata: 1283 0366\n\n: x\r\n"), 9)
+	f.Add(uint8(FormatText), []byte("ssn 536904399"), 5)
+	f.Fuzz(func(t *testing.T, format uint8, body []byte, cut int) { checkRedactor(t, Format(format%3), body, cut) })
+}
