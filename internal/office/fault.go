@@ -9,13 +9,13 @@ import (
 )
 
 // A Fault makes an agent fail on request: POST /faults with one as JSON. Faults
-// are kept in the database, so that a crash does not end them; one that is used
-// up is gone.
+// are kept in the database, so that a crash does not end them. DELETE /faults
+// takes all away.
 type Fault struct {
 	Place string `json:"place"` // "do" or "undo"
 	At    string `json:"at"`    // "before" or "after" it took effect; "half": in the middle of clearing a shelf
 	How   string `json:"how"`   // see below
-	Times int    `json:"times"` // how often; -1 for ever; 0 takes the fault away
+	Times int    `json:"times"` // how often; -1 for ever
 }
 
 // The ways to fail.
@@ -44,11 +44,20 @@ func (f *faults) set(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, in)
 }
 
+// clear takes all faults away.
+func (f *faults) clear(w http.ResponseWriter, r *http.Request) {
+	if _, err := f.db.ExecContext(r.Context(), "DELETE FROM faults"); err != nil {
+		fail(w, err)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
 func (f *Fault) valid() bool {
 	at := f.At == "before" || f.At == "after" || f.At == "half" && f.Place == "do"
 	switch f.How {
 	case FaultFail, FaultHang, FaultCut, FaultCrash:
-		return at && (f.Place == "do" || f.Place == "undo") && f.Times >= -1
+		return at && (f.Place == "do" || f.Place == "undo") && (f.Times == -1 || f.Times > 0)
 	}
 	return false
 }

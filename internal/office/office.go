@@ -92,6 +92,7 @@ func Open(name, file string, o Options) (*Agent, error) {
 	if o.Faults {
 		a.faults = &faults{s.db}
 		a.mux.HandleFunc("POST /faults", a.faults.set)
+		a.mux.HandleFunc("DELETE /faults", a.faults.clear)
 	}
 	return a, nil
 }

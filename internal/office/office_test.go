@@ -361,7 +361,9 @@ func TestFaults(t *testing.T) {
 	for range 3 {
 		c.order(503, `{"task":"send","data":{"to":"alice","text":"booked"}}`)
 	}
-	c.fault(Fault{"do", "before", FaultFail, 0})
+	if r := c.send("DELETE", "/faults", ""); r.status != 204 {
+		t.Errorf("DELETE /faults = %d", r.status)
+	}
 	c.order(200, `{"task":"send","data":{"to":"alice","text":"booked"}}`)
 }
 
