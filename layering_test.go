@@ -79,7 +79,8 @@ var plan = map[string]room{
 	"internal/office": {floor: 6, may: []string{"."}, outside: []string{"modernc.org/sqlite"}},
 
 	// It measures the built binary from outside.
-	"experiments/load": {floor: 7},
+	"experiments/reversibility": {floor: 7, may: []string{".", "flight", "internal/office"}, outside: []string{"modernc.org/sqlite"}},
+	"experiments/load":          {floor: 7},
 
 	"examples/*": {floor: 7, may: []string{"iatptest", "client", "internal/demo", "internal/office", ".", "trust", "policy", "privacy", "recovery", "flight", "api"}},
 	"e2e":        {floor: 7, tests: true},
