@@ -1,6 +1,8 @@
 package privacy
 
 import (
+	"bytes"
+	"crypto/hmac"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -43,9 +45,36 @@ type Detector struct {
 
 // Allowed are values that may be seen: test cards, a firm's own addresses.
 type Allowed struct {
-	Values   []string            // as written, without regard to separators that are folded
-	Hashes   [][sha256.Size]byte // SHA-256 of such values, for lists that must not tell them
-	Pointers []string            // of JSON leaves: what stands there, or below, is not reported
+	// Values are written as anywhere in a text. The separators of one that is
+	// made of digits do not count.
+	Values []string
+	// Hashes are what Hash returns for values, for lists that must not tell them.
+	Hashes [][sha256.Size]byte
+	// Key, if it is not empty, makes Hash an HMAC: a plain hash of a card number
+	// is found again by trying all of them.
+	Key []byte
+	// Pointers are of JSON leaves: what stands there, or below, is not reported.
+	Pointers []string
+}
+
+// Hash returns the SHA-256 of a value, or its HMAC-SHA256 under the key.
+func (a *Allowed) Hash(value []byte) [sha256.Size]byte {
+	var f folded
+	f.fold(value)
+	return hashOf(a.Key, f.b)
+}
+
+// hashOf hashes folded text; of digits in groups, the digits alone.
+func hashOf(key, text []byte) [sha256.Size]byte {
+	if digits := digitsOf(text); len(digits) > 0 && len(bytes.Trim(text, "0123456789"+anySep)) == 0 {
+		text = digits
+	}
+	if len(key) == 0 {
+		return sha256.Sum256(text)
+	}
+	mac := hmac.New(sha256.New, key)
+	mac.Write(text)
+	return [sha256.Size]byte(mac.Sum(nil))
 }
 
 // maxCustom is how many detectors of one's own there may be.
@@ -136,11 +165,9 @@ func digitsOf(b []byte) []byte {
 
 // allow notes what is not to be reported.
 func (c *catalog) allow(a Allowed) {
-	c.allowed = map[[sha256.Size]byte]bool{}
+	c.allowed, c.allowKey = map[[sha256.Size]byte]bool{}, bytes.Clone(a.Key)
 	for _, v := range a.Values {
-		var f folded
-		f.fold([]byte(v))
-		c.allowed[sha256.Sum256(f.b)] = true
+		c.allowed[a.Hash([]byte(v))] = true
 	}
 	for _, h := range a.Hashes {
 		c.allowed[h] = true
@@ -152,7 +179,7 @@ func (c *catalog) allow(a Allowed) {
 func (f *finder) withoutAllowed() {
 	kept := f.hits[:0]
 	for _, h := range f.hits {
-		if !f.catalog.allowed[sha256.Sum256(f.text[h.start:h.end])] {
+		if !f.catalog.allowed[hashOf(f.catalog.allowKey, f.text[h.start:h.end])] {
 			kept = append(kept, h)
 		}
 	}

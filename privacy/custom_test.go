@@ -71,6 +71,34 @@ func TestAllowed(t *testing.T) {
 	}
 }
 
+// TestAllowedHashes: a list of hashes lets values pass however they are grouped,
+// and a keyed one only with its key.
+func TestAllowedHashes(t *testing.T) {
+	text := []byte("4532 0151-1283.0366 and ann@example.com")
+	for _, c := range []struct {
+		name      string
+		key, with string
+		want      int
+	}{
+		{"plain", "", "", 0},
+		{"keyed", "k1", "k1", 0},
+		{"another key", "k1", "k2", 2},
+		{"no key", "k1", "", 2},
+	} {
+		made, a := Allowed{Key: []byte(c.key)}, Allowed{Key: []byte(c.with)}
+		for _, v := range []string{"4532015112830366", "ann@example.com"} {
+			a.Hashes = append(a.Hashes, made.Hash([]byte(v)))
+		}
+		s, err := NewWith(Options{Allowed: a})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := s.ScanText(text).Findings; len(got) != c.want {
+			t.Errorf("%s: %v, want %d", c.name, got, c.want)
+		}
+	}
+}
+
 func TestNewWithRefuses(t *testing.T) {
 	for _, o := range []Options{
 		{MinConfidence: 1.5},

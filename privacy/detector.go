@@ -118,6 +118,7 @@ type catalog struct {
 	// What the operator added, and what may be seen.
 	custom   []*detector
 	allowed  map[[sha256.Size]byte]bool
+	allowKey []byte // of the hashes in allowed
 	pointers []string
 }
 
