@@ -269,15 +269,36 @@ func (c *encoder) findings(list []Count) {
 	}
 	c.name("findings")
 	c.buf = append(c.buf, '[')
+	room := maxItems // for places, in all findings
 	for i, f := range list[:c.items(len(list))] {
 		c.comma(i)
-		c.buf = append(c.buf, `{"count":`...)
+		c.buf = append(c.buf, '{')
+		if f.Action != "" {
+			c.buf = append(c.buf, `"action":`...)
+			c.cutString(f.Action, maxItem)
+			c.buf = append(c.buf, ',')
+		}
+		room -= c.places(f.At[:min(len(f.At), room)])
+		c.buf = append(c.buf, `"count":`...)
 		c.integer(int64(f.Count))
 		c.buf = append(c.buf, `,"kind":`...)
 		c.cutString(string(f.Kind), maxItem)
 		c.buf = append(c.buf, '}')
 	}
 	c.buf = append(c.buf, ']')
+}
+
+// places writes the pointers of a finding and returns how many there are.
+func (c *encoder) places(at []string) int {
+	if len(at) > 0 {
+		c.buf = append(c.buf, `"at":[`...)
+		for i, pointer := range at {
+			c.comma(i)
+			c.cutString(pointer, maxItem)
+		}
+		c.buf = append(c.buf, `],`...)
+	}
+	return len(at)
 }
 
 func (c *encoder) reasons(list []string) {

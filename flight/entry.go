@@ -165,8 +165,10 @@ type Entry struct {
 
 // Count is how often a class of data was found.
 type Count struct {
-	Kind  iatp.DataClass
-	Count int
+	Kind   iatp.DataClass
+	Count  int
+	Action string   // what became of it: block, ask, redact or mask; empty if it passed
+	At     []string // JSON pointers of some of the places; a line holds 32 in all
 }
 
 // Rule is a policy rule that matched, and where it is written.

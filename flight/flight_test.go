@@ -126,7 +126,7 @@ func fullEntry() *Entry {
 		Dir: Out, AgentID: "travel \"bot\"", Peer: "https://expedia.example", JKT: "lE51", Method: "POST", Path: "/task?é=\u2028\x01",
 		Payload: []byte(`{"b":[1.0,2e3,"é","\u0041"],"a":{"trace_id":"x","seq":9}}`), Truncated: true, Opaque: "none",
 		ContentType: "application/json", Bytes: 77, Body: []byte("body"),
-		Findings: []Count{{"credit_card", 2}, {"ssn", 1}}, Decision: "ask", Assessed: true, Level: iatp.Untrusted,
+		Findings: []Count{{Kind: "credit_card", Count: 2, Action: "mask", At: []string{"/card", "/a~1b"}}, {Kind: "ssn", Count: 1}}, Decision: "ask", Assessed: true, Level: iatp.Untrusted,
 		Evidence: "E0", Score: 0, Reasons: []string{"low_trust", "no_reversibility"},
 		Rules: []Rule{{"deny-all", "policies/base.yaml", 12}}, Reason: "low_trust_override", Manifest: "sha-256=:x:", Policy: "sha-256=:y:",
 		Override: "confirm", Actor: "alice", StatusCode: 200, Latency: 1243560 * time.Microsecond, Own: 999 * time.Nanosecond,
@@ -153,7 +153,7 @@ func hugeEntry() *Entry {
 	e.cut = recoveryNote{true, math.MaxInt64, math.MaxInt64, math.MaxInt64}
 	e.Findings, e.Reasons, e.Rules = nil, nil, nil
 	for range 100 {
-		e.Findings = append(e.Findings, Count{iatp.DataClass(long), math.MaxInt64})
+		e.Findings = append(e.Findings, Count{Kind: iatp.DataClass(long), Count: math.MaxInt64, Action: long, At: []string{long, long, long, long, long, long, long, long, long}})
 		e.Reasons = append(e.Reasons, long)
 		e.Rules = append(e.Rules, Rule{long, long, math.MaxInt64})
 	}
@@ -213,7 +213,7 @@ func TestLineMembers(t *testing.T) {
 		"agent_id": `travel "bot"`, "peer": "https://expedia.example", "jkt": "lE51", "method": "POST", "path": "/task?é=\u2028\x01",
 		"payload":   map[string]any{"a": map[string]any{"trace_id": "x", "seq": 9.0}, "b": []any{1.0, 2000.0, "é", "A"}},
 		"truncated": true, "opaque": "none", "content_type": "application/json", "bytes": 77.0,
-		"findings": []any{map[string]any{"kind": "credit_card", "count": 2.0}, map[string]any{"kind": "ssn", "count": 1.0}},
+		"findings": []any{map[string]any{"kind": "credit_card", "count": 2.0, "action": "mask", "at": []any{"/card", "/a~1b"}}, map[string]any{"kind": "ssn", "count": 1.0}},
 		"decision": "ask", "level": "untrusted", "evidence": "E0", "score": 0.0, "reasons": []any{"low_trust", "no_reversibility"},
 		"rules":  []any{map[string]any{"name": "deny-all", "file": "policies/base.yaml", "line": 12.0}},
 		"reason": "low_trust_override", "manifest": "sha-256=:x:", "policy": "sha-256=:y:", "override": "confirm", "actor": "alice",

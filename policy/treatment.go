@@ -1,12 +1,14 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/trust"
 )
 
 // A Treatment is what becomes of sensitive data that was found, the strictest
@@ -87,6 +89,7 @@ type DataOptions struct {
 	Rules  []DataRule
 	Kinds  []iatp.DataClass // of detectors of one's own
 	Peers  []string         // names that rules may use; nil for any
+	Search []string         // what is looked for beyond the built-in kinds, for Digest
 }
 
 // A DataFault is something wrong with DataOptions.
@@ -125,14 +128,13 @@ type dataRule struct {
 // NewDataRules makes a configuration ready. All faults are returned.
 func NewDataRules(o DataOptions) (*DataRules, []*DataFault) {
 	c := dataCompiler{vocabulary: vocabularyOf(o.Kinds), peers: o.Peers}
-	d := &DataRules{set: true, text: []string{"privacy", o.Request, o.Response, o.Opaque, strconv.Itoa(len(o.Rules))}}
+	d := &DataRules{set: true}
 	if len(o.Rules) > maxDataRules {
 		c.bad("rules", "%d rules are more than %d", len(o.Rules), maxDataRules)
 		return nil, c.faults
 	}
 	for i := range o.Rules {
 		d.rules = append(d.rules, c.rule("rules["+strconv.Itoa(i)+"]", &o.Rules[i]))
-		d.text = append(d.text, o.Rules[i].texts()...)
 	}
 	d.last = [2]Treatment{Record, Record}
 	if o.Request == "" || o.Request == "default" {
@@ -149,7 +151,21 @@ func NewDataRules(o DataOptions) (*DataRules, []*DataFault) {
 	if len(c.faults) > 0 {
 		return nil, c.faults
 	}
+	d.text = o.texts()
 	return d, nil
+}
+
+// texts are what the options say, for a digest; nil if they say nothing.
+func (o *DataOptions) texts() []string {
+	request, response, opaque := cmp.Or(o.Request, "default"), cmp.Or(o.Response, "record"), cmp.Or(o.Opaque, "record")
+	if request == "default" && response == "record" && opaque == "record" && len(o.Rules)+len(o.Search) == 0 {
+		return nil
+	}
+	texts := []string{"privacy", request, response, opaque, strconv.Itoa(len(o.Rules))}
+	for i := range o.Rules {
+		texts = append(texts, o.Rules[i].texts()...)
+	}
+	return append(texts, o.Search...)
 }
 
 // defaultRule is what holds for requests if the configuration says nothing: a
@@ -233,7 +249,9 @@ func (c *dataCompiler) rule(path string, r *DataRule) dataRule {
 
 func (c *dataCompiler) among(path string, got, want []string) {
 	for _, g := range got {
-		if !slices.Contains(want, g) {
+		if len(want) == 0 {
+			c.bad(path, "%s is not one of peers: there are none", quote(g))
+		} else if !slices.Contains(want, g) {
 			c.bad(path, "want %s, got %s", strings.Join(slices.DeleteFunc(slices.Clone(want), func(w string) bool { return w == "" }), ", "), quote(g))
 		}
 	}
@@ -259,6 +277,9 @@ type Passage struct {
 	// Of the receiver of the data. Nil is one of whom nothing is known.
 	Manifest *iatp.Manifest
 	Level    iatp.TrustLevel
+	// Evidence says whether a promise to keep data for less than good is believed:
+	// from E2 up, where the operator has named the key, as in allow rules.
+	Evidence trust.Evidence
 }
 
 // Treat says what becomes of one finding. The first rule that holds decides. For
@@ -321,14 +342,16 @@ func (r *dataRule) holds(p *Passage) bool {
 	}
 	kept := retainUnstated
 	if p.Manifest != nil {
-		kept = retentionOf(p.Manifest)
+		if kept = retentionOf(p.Manifest); kept < retainPermanent && p.Evidence < trust.E2 {
+			kept = retainUnstated
+		}
 	}
 	return (r.retention == 0 || r.retention>>kept&1 != 0) && (r.level == 0 || r.level>>levelIndex(p.Level)&1 != 0)
 }
 
 // match adds what becomes of the findings of a request.
 func (d *DataRules) match(f *Facts, m *matches) {
-	p := Passage{Call: f.Call, Peer: f.Peer, Manifest: f.Manifest, Level: f.Assessment.Level}
+	p := Passage{Call: f.Call, Peer: f.Peer, Manifest: f.Manifest, Level: f.Assessment.Level, Evidence: f.Assessment.Evidence}
 	var by [Record]struct {
 		rule  string
 		found []Finding
@@ -368,6 +391,14 @@ func (d *DataRules) matchOpaque(m *matches) {
 	default:
 		m.deny = append(m.deny, Reason{Code: CodePrivacyViolation, Action: ActionDeny, Rule: "privacy.opaque", Text: text})
 	}
+}
+
+// ChangesAnswers reports whether anything at all may become of findings in answers
+// but a record: if not, an answer need not be treated.
+func (s *Set) ChangesAnswers() bool {
+	d := s.dataRules()
+	return d.last[1] != Record || d.opaque == Block ||
+		slices.ContainsFunc(d.rules, func(r dataRule) bool { return r.direction != RequestData && r.treatment != Record })
 }
 
 // Opaque says what becomes of data of which a part could not be read: Block,

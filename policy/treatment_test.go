@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/trust"
 )
 
 func mustRules(t testing.TB, o DataOptions) *Set {
@@ -25,10 +26,12 @@ func mustRules(t testing.TB, o DataOptions) *Set {
 // hold for and what it must not.
 func TestTreat(t *testing.T) {
 	to := func(retention iatp.RetentionPolicy, level iatp.TrustLevel) *Passage {
-		return &Passage{Call: "out", Peer: "air", Level: level,
+		return &Passage{Call: "out", Peer: "air", Level: level, Evidence: trust.E2,
 			Manifest: manifest(func(m *iatp.Manifest) { m.Privacy.RetentionPolicy = retention })}
 	}
 	trusted, keeper := to(iatp.RetentionEphemeral, iatp.Trusted), to(iatp.RetentionForever, iatp.Unknown)
+	liar := to(iatp.RetentionEphemeral, iatp.Trusted)
+	liar.Evidence = trust.E1
 	answer := &Passage{Response: true, Call: "in"}
 	card, mail, nowhere := Finding{iatp.CreditCard, "/pay/card"}, Finding{iatp.Email, "/guests/3/email"}, Finding{Kind: iatp.Email}
 	for _, c := range []struct {
@@ -54,6 +57,8 @@ func TestTreat(t *testing.T) {
 		{"peers=rail,air action=redact", trusted, mail, Redact},
 		{"retention=permanent,unstated action=block", keeper, mail, Block},
 		{"retention=permanent,unstated action=block", trusted, mail, Record},
+		{"retention=permanent,unstated action=block", liar, mail, Block},
+		{"retention=ephemeral action=record; action=block", liar, mail, Block},
 		{"retention=>=temporary action=block", answer, mail, Block}, // nothing is known of the receiver
 		{"level=<trusted action=block", keeper, mail, Block},
 		{"level=<trusted action=block", trusted, mail, Record},

@@ -114,6 +114,10 @@ type Config struct {
 	// Policy lists files with custom rules, read again when they change.
 	Policy []string `yaml:"policy"`
 
+	// Privacy says what sensitive data is looked for and what becomes of it, read
+	// again when Policy is.
+	Privacy Privacy `yaml:"privacy"`
+
 	Limits    Limits    `yaml:"limits"`
 	Retention Retention `yaml:"retention"`
 }
@@ -235,6 +239,7 @@ func DefaultConfig() Config {
 		Data:       "./iatp-data",
 		Durability: DurabilityDefault,
 		Override:   OverrideAuto,
+		Privacy:    Privacy{Request: "default", Response: "record", Opaque: "record", MinConfidence: 0.5},
 		Limits: Limits{
 			Body:        1 << 20,
 			BodyTime:    Duration(30 * time.Second),
@@ -287,6 +292,7 @@ func (c *Config) anchor(dir string, before *Config) {
 	at(&c.TLS.Cert, before.TLS.Cert)
 	at(&c.TLS.Key, before.TLS.Key)
 	at(&c.TLS.ClientCA, before.TLS.ClientCA)
+	at(&c.Privacy.Allow.Key, before.Privacy.Allow.Key)
 	for name, p := range c.Peers {
 		at(&p.CA, before.Peers[name].CA)
 		c.Peers[name] = p
@@ -325,6 +331,7 @@ func (c *Config) Validate() error {
 	c.validatePeers(bad)
 	c.validateRequire(bad)
 	c.validateLimits(bad)
+	c.validatePrivacy(bad)
 	if c.Data == "" {
 		bad("data", "name a directory")
 	}

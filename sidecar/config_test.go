@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/inter-agent-trust/iatp/iatptest"
+	"github.com/inter-agent-trust/iatp/policy"
 	"github.com/inter-agent-trust/iatp/sidecar"
 )
 
@@ -68,6 +69,25 @@ func TestLoadConfigErrors(t *testing.T) {
 		"allow_unbacked_claims: perhaps\n":    {"1:"},
 		"\tlisten: x\n":                       {"1:"},
 		"retention: {size: 99999999999TiB}\n": {"1:", "size"},
+
+		"privacy: {request: drop}\n":                                            {"[1:20]", "privacy.request", "redact"},
+		"privacy:\n  response: ask\n":                                           {"[2:13]", "response"},
+		"privacy:\n  opaque: mask\n":                                            {"[2:11]", "opaque"},
+		"privacy:\n  rulez: []\n":                                               {"[2:3]", "rulez"},
+		"privacy:\n  rules:\n    - {kind: [email], action: mask}\n":             {"[3:8]", "kind"},
+		"privacy:\n  rules:\n    - {kinds: [email, emial], action: mask}\n":     {"[3:23]", "did you mean email"},
+		"privacy:\n  rules:\n    - {kinds: [email], action: hide}\n":            {"[3:32]", "action"},
+		"privacy:\n  rules:\n    - {kinds: [email]}\n":                          {"[3:", "action"},
+		"privacy:\n  rules:\n    - {fields: [guest], action: mask}\n":           {"[3:17]", "JSON pointer"},
+		"privacy:\n  detectors:\n    - {name: Staff, pattern: 'x'}\n":           {"[3:", "small letters"},
+		"privacy:\n  detectors:\n    - {name: staff, pattern: '('}\n":           {"[3:", "missing closing"},
+		"privacy:\n  detectors:\n    - {name: s, pattern: a, validator: crc}\n": {"[3:", "crc"},
+		"privacy:\n  min_confidence: 1.5\n":                                     {"[2:19]", "min_confidence"},
+		"privacy:\n  min_confidence: much\n":                                    {"[2:19]"},
+		"privacy:\n  allow: {hashes: [abc]}\n":                                  {"[2:20]", "iatp scan-text --hash"},
+		"privacy:\n  allow: {fields: [a]}\n":                                    {"[2:20]", "JSON pointer"},
+		"privacy:\n  allow: {key: k}\n":                                         {"[2:16]", "allow.hashes"},
+		"privacy:\n  request: record\n  request: block\n":                       {"[3:3]", "request"},
 	}
 	for text, wants := range tests {
 		c := sidecar.DefaultConfig()
@@ -109,6 +129,10 @@ func TestValidate(t *testing.T) {
 			c.Listen, c.OperatorToken, c.Override = "0.0.0.0:1", "t", sidecar.OverrideLoopback
 		}, "loopback"},
 		{func(c *sidecar.Config) { c.Durability = "eventually" }, "durability"},
+		{func(c *sidecar.Config) { c.Privacy.Request = "drop" }, "privacy.request"},
+		{func(c *sidecar.Config) {
+			c.Privacy.Rules = []policy.DataRule{{Peers: []string{"b"}, Action: "mask"}}
+		}, "privacy.rules[0].peers"},
 		{func(c *sidecar.Config) { c.Require.Retention = "brief" }, "require.retention"},
 		{func(c *sidecar.Config) { c.Require.Reversibility = "some" }, "require.reversibility"},
 		{func(c *sidecar.Config) { c.Limits.Body = 0 }, "limits.body"},

@@ -41,7 +41,10 @@ type exchange struct {
 	body    []byte
 	held    int64 // bytes to give back to Sidecar.bodies
 	bodySum [sha256.Size]byte
+	size    int64 // of the body that bodySum is of
 	report  privacy.Report
+	payload []byte // for the record, once body was redacted
+	changed changed
 
 	st        *standing
 	verdict   policy.Verdict
@@ -70,6 +73,9 @@ type exchange struct {
 	proof     proof               // Out: what the receipt came to
 }
 
+// changed says which bodies are not passed on as they came.
+type changed struct{ request, response bool }
+
 // walk is the corridor. Each desk does one thing and may end the exchange with
 // a problem; whatever happens is in the book before it happens.
 func (s *Sidecar) walk(x *exchange) *iatp.Problem {
@@ -82,8 +88,11 @@ func (s *Sidecar) walk(x *exchange) *iatp.Problem {
 	x.tainted = !x.in.trace.minted && s.quarantine.tainted(x.in.trace.id)
 	x.verdict = x.st.rules.Decide(policy.Facts{
 		Manifest: x.st.manifest, Assessment: x.st.assessment, Require: x.st.require,
-		Findings: policy.FindingsOf(x.report), Tainted: x.tainted, Call: string(x.dir), Peer: x.peerName(),
+		Findings: policy.FindingsOf(x.report), Opaque: len(x.report.Opaque) > 0, Tainted: x.tainted, Call: string(x.dir), Peer: x.peerName(),
 	})
+	if p := s.treat(x); p != nil { // redact what may not go on as it is, before anybody is asked or anything signed
+		return p
+	}
 	if done, p := s.claim(x); done || p != nil { // a key from outside is executed once
 		return p
 	}

@@ -341,6 +341,7 @@ func (s *Sidecar) copyReplyHead(x *exchange, resp *http.Response, trailer ...str
 	} else if len(trailer) > 0 {
 		h["Trailer"] = trailer // which needs chunks
 	}
+	s.treatHead(x, h)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Security-Policy", "sandbox")
 	from := iatp.FromAgent

@@ -108,7 +108,7 @@ func earlyData(h http.Header) *iatp.Problem {
 // (hardening 22).
 func (s *Sidecar) scanHead(in *inbound) *iatp.Problem {
 	check := func(where, value string) *iatp.Problem {
-		if value == "" || len(s.scanner.ScanText([]byte(value)).Findings) == 0 {
+		if value == "" || len(s.scanner().ScanText([]byte(value)).Findings) == 0 {
 			return nil
 		}
 		return badRequest("sensitive-data-in-head", where+" holds what looks like sensitive data; it belongs in the body, where it can be judged and redacted")
@@ -290,7 +290,7 @@ func (s *Sidecar) readBody(w http.ResponseWriter, r *http.Request, x *exchange) 
 	// The body is here; what comes on this connection now is either nothing or
 	// the end of the caller's interest, for which net/http listens.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
-	x.body = buf
+	x.body, x.size = buf, int64(len(buf))
 	return nil
 }
 
@@ -344,7 +344,7 @@ func sizeText(s Size) string {
 // pass. The content type is judged last, so that what is not JSON at all gets
 // the seed's "Invalid JSON" whatever it calls itself.
 func (s *Sidecar) understand(x *exchange) *iatp.Problem {
-	report, err := s.scanner.ScanJSON(x.body, ijson.Limits{Depth: s.cfg.Limits.Depth})
+	report, err := s.scanner().ScanJSON(x.body, ijson.Limits{Depth: s.cfg.Limits.Depth})
 	if err != nil {
 		p := &iatp.Problem{Slug: iatp.SlugInvalidJSON, Status: http.StatusBadRequest, Error: "Invalid JSON"}
 		if e, ok := errors.AsType[*ijson.Error](err); ok {
@@ -365,9 +365,9 @@ func (s *Sidecar) understand(x *exchange) *iatp.Problem {
 // cleanProblem takes sensitive data out of a problem that quotes the request,
 // such as the pointer of a member whose name is a card number.
 func (s *Sidecar) cleanProblem(p *iatp.Problem) *iatp.Problem {
-	p.Error = s.scanner.RedactText(p.Error)
+	p.Error = s.scanner().RedactText(p.Error)
 	if p.Where != nil {
-		p.Where.Pointer = s.scanner.RedactText(p.Where.Pointer)
+		p.Where.Pointer = s.scanner().RedactText(p.Where.Pointer)
 	}
 	return p
 }

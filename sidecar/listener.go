@@ -230,6 +230,21 @@ func (s *Sidecar) survive(x *exchange) {
 // headerProof says that the receipt of a peer is missing or invalid.
 const headerProof = "Iatp-Proof"
 
+// headerRedacted says which bodies of a call were redacted on their way.
+const headerRedacted = "Iatp-Redacted"
+
+func (c changed) String() string {
+	switch {
+	case c.request && c.response:
+		return "request, response"
+	case c.request:
+		return "request"
+	case c.response:
+		return "response"
+	}
+	return ""
+}
+
 // stamp adds what every answer of the corridor carries.
 func (s *Sidecar) stamp(x *exchange, from string) {
 	h := x.w.Header()
@@ -251,6 +266,9 @@ func (s *Sidecar) stamp(x *exchange, from string) {
 	if x.receipt != "" {
 		h.Set(iatp.HeaderReceipt, x.receipt)
 	}
+	if what := x.changed.String(); what != "" {
+		h.Set(headerRedacted, what)
+	}
 }
 
 // finish counts an exchange that is over.
@@ -269,8 +287,8 @@ func (s *Sidecar) finish(x *exchange, status int) {
 	for _, code := range x.verdict.Codes() {
 		m.reasons.WithLabelValues(code).Inc()
 	}
-	for _, f := range tally(x.report) {
-		m.finding("request", f.Kind, f.Count)
+	if len(x.report.Findings)+len(x.report.Opaque) > 0 {
+		m.found("request", tally(x.report, x.st.rules, x.passage(false), false))
 	}
 	if x.attempts > 0 {
 		m.own.Observe((s.now().Sub(x.ready) - x.away).Seconds())

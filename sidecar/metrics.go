@@ -7,7 +7,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/flight"
 )
 
@@ -20,6 +19,7 @@ type metrics struct {
 	reasons       *prometheus.CounterVec // by reason code
 	refused       *prometheus.CounterVec // by problem slug, before a decision
 	findings      *prometheus.CounterVec // by direction and kind
+	treated       *prometheus.CounterVec // by direction, kind and action
 	agentFailures *prometheus.CounterVec // by kind
 	score         prometheus.Histogram
 	latency       prometheus.Histogram
@@ -56,6 +56,7 @@ func newMetrics(s *Sidecar) *metrics {
 	m.reasons = vec("iatp_decision_reasons_total", "Reasons given in decisions that were not a plain allow.", "reason")
 	m.refused = vec("iatp_refused_total", "Requests refused before a decision (malformed, too large, overloaded), by problem.", "problem")
 	m.findings = vec("iatp_findings_total", "Sensitive data found, by direction and kind.", "direction", "kind")
+	m.treated = vec("iatp_findings_treated_total", "Sensitive data that did not just pass, by direction, kind and what was done (block, ask, redact, mask).", "direction", "kind", "action")
 	m.agentFailures = vec("iatp_agent_failures_total", "Calls to which the wrapped agent gave no whole answer, by kind.", "kind")
 	m.score = histogram("iatp_trust_score", "Trust score of the receiver of each judged request.", []float64{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10})
 	seconds := []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 120}
@@ -89,9 +90,15 @@ func newMetrics(s *Sidecar) *metrics {
 	return m
 }
 
-// finding counts what was found, by kind.
-func (m *metrics) finding(direction string, kind iatp.DataClass, n int) {
-	m.findings.WithLabelValues(direction, string(kind)).Add(float64(n))
+// found counts what was found, by kind and by what became of it. Kinds are those
+// of the detectors, of which there is a bounded number.
+func (m *metrics) found(direction string, counts []flight.Count) {
+	for _, c := range counts {
+		m.findings.WithLabelValues(direction, string(c.Kind)).Add(float64(c.Count))
+		if c.Action != "" {
+			m.treated.WithLabelValues(direction, string(c.Kind), c.Action).Add(float64(c.Count))
+		}
+	}
 }
 
 // handler serves the Prometheus text format.

@@ -119,9 +119,9 @@ func (s *Sidecar) requestLine(x *exchange) flight.Entry {
 	}
 	e.ContentType = x.in.contentType
 	e.IdempotencyKey = x.in.idempotencyKey
-	e.Bytes = int64(len(x.body))
+	e.Bytes = x.size
 	e.Body = x.bodySum[:] // what is committed to is the digest: decision 0006
-	e.Findings = tally(x.report)
+	e.Findings = tally(x.report, x.st.rules, x.passage(false), s.keepsPayloads(x.st))
 	e.Decision = x.verdict.Decision.String()
 	e.Assessed, e.Level, e.Score = true, x.st.assessment.Level, x.st.assessment.Score
 	e.Evidence = x.st.assessment.Evidence.String()
@@ -130,7 +130,9 @@ func (s *Sidecar) requestLine(x *exchange) flight.Entry {
 	e.Rules = rulesOf(x.verdict)
 	e.Quarantined = x.tainted || x.released != nil
 	if s.keepsPayloads(x.st) {
-		e.Payload = redacted(x.body, x.report)
+		if e.Payload = x.payload; e.Payload == nil {
+			e.Payload = redacted(x.body, x.report)
+		}
 	} else {
 		e.Opaque = "ephemeral"
 	}
@@ -180,7 +182,7 @@ func (s *Sidecar) recordEnd(x *exchange, end *ending) error {
 	e := s.line(x, kind)
 	e.StatusCode = end.status
 	e.Bytes, e.Body = end.bytes, end.sum
-	e.ContentType = s.scanner.RedactText(end.mediaType)
+	e.ContentType = s.scanner().RedactText(end.mediaType)
 	e.Payload, e.Text, e.Truncated, e.Opaque = end.json, end.text, end.truncated, end.opaque
 	e.Findings = end.findings
 	e.Outcome, e.Error = end.outcome, end.errCode
@@ -202,9 +204,7 @@ func (s *Sidecar) recordEnd(x *exchange, end *ending) error {
 	}
 	s.finishClaim(x, &e, end)
 	s.settle(x, &e, end.outcome)
-	for _, f := range end.findings {
-		s.metrics.finding("response", f.Kind, f.Count)
-	}
+	s.metrics.found("response", end.findings)
 	lines := []*flight.Entry{&e}
 	if reason := x.proof.quarantines(); reason != "" {
 		held := s.line(x, flight.Quarantine)
@@ -216,21 +216,6 @@ func (s *Sidecar) recordEnd(x *exchange, end *ending) error {
 		x.recorded = false
 	}
 	return err
-}
-
-// tally counts findings by class.
-func tally(r privacy.Report) []flight.Count {
-	var out []flight.Count
-	for _, class := range r.Classes() {
-		f := flight.Count{Kind: class}
-		for i := range r.Findings {
-			if r.Findings[i].Kind == class {
-				f.Count++
-			}
-		}
-		out = append(out, f)
-	}
-	return out
 }
 
 func rulesOf(v policy.Verdict) []flight.Rule {

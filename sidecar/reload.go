@@ -63,7 +63,7 @@ func (c *Config) fixedKeys(other *Config) []string {
 	for i := range a.NumField() {
 		key := a.Type().Field(i).Tag.Get("yaml")
 		switch key {
-		case "manifest", "policy", "require", "compensation", "allow_unbacked_claims":
+		case "manifest", "policy", "require", "privacy", "compensation", "allow_unbacked_claims":
 			continue // these are what Reload takes
 		}
 		if !reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()) {

@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -14,18 +15,34 @@ import (
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/flight"
 	"github.com/inter-agent-trust/iatp/internal/ijson"
+	"github.com/inter-agent-trust/iatp/policy"
 	"github.com/inter-agent-trust/iatp/privacy"
 )
 
-// passWhole scans, records and then releases an answer that is all here.
+// passWhole scans, treats, records and then releases an answer that is all here.
+// A peer's receipt is over what came, ours over what leaves.
 func (s *Sidecar) passWhole(x *exchange, resp *http.Response, body []byte) *iatp.Problem {
 	sum := sha256.Sum256(body)
 	end := &ending{
 		status: resp.StatusCode, bytes: int64(len(body)), sum: sum[:], body: body,
 		mediaType: mediaType(resp.Header), contentType: resp.Header.Get("Content-Type"), encoding: resp.Header.Get("Content-Encoding"), outcome: outcomeOfStatus(resp.StatusCode),
 	}
-	s.readReply(x, resp.Header, body, end)
-	said := s.proveWhole(x, resp, sum, end)
+	read := s.readReply(x, resp.Header, body, end)
+	var said *iatp.Problem
+	if x.dir == flight.Out {
+		said = s.proveWhole(x, resp, sum, end)
+	}
+	body, withheld := s.treatReply(x, resp, body, read, end)
+	if withheld {
+		return s.withhold(x, end)
+	}
+	if x.dir != flight.Out {
+		if x.changed.response {
+			sum = sha256.Sum256(body)
+			end.bytes, end.sum, end.body = int64(len(body)), sum[:], body
+		}
+		said = s.proveWhole(x, resp, sum, end)
+	}
 	if err := s.recordEnd(x, end); err != nil {
 		return s.unrecorded(x, err, string(end.outcome))
 	}
@@ -73,36 +90,59 @@ func (s *Sidecar) proveWhole(x *exchange, resp *http.Response, sum iatp.Digest, 
 	return nil
 }
 
+// replyText is a whole answer as it was read.
+type replyText struct {
+	text       []byte // without content encoding
+	report     privacy.Report
+	binary     bool // no text
+	unreadable bool // nobody knows what is in it
+}
+
 // readReply finds what is sensitive in a whole answer and makes its payload
 // for the record.
-func (s *Sidecar) readReply(x *exchange, h http.Header, body []byte, end *ending) {
+func (s *Sidecar) readReply(x *exchange, h http.Header, body []byte, end *ending) *replyText {
 	keep := s.keepsPayloads(x.st)
+	read := &replyText{text: body}
 	if h.Get("Content-Encoding") != "" {
-		end.opaque = "content-encoding"
-		return
+		end.opaque, read.unreadable = "content-encoding", true
+		return read
 	}
 	if isJSON(h.Get("Content-Type")) {
-		if report, err := s.scanner.ScanJSON(body, ijson.Limits{Depth: s.cfg.Limits.Depth}); err == nil {
-			end.findings = tally(report)
+		if report, err := s.scanner().ScanJSON(body, ijson.Limits{Depth: s.cfg.Limits.Depth}); err == nil {
+			read.report = report
+			end.findings = tally(report, x.st.rules, x.passage(true), keep)
 			if keep {
 				end.json = redacted(body, report)
 			} else {
 				end.opaque = "ephemeral"
 			}
-			return
+			return read
 		}
 	}
-	st := s.scanner.NewStream(keptPayload / 2)
+	st := s.scanner().NewStream(keptPayload / 2)
 	_, _ = st.Write(body)
-	s.endStream(x, st, keep, end)
+	s.keepStream(st, keep, end)
+	if read.binary = st.Binary(); read.binary || !x.st.rules.ChangesAnswers() {
+		end.findings = streamTally(st, x.st.rules, x.passage(true))
+		return read
+	}
+	read.report = s.scanner().ScanText(body)
+	end.findings = tally(read.report, x.st.rules, x.passage(true), keep)
+	return read
 }
 
-// endStream takes what a stream scanner found and kept.
-func (s *Sidecar) endStream(x *exchange, st *privacy.Stream, keep bool, end *ending) {
+// streamTally counts what a stream scanner found: its report is bounded, its
+// counts are not.
+func streamTally(st *privacy.Stream, rules *policy.Set, p *policy.Passage) (out []flight.Count) {
 	_ = st.Close()
-	for _, class := range st.Report().Classes() { // the report is bounded, the counts are not
-		end.findings = append(end.findings, flight.Count{Kind: class, Count: st.Count(class)})
+	for _, kind := range st.Report().Classes() {
+		out = append(out, flight.Count{Kind: kind, Count: st.Count(kind), Action: actionName(rules.Treat(p, policy.Finding{Kind: kind}))})
 	}
+	return out
+}
+
+// keepStream takes what a stream scanner kept.
+func (s *Sidecar) keepStream(st *privacy.Stream, keep bool, end *ending) {
 	switch kept, cut := st.Kept(); {
 	case !keep:
 		end.opaque = "ephemeral"
@@ -121,39 +161,51 @@ var chunks = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
 // of a chunked answer, before the last piece of one of known length.
 func (s *Sidecar) passStream(c *call, x *exchange, resp *http.Response) *iatp.Problem {
 	rc := http.NewResponseController(x.w)
-	scan, sum := s.scanner.NewStream(keptPayload/2), sha256.New()
+	scan, sum := s.scanner().NewStream(keptPayload/2), sha256.New()
 	end := &ending{status: resp.StatusCode, mediaType: mediaType(resp.Header), contentType: resp.Header.Get("Content-Type"), encoding: resp.Header.Get("Content-Encoding"), outcome: outcomeOfStatus(resp.StatusCode)}
 	buf := chunks.Get().(*[]byte)
 	defer chunks.Put(buf)
 
+	length, open := resp.ContentLength, unbounded(resp)
+	through := s.newFilter(x, resp)
+	if through != nil && through.blocked { // nothing has been released yet
+		end.sum, end.opaque = sum.Sum(nil), "content-encoding"
+		return s.withhold(x, end)
+	}
 	s.copyReplyHead(x, resp, streamTrailer(x)...)
 	if err := rc.Flush(); err != nil {
 		c.callerGone(x)
 	}
-	for {
+	for got := int64(0); ; {
 		began := s.now()
 		c.timer.Reset(time.Duration(s.cfg.Limits.Idle))
 		n, err := resp.Body.Read(*buf)
 		c.timer.Stop() // how long the caller takes is not the agent's fault
 		x.away += s.now().Sub(began)
 		piece := (*buf)[:n]
+		got += int64(n)
 		_, _ = scan.Write(piece)
-		sum.Write(piece)
-		end.bytes += int64(n)
-		last := err != nil || x.dir != flight.Out && end.bytes == resp.ContentLength // a peer's trailer comes after it
-		if last {
+		last := err != nil || x.dir != flight.Out && got == length // a peer's trailer comes after it
+		released, withheld := through.pass(piece, last)
+		proven := released // what the receipt is about
+		if x.dir == flight.Out {
+			proven = piece
+		}
+		sum.Write(proven)
+		end.bytes += int64(len(proven))
+		if last || withheld != nil {
 			end.sum = sum.Sum(nil)
-			if err == io.EOF && x.dir == flight.Out && unbounded(resp) {
+			if err == io.EOF && x.dir == flight.Out && open {
 				err = io.ErrUnexpectedEOF // it may be a part: nobody can tell
 			}
-			if err == nil || err == io.EOF {
-				s.proveStream(x, resp, end)
+			if err = cmp.Or(withheld, err); err == nil || err == io.EOF {
+				s.proveStream(x, resp, end, open)
 			}
-			s.finishStream(c, x, resp, scan, end, err)
+			s.finishStream(c, x, resp, scan, through, end, err)
 		}
 		s.boundWrite(rc) // also for the end, which net/http writes
-		if n > 0 {
-			s.release(c, x, rc, piece)
+		if len(released) > 0 {
+			s.release(c, x, rc, released)
 		}
 		if last {
 			return nil
@@ -180,12 +232,12 @@ func streamTrailer(x *exchange) []string {
 
 // proveStream issues or verifies the receipt of an answer that has passed, and
 // says in the trailer what came of it: what was passed on cannot be taken back.
-func (s *Sidecar) proveStream(x *exchange, resp *http.Response, end *ending) {
+func (s *Sidecar) proveStream(x *exchange, resp *http.Response, end *ending, open bool) {
 	sum := iatp.Digest(end.sum)
 	switch x.dir {
 	case flight.In:
 		x.cost = s.costOf(x, resp)
-		if unbounded(resp) {
+		if open {
 			end.outcome = flight.OutcomeUnknown // nobody can tell whether this is all of it (hardening 39)
 		}
 		s.giveReceipt(x, end, sum)
@@ -206,13 +258,20 @@ func (s *Sidecar) proveStream(x *exchange, resp *http.Response, end *ending) {
 // finishStream records the end of a stream. If that cannot be done, or the
 // agent broke off, the caller's connection is cut, so that what he has can not
 // be mistaken for the whole.
-func (s *Sidecar) finishStream(c *call, x *exchange, resp *http.Response, scan *privacy.Stream, end *ending, err error) {
-	if resp.Header.Get("Content-Encoding") != "" {
+func (s *Sidecar) finishStream(c *call, x *exchange, resp *http.Response, scan *privacy.Stream, through *filter, end *ending, err error) {
+	if end.encoding != "" {
 		end.opaque = "content-encoding"
+	} else if s.keepStream(scan, s.keepsPayloads(x.st), end); through != nil {
+		end.findings = through.counts.sorted()
 	} else {
-		s.endStream(x, scan, s.keepsPayloads(x.st), end)
+		end.findings = streamTally(scan, x.st.rules, x.passage(true))
 	}
-	if err != nil && err != io.EOF {
+	switch {
+	case err == nil || err == io.EOF:
+	case errors.Is(err, errWithheld):
+		end.errCode, x.decision = "privacy_violation", decidedFailed
+		s.log.Warn("an answer is cut off: it holds what may not be passed on, or cannot be treated", "trace_id", x.in.trace.id, "error", err)
+	default:
 		end.outcome, end.errCode = "unknown", string(s.classify(c, x, &attemptError{truncation(err), true}).Kind)
 		if errors.Is(context.Cause(c.ctx), errClientGone) || x.r.Context().Err() != nil {
 			end.errCode = "client_gone"

@@ -38,7 +38,6 @@ type Sidecar struct {
 	now      func() time.Time
 	book     *flight.Log
 	archive  *flight.Archive // the same, for long reads that must not hold up the writer
-	scanner  *privacy.Scanner
 	agent    *http.Transport
 	agentURL string
 
@@ -84,7 +83,7 @@ func New(cfg Config, o Options) (*Sidecar, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Sidecar{cfg: cfg, log: o.Log, now: o.Now, scanner: privacy.New(), overrideMode: cfg.overrideMode()}
+	s := &Sidecar{cfg: cfg, log: o.Log, now: o.Now, overrideMode: cfg.overrideMode()}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -190,6 +189,9 @@ func agentURL(u string) string {
 	return u
 }
 
+// scanner looks for sensitive data as the configuration of the moment says.
+func (s *Sidecar) scanner() *privacy.Scanner { return s.standing.Load().scanner }
+
 // Listen opens the local listener.
 func (s *Sidecar) Listen() (net.Listener, error) {
 	path, isUnix := strings.CutPrefix(s.cfg.Listen, "unix:")
@@ -288,7 +290,7 @@ func (s *Sidecar) Reload(cfg Config) (needRestart []string, err error) {
 		return nil, err
 	}
 	next := s.cfg
-	next.Manifest, next.Policy, next.Require = cfg.Manifest, cfg.Policy, cfg.Require
+	next.Manifest, next.Policy, next.Require, next.Privacy = cfg.Manifest, cfg.Policy, cfg.Require, cfg.Privacy
 	next.Compensation, next.AllowUnbackedClaims = cfg.Compensation, cfg.AllowUnbackedClaims
 	st, err := next.load()
 	if err != nil {

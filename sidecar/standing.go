@@ -9,6 +9,7 @@ import (
 
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/policy"
+	"github.com/inter-agent-trust/iatp/privacy"
 	"github.com/inter-agent-trust/iatp/trust"
 )
 
@@ -20,6 +21,7 @@ type standing struct {
 	digest     string // of the manifest, as in iatp.Manifest.Digest
 	assessment trust.Assessment
 	rules      *policy.Set
+	scanner    *privacy.Scanner // nil of a peer
 	require    policy.Requirements
 	keep       bool        // the wrapped agent does not promise to keep nothing: nor need its recorder
 	mft        iatp.Digest // digest, in another spelling
@@ -37,7 +39,15 @@ func (c *Config) load() (*standing, error) {
 	if err := c.checkClaims(m); err != nil {
 		return nil, err
 	}
-	rules, err := policy.Load(c.Policy...)
+	looks, err := c.Privacy.load()
+	if err != nil {
+		return nil, err
+	}
+	scanner, err := privacy.NewWith(looks.options)
+	if err != nil {
+		return nil, fmt.Errorf("privacy: %w", err)
+	}
+	rules, err := policy.LoadKinds(looks.kinds, c.Policy...)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +65,8 @@ func (c *Config) load() (*standing, error) {
 			Manifest: m,
 			Claims:   []trust.Claim{{Evidence: trust.E6, Ceiling: iatp.VerifiedPartner}},
 		}),
-		rules:   rules,
+		rules:   rules.With(looks.rules),
+		scanner: scanner,
 		require: c.requirements(),
 		etag:    entityTag(m.Bytes()),
 	}

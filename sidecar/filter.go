@@ -1,0 +1,117 @@
+package sidecar
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/flight"
+	"github.com/inter-agent-trust/iatp/policy"
+	"github.com/inter-agent-trust/iatp/privacy"
+)
+
+// errWithheld ends an answer in which something was found that may not pass, or
+// that cannot be treated.
+var errWithheld = errors.New("the answer may not be passed on")
+
+// A filter treats an answer as it passes. A nil filter passes everything as it is.
+type filter struct {
+	redactor *privacy.Redactor
+	out      bytes.Buffer
+	blocked  bool
+	counts   counts
+}
+
+// newFilter returns the filter of an answer that is a stream, nil if its bytes pass
+// as they are: nothing wants them changed, or they are no text.
+func (s *Sidecar) newFilter(x *exchange, resp *http.Response) *filter {
+	if !x.st.rules.ChangesAnswers() {
+		return nil
+	}
+	f := &filter{counts: counts{places: s.keepsPayloads(x.st)}}
+	if resp.Header.Get("Content-Encoding") != "" {
+		f.blocked = true // nobody knows what is in it
+		return f
+	}
+	p := x.passage(true)
+	f.redactor = s.scanner().NewRedactor(&f.out, privacy.FormatOf(resp.Header.Get("Content-Type")), func(found privacy.Finding) privacy.Action {
+		t := x.st.rules.Treat(p, policy.Finding{Kind: found.Kind, Pointer: found.Pointer})
+		f.counts.add(found.Kind, actionName(t), found.Pointer)
+		f.blocked = f.blocked || t == policy.Block
+		return actionOf(t)
+	})
+	rewritten(resp, -1)
+	return f
+}
+
+// pass takes a piece of the answer and returns what may be released of all up to
+// now, until the next call. last says that nothing follows.
+func (f *filter) pass(piece []byte, last bool) ([]byte, error) {
+	if f == nil {
+		return piece, nil
+	}
+	f.out.Reset()
+	if f.blocked {
+		return nil, errWithheld
+	}
+	_, err := f.redactor.Write(piece)
+	if err == nil && last {
+		err = f.redactor.Close()
+	}
+	if f.blocked {
+		return nil, errWithheld
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errWithheld, err)
+	}
+	return f.out.Bytes(), nil
+}
+
+// treatHead makes of the values of an answer's head what may be released. There is
+// no place in a head for a rule to name.
+func (s *Sidecar) treatHead(x *exchange, h http.Header) {
+	if !x.st.rules.ChangesAnswers() {
+		return
+	}
+	p := x.passage(true)
+	for name, values := range h {
+		if sidecarWord(name) {
+			continue
+		}
+		for i, v := range values {
+			if r := s.scanner().ScanText([]byte(v)); len(r.Findings) > 0 {
+				values[i] = string(appendTreated(nil, []byte(v), r, x.st.rules, p))
+			}
+		}
+	}
+}
+
+// counts collects findings by kind and by what becomes of them.
+type counts struct {
+	list   []flight.Count
+	places bool // pointers are named: member names are somebody's words
+}
+
+func (c *counts) sorted() []flight.Count {
+	slices.SortFunc(c.list, func(a, b flight.Count) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Action, b.Action))
+	})
+	return c.list
+}
+
+func (c *counts) add(kind iatp.DataClass, action, pointer string) {
+	i := 0
+	for ; i < len(c.list) && (c.list[i].Kind != kind || c.list[i].Action != action); i++ {
+	}
+	if i == len(c.list) {
+		c.list = append(c.list, flight.Count{Kind: kind, Action: action})
+	}
+	c.list[i].Count++
+	if at := &c.list[i].At; c.places && pointer != "" && len(*at) < maxPlacesKept && (len(*at) == 0 || (*at)[len(*at)-1] != pointer) {
+		*at = append(*at, pointer)
+	}
+}
