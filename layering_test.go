@@ -57,11 +57,13 @@ var plan = map[string]room{
 	"internal/once":      {floor: 3, may: []string{".", "trust", "recovery", "flight"}, beside: []string{"internal/vault"}},
 	"internal/budget":    {floor: 3, may: []string{".", "trust", "recovery", "flight"}},
 
+	"internal/agreements": {floor: 3, may: []string{".", "flight"}},
+
 	"sidecar": {
 		floor: 5,
 		may: []string{
 			".", "internal/ijson", "trust", "policy", "privacy", "recovery", "flight", "api",
-			"internal/keyring", "internal/httpsig", "internal/handshake", "internal/once", "internal/budget",
+			"internal/keyring", "internal/httpsig", "internal/handshake", "internal/once", "internal/budget", "internal/agreements",
 		},
 		outside: []string{"github.com/goccy/go-yaml", "github.com/prometheus/client_golang", "golang.org/x/sys", "golang.org/x/time"},
 	},

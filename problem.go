@@ -43,6 +43,7 @@ const (
 	SlugUpstreamFailed         = "upstream-failed"          // 502
 	SlugManifestInvalid        = "manifest-invalid"         // 502
 	SlugReceiptInvalid         = "receipt-invalid"          // 502
+	SlugAgreementInvalid       = "agreement-invalid"        // 502: what came back is not what was proposed, signed by both
 	SlugPeerNeedsApproval      = "peer-needs-approval"      // 502
 	SlugDraining               = "draining"                 // 503
 	SlugOverloaded             = "overloaded"               // 503
@@ -78,6 +79,7 @@ type Problem struct {
 	Approval         *Approval // how to let the request through
 	Where            *Place    // the place in the request that is at fault
 	RetryAfter       int       // seconds to wait before trying again; also a header
+	Counter          *Terms    // with SlugTermsRejected: the terms that would be accepted
 }
 
 // What is known of the effect of a request that did not end well.
@@ -135,9 +137,10 @@ func (p *Problem) MarshalJSON() ([]byte, error) {
 		Approval         *Approval `json:"approval,omitempty"`
 		Where            *Place    `json:"where,omitempty"`
 		RetryAfter       int       `json:"retry_after,omitempty"`
+		Counter          *Terms    `json:"counter,omitempty"`
 	}{
 		p.Type(), title, p.Status, p.Error, p.Hint, p.Blocked, p.Warning, p.RequiresOverride,
-		p.TrustScore, p.TraceID, p.Reasons, p.Outcome, p.Recovery, p.Approval, p.Where, p.RetryAfter,
+		p.TrustScore, p.TraceID, p.Reasons, p.Outcome, p.Recovery, p.Approval, p.Where, p.RetryAfter, p.Counter,
 	})
 }
 

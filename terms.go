@@ -1,6 +1,7 @@
 package iatp
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -178,6 +179,26 @@ type termsJSON struct {
 	SLALatencyMS       int64              `json:"sla_latency_ms,omitempty"`
 	Receipt            bool               `json:"receipt"`
 	Scopes             []string           `json:"scopes,omitempty"`
+}
+
+// MarshalJSON returns the terms as an agreement has them. The error is for a fee and
+// a budget in different currencies.
+func (t Terms) MarshalJSON() ([]byte, error) {
+	j, err := t.json()
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(j)
+}
+
+// ParseTerms reads terms as an agreement has them, such as those that a responder
+// would accept in place of the ones that it rejects.
+func ParseTerms(doc []byte) (Terms, error) {
+	var t Terms
+	if err := parseSigned("terms", maxAgreementPayload, doc, terms(&t)); err != nil {
+		return Terms{}, err
+	}
+	return t, nil
 }
 
 func (t Terms) json() (termsJSON, error) {

@@ -72,6 +72,7 @@ func (c *encoder) untilDecision(e *Entry, keys *storeKey) {
 	c.digest("action", e.Action)
 	c.text("actor", e.Actor)
 	c.text("agent_id", string(e.AgentID))
+	c.text("agr", e.Agreement)
 	c.number("attempts", int64(e.Attempts))
 	c.digest("base", e.Base)
 	c.number("bytes", e.Bytes)

@@ -120,9 +120,12 @@ type Entry struct {
 	Rules    []Rule
 	Reason   string
 	Manifest string // digest of the manifest that was judged
-	Policy   string // digest of the rule set that judged
-	Override string // the override mode
-	Actor    string // who did it, when it was a person
+	// Agreement is the id of the agreement that the call was made under, or that
+	// the record is about, in base64url.
+	Agreement string
+	Policy    string // digest of the rule set that judged
+	Override  string // the override mode
+	Actor     string // who did it, when it was a person
 
 	StatusCode int
 	Latency    time.Duration // whole exchange; written in milliseconds

@@ -17,9 +17,9 @@ import (
 // it those of the key that was first sent longest ago are forgotten.
 const maxBases = 1 << 16
 
-// attempt is one signed request: what names its signature, and the manifest that
-// was assessed for it.
-type attempt struct{ base, mft iatp.Digest }
+// attempt is one signed request: what names its signature, the manifest that was
+// assessed for it, and the agreement that it was made under.
+type attempt struct{ base, mft, agr iatp.Digest }
 
 // attempts is a view of the flight log: the attempts to have a key of a caller
 // executed by a peer. A repetition is answered with the receipt of the attempt
@@ -51,6 +51,7 @@ func readAttempt(line []byte) (alias string, one attempt, ok bool) {
 		Base     string      `json:"base"`
 		Note     string      `json:"note"`
 		Manifest string      `json:"manifest"`
+		Agr      string      `json:"agr"`
 	}
 	if !bytes.Contains(line, []byte(`"type":"forward"`)) || json.Unmarshal(line, &l) != nil || l.Type != flight.Forward || l.Dir != flight.Out {
 		return "", one, false
@@ -64,6 +65,7 @@ func readAttempt(line []byte) (alias string, one attempt, ok bool) {
 	base, err := iatp.ParseBase64URL(l.Base)
 	one.base = base
 	one.mft, _ = iatp.ParseContentDigest(l.Manifest) // zero if there was none
+	one.agr, _ = iatp.ParseBase64URL(l.Agr)
 	return alias, one, found && err == nil
 }
 
@@ -103,8 +105,9 @@ func (a *attempts) add(alias string, one attempt) {
 	}
 }
 
-// sentBefore is an attempt of a snapshot: alias, base, and manifest or "".
-type sentBefore [3]string
+// sentBefore is an attempt of a snapshot: alias, base, and manifest and agreement or
+// "".
+type sentBefore [4]string
 
 // Snapshot is the state that Restore takes back, the first key first.
 func (a *attempts) Snapshot() []byte {
@@ -113,11 +116,7 @@ func (a *attempts) Snapshot() []byte {
 	all := make([]sentBefore, 0, a.held)
 	for _, alias := range a.order {
 		for _, one := range a.bases[alias] {
-			mft := ""
-			if !one.mft.IsZero() {
-				mft = one.mft.Base64URL()
-			}
-			all = append(all, sentBefore{alias, one.base.Base64URL(), mft})
+			all = append(all, sentBefore{alias, one.base.Base64URL(), orNothing(one.mft), orNothing(one.agr)})
 		}
 	}
 	b, err := json.Marshal(all)
@@ -125,6 +124,14 @@ func (a *attempts) Snapshot() []byte {
 		panic(err) // strings always marshal
 	}
 	return b
+}
+
+// orNothing is a digest in base64url, "" for none.
+func orNothing(d iatp.Digest) string {
+	if d.IsZero() {
+		return ""
+	}
+	return d.Base64URL()
 }
 
 // Restore puts back a snapshot.
@@ -137,10 +144,14 @@ func (a *attempts) Restore(snapshot []byte) error {
 	for _, s := range all {
 		var one attempt
 		var bad error
-		if one.base, bad = iatp.ParseBase64URL(s[1]); bad == nil && s[2] != "" {
-			one.mft, bad = iatp.ParseBase64URL(s[2])
-		}
+		one.base, bad = iatp.ParseBase64URL(s[1])
 		err = errors.Join(err, bad)
+		for i, d := range []*iatp.Digest{&one.mft, &one.agr} {
+			if s[2+i] != "" {
+				*d, bad = iatp.ParseBase64URL(s[2+i])
+				err = errors.Join(err, bad)
+			}
+		}
 		a.add(s[0], one)
 	}
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -33,22 +32,29 @@ type closeReply struct {
 // executed? An unseen key is closed for good, so that a late arrival of the
 // call is refused: the answer stays true (hardening 20).
 func (s *Sidecar) closeKey(w http.ResponseWriter, r *http.Request) {
-	s.serveWork(w, r, http.MethodPost, &exchange{dir: flight.In}, s.answerClose)
+	s.serveSigned(w, r, http.MethodPost, s.closeSigned)
 }
 
-func (s *Sidecar) answerClose(x *exchange) {
-	defer s.leave(x)
-	defer s.survive(x)
-	p := s.receiveSigned(x)
-	if p == nil {
-		x.st = s.standing.Load()
-		p = s.closeSigned(x)
-	}
-	if p != nil {
-		p.TraceID = x.in.trace.id
-		s.stamp(x, iatp.FromSidecar)
-		s.refuse(x.w, p)
-	}
+// serveSigned serves a signed request of another sidecar that is for us and not for
+// our agent.
+func (s *Sidecar) serveSigned(w http.ResponseWriter, r *http.Request, method string, answer func(*exchange) *iatp.Problem) {
+	s.serveWork(w, r, method, &exchange{dir: flight.In}, func(x *exchange) {
+		defer s.leave(x)
+		defer s.survive(x)
+		p := s.authenticate(x)
+		if p == nil && method != http.MethodGet {
+			p = s.understand(x)
+		}
+		if p == nil {
+			x.st = s.standing.Load()
+			p = answer(x)
+		}
+		if p != nil {
+			p.TraceID = x.in.trace.id
+			s.stamp(x, iatp.FromSidecar)
+			s.refuse(x.w, p)
+		}
+	})
 }
 
 func (s *Sidecar) closeSigned(x *exchange) *iatp.Problem {
@@ -145,36 +151,12 @@ func (s *Sidecar) askPeer(x *exchange) flight.Outcome {
 	return flight.Outcome(r.Outcome)
 }
 
+// sendClose asks. Like every attempt it is in the book under the caller's key: its
+// receipt may come again, for a repetition of the call.
 func (s *Sidecar) sendClose(ctx context.Context, x *exchange) (*http.Response, iatp.Digest, error) {
 	body, err := json.Marshal(closeRequest{x.sentKey})
 	if err != nil {
 		return nil, iatp.Digest{}, err
 	}
-	target := x.met.Peer.URI + "/transactions/close"
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(body))
-	if err != nil {
-		return nil, iatp.Digest{}, err
-	}
-	req.Header = http.Header{
-		"Content-Type": {"application/json"}, "Content-Digest": {iatp.DigestOf(body).ContentDigest()},
-		iatp.HeaderIdempotencyKey: {iatp.FormatIdempotencyKey("close:" + string(mintTrace()))},
-		iatp.HeaderTraceID:        {string(x.sentTrace)}, iatp.HeaderTraceParent: {x.in.trace.parent.String()},
-		"Accept-Encoding": {"identity"}, "User-Agent": {userAgent},
-	}
-	base, err := s.sign(req.Method, target, req.Header)
-	if err != nil {
-		return nil, base, err
-	}
-	// In the book like every attempt: its receipt may come again, for a
-	// repetition of the call.
-	e := s.line(x, flight.Forward)
-	e.Path, e.Base, e.Note = "/transactions/close", base, attemptNote(s.attemptAlias(x))
-	if _, err := s.book.Append(&e, flight.Durable); err != nil {
-		return nil, base, err
-	}
-	resp, err := x.met.Transport.RoundTrip(req)
-	if err != nil {
-		return nil, base, errors.New("the peer does not answer")
-	}
-	return resp, base, nil
+	return s.sendAside(ctx, x, http.MethodPost, "/transactions/close", body, "close:"+string(mintTrace()), s.attemptAlias(x))
 }

@@ -146,6 +146,10 @@ type Peer struct {
 	MaxLevel string `yaml:"max_level"`
 	// Headers are further headers of the caller that are forwarded to it.
 	Headers []string `yaml:"headers"`
+	// Agreement says when terms are put into an agreement that both sides sign:
+	// require (before the first call), on_demand (when the peer asks for one; what
+	// holds if nothing is set) or off.
+	Agreement string `yaml:"agreement"`
 }
 
 // Authority endorses other agents.
@@ -160,6 +164,9 @@ type Ingress struct {
 	// MinLevel is the lowest level of a caller that is let in. Without it only
 	// callers with a known key are.
 	MinLevel string `yaml:"min_level"`
+	// Agreement is require if callers must come under an agreement, else optional
+	// (what holds if nothing is set).
+	Agreement string `yaml:"agreement"`
 }
 
 // Rate is a number of calls in a time, written as 600/1m.
@@ -202,6 +209,9 @@ type Limits struct {
 	RetryBudget Duration `yaml:"retry_budget"` // for retries of an idempotent agent, inside Deadline
 	PerPeer     PerPeer  `yaml:"per_peer"`     // one caller on the public listener; more is 429
 }
+
+// mostDepth bounds Limits.Depth.
+const mostDepth = 1000
 
 // Retention is how long the flight recorder keeps its lines. What is dropped
 // leaves its leaf hashes, so proofs of everything else still verify.
@@ -406,7 +416,7 @@ func (c *Config) validateLimits(bad func(string, string, ...any)) {
 	if l.BodyMemory < l.Body {
 		bad("limits.body_memory", "must be at least limits.body")
 	}
-	if l.Depth < 1 || l.Depth > 1000 {
+	if l.Depth < 1 || l.Depth > mostDepth {
 		bad("limits.depth", "must be from 1 to 1000")
 	}
 	if l.Concurrency < 1 || l.Connections < 1 {

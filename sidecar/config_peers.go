@@ -41,6 +41,11 @@ func (c *Config) validatePublic(bad func(string, string, ...any)) {
 			bad("ingress.min_level", "%v", err)
 		}
 	}
+	switch c.Ingress.Agreement {
+	case "", agreementOptional, agreementRequire:
+	default:
+		bad("ingress.agreement", "%s is not one of optional, require", strconv.Quote(iatp.Printable(c.Ingress.Agreement)))
+	}
 	if p := c.Limits.PerPeer; p.Rate.N < 1 || p.Burst < 1 {
 		bad("limits.per_peer", "rate and burst must be 1 or more, as in {rate: 600/1m, burst: 60}")
 	}
@@ -116,6 +121,11 @@ func (p *Peer) validate() error {
 		if _, err := iatp.ParseTrustLevel(p.MaxLevel); err != nil {
 			return fmt.Errorf("max_level: %w", err)
 		}
+	}
+	switch p.Agreement {
+	case "", agreementOnDemand, agreementRequire, agreementOff:
+	default:
+		return fmt.Errorf("agreement: %s is not one of on_demand, require, off", strconv.Quote(iatp.Printable(p.Agreement)))
 	}
 	for _, h := range p.Headers {
 		if sidecarWord(h) || strings.EqualFold(h, "Connection") || strings.EqualFold(h, "Host") {

@@ -55,6 +55,9 @@ func (s *Sidecar) peerRequest(ctx context.Context, c *call, x *exchange) (*http.
 	if !x.st.mft.IsZero() {
 		h.Set(iatp.HeaderManifest, x.st.mft.ByteSequence())
 	}
+	if x.agreed != nil {
+		h.Set(iatp.HeaderAgreement, x.agreed.ID().ByteSequence())
+	}
 	h.Set("Accept-Encoding", "identity")
 	h.Set("User-Agent", userAgent)
 	base, err := s.sign(req.Method, target, h)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/flight"
+	"github.com/inter-agent-trust/iatp/internal/agreements"
 	"github.com/inter-agent-trust/iatp/internal/budget"
 	"github.com/inter-agent-trust/iatp/internal/handshake"
 	"github.com/inter-agent-trust/iatp/internal/httpsig"
@@ -64,9 +65,11 @@ type exchange struct {
 	nonce     *flight.Nonce       // In: to be put on the request line
 	claim     *once.Claim         // In: the idempotency key, ours until leave
 	met       *handshake.Met      // Out: who would get it
+	own       *standing           // Out: ours, as st is the peer's
 	sentKey   string              // Out: idempotency key, the caller's or a new one
 	sentTrace iatp.TraceID        // Out: of 128 bits
 	bases     []iatp.Digest       // Out: what names the signature of each attempt
+	agreed    *agreements.Held    // under which agreement; nil if there is none
 	receipt   string              // In: issued; Out: verified
 	money     *budget.Reservation // Out: set aside for the call
 	cost      iatp.Money          // In: said by our agent; Out: by the receipt
@@ -119,6 +122,9 @@ func (s *Sidecar) walk(x *exchange) *iatp.Problem {
 		if x.released, why = s.tryOverride(x); x.released == nil {
 			return s.ask(x, why)
 		}
+	}
+	if p := s.agree(x); p != nil { // terms that both sides have signed, where one of them wants it
+		return p
 	}
 	if p := s.reserve(x); p != nil { // money that is not there is not promised
 		return p

@@ -98,14 +98,19 @@ func (c *call) stop() {
 
 // forward sends the call to the wrapped agent and passes its answer on.
 func (s *Sidecar) forward(x *exchange) *iatp.Problem {
-	if x.dir == flight.Out {
-		x.prepareOut()
-	}
 	c := s.newCall(x)
 	defer c.stop()
 	resp, whole, failure := s.tryAgent(c, x)
 	if failure != nil {
 		return s.agentFailed(x, failure)
+	}
+	if s.agreementWanted(x, resp, whole) {
+		if p := s.agreeAnew(x); p != nil {
+			return s.notAgreed(x, p)
+		}
+		if resp, whole, failure = s.tryAgent(c, x); failure != nil {
+			return s.agentFailed(x, failure)
+		}
 	}
 	defer resp.Body.Close()
 	if whole != nil || x.dir == flight.Out && resp.StatusCode == iatp.StatusRetryWith { // whose text is of no interest

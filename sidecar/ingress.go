@@ -22,10 +22,18 @@ func (s *Sidecar) task(w http.ResponseWriter, r *http.Request) {
 	s.relay(w, r, &exchange{dir: flight.In})
 }
 
-// receiveSigned reads a request of another sidecar, in the order that costs an
+// receiveSigned reads a call of another sidecar.
+func (s *Sidecar) receiveSigned(x *exchange) *iatp.Problem {
+	if p := s.authenticate(x); p != nil {
+		return p
+	}
+	return s.understand(x)
+}
+
+// authenticate finds out who has signed a request, in the order that costs an
 // attacker most and us least (hardening 18): syntax and clock, the quota of the
 // network, whose key it is, the signature, then the body and the nonce.
-func (s *Sidecar) receiveSigned(x *exchange) *iatp.Problem {
+func (s *Sidecar) authenticate(x *exchange) *iatp.Problem {
 	if p := earlyData(x.r.Header); p != nil {
 		return p
 	}
@@ -66,7 +74,7 @@ func (s *Sidecar) receiveSigned(x *exchange) *iatp.Problem {
 		return p
 	}
 	x.signed = signed // from here on an answer has a receipt
-	return s.understand(x)
+	return nil
 }
 
 // readSigned checks everything about a signature that needs no key.

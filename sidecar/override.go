@@ -149,7 +149,8 @@ func (x *exchange) actionDigest(n string) action {
 		orNull(value)
 	}
 	// Members in the order of RFC 8785, so that the bytes are canonical as written.
-	b = append(b, `{"agr":null`...)
+	b = append(b, `{"agr":`...)
+	orNull(agreementID(x.agreed))
 	str("budget", amount)
 	str("cd", "sha-256=:"+base64.StdEncoding.EncodeToString(x.bodySum[:])+":")
 	str("ct", x.in.contentType)

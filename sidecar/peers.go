@@ -10,6 +10,7 @@ import (
 
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/flight"
+	"github.com/inter-agent-trust/iatp/internal/agreements"
 	"github.com/inter-agent-trust/iatp/internal/budget"
 	"github.com/inter-agent-trust/iatp/internal/handshake"
 	"github.com/inter-agent-trust/iatp/internal/once"
@@ -25,6 +26,10 @@ type mesh struct {
 	nonces *once.Nonces
 	budget *budget.Ledger
 	sent   *attempts
+
+	agreements *agreements.Book
+	proposals  proposals
+	signing    sync.Mutex // one second signature at a time
 
 	networks *buckets      // before a signature is verified
 	verify   chan struct{} // verifications at a time
@@ -52,6 +57,9 @@ func (s *Sidecar) openMesh() error {
 		return err
 	}
 	if m.budget, err = budget.Open(s.book, budget.Options{Now: s.now}); err != nil {
+		return err
+	}
+	if m.agreements, err = agreements.Open(s.book, s.now); err != nil {
 		return err
 	}
 	if m.once, err = once.Open(s.book, s.cfg.Data, once.Options{Logger: s.log, Now: s.now}); err != nil {
@@ -138,7 +146,9 @@ func (s *Sidecar) meet(x *exchange) *iatp.Problem {
 		if p != nil {
 			return p
 		}
-		x.met, x.st = met, own.of(met)
+		x.met, x.own, x.st = met, own, own.of(met)
+		x.prepareOut()
+		x.agreed = s.findAgreement(x)
 		return s.addPeerHeaders(x)
 	case flight.In:
 		return s.admitCaller(x)
@@ -179,14 +189,21 @@ func (s *Sidecar) admitCaller(x *exchange) *iatp.Problem {
 	return nil
 }
 
-// sameTerms holds a call from outside to the manifest that its caller assessed:
-// what was assessed is what is executed (hardening 2).
+// sameTerms holds a call from outside to the manifest that its caller assessed, and
+// to the agreement that it names: what was assessed is what is executed
+// (hardening 2).
 func (s *Sidecar) sameTerms(x *exchange) *iatp.Problem {
-	if x.dir == flight.In && x.signed.Manifest != x.st.mft {
-		return &iatp.Problem{Slug: iatp.SlugTermsChanged, Status: http.StatusConflict, Outcome: iatp.OutcomeNone,
-			Error: "the manifest that the caller assessed is not the one in force", Hint: "fetch the manifest again, assess it again, and send the request with its digest in IATP-Manifest"}
+	if x.dir != flight.In {
+		return nil
 	}
-	return nil
+	if x.signed.Manifest != x.st.mft {
+		return termsChanged("the manifest that the caller assessed is not the one in force", "fetch the manifest again, assess it again, and send the request with its digest in IATP-Manifest")
+	}
+	return s.underAgreement(x)
+}
+
+func termsChanged(why, remedy string) *iatp.Problem {
+	return &iatp.Problem{Slug: iatp.SlugTermsChanged, Status: http.StatusConflict, Outcome: iatp.OutcomeNone, Error: why, Hint: remedy}
 }
 
 func (s *Sidecar) callerLevel(x *exchange, least string) *iatp.Problem {

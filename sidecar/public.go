@@ -44,9 +44,20 @@ func (s *Sidecar) servePublic(w http.ResponseWriter, r *http.Request) {
 		s.get(w, r, s.serveHealth)
 	case "/transactions/close":
 		s.closeKey(w, r)
+	case "/agreements":
+		s.serveSigned(w, r, http.MethodPost, s.countersign)
 	default:
-		s.refuse(w, &iatp.Problem{Slug: iatp.SlugNotFound, Status: http.StatusNotFound, Error: "there is nothing at this path"})
+		s.servePublicDeep(w, r, path)
 	}
+}
+
+// servePublicDeep matches the public routes with an id in them.
+func (s *Sidecar) servePublicDeep(w http.ResponseWriter, r *http.Request, path string) {
+	if id, ok := strings.CutPrefix(path, "/agreements/"); ok {
+		s.serveSigned(w, r, http.MethodGet, func(x *exchange) *iatp.Problem { return s.showAgreement(x, id) })
+		return
+	}
+	s.refuse(w, &iatp.Problem{Slug: iatp.SlugNotFound, Status: http.StatusNotFound, Error: "there is nothing at this path"})
 }
 
 // guardPublic refuses what must not reach any public route. The Host must be

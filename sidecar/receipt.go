@@ -34,14 +34,14 @@ func (s *Sidecar) issue(x *exchange, status int, body iatp.Digest, mediaType str
 		Iss: s.mesh.self.url, Aud: x.caller.URI, Iat: now.Unix(), JTI: "rcpt_" + base64.RawURLEncoding.EncodeToString(id[:]),
 		TraceID: x.in.trace.id, Req: iatp.Requested{Base: x.signed.Base, Key: x.in.idempotencyKey},
 		Res: iatp.Responded{Status: status, Digest: body, Type: mediaType},
-		Mft: x.signed.Manifest, Cost: x.cost, Outcome: string(outcome), MS: now.Sub(x.start).Milliseconds(),
+		Agr: x.signed.Agreement, Mft: x.signed.Manifest, Cost: x.cost, Outcome: string(outcome), MS: now.Sub(x.start).Milliseconds(),
 	}
 	if outcome == flight.OutcomeExecuted || outcome == flight.OutcomeUnknown {
-		undo, err := undoOf(x.st.manifest, now) // of the manifest that mft names: a reload may have come since
+		terms, err := x.terms() // of the agreement, else of the manifest that mft names: a reload may have come since
 		if err != nil {
 			return "", err
 		}
-		r.Undo = undo
+		r.Undo = undoOf(terms, now)
 	}
 	return r.Sign(x.st.keys.key) // a key that the manifest of mft names: see above
 }
@@ -67,14 +67,10 @@ func (s *Sidecar) giveReceipt(x *exchange, end *ending, sum iatp.Digest) {
 	x.receipt = receipt
 }
 
-// undoOf is what the manifest promises for an effect of this moment.
-func undoOf(m *iatp.Manifest, now time.Time) (*iatp.Undo, error) {
-	if !m.Reversibility.Level.Undoes() {
-		return nil, nil
-	}
-	terms, err := iatp.TermsOf(m)
-	if err != nil {
-		return nil, err
+// undoOf is what terms promise for an effect of this moment.
+func undoOf(terms iatp.Terms, now time.Time) *iatp.Undo {
+	if !terms.Reversibility.Undoes() {
+		return nil
 	}
 	u := &iatp.Undo{Level: terms.Reversibility, MaxFee: terms.MaxFee}
 	switch w := terms.UndoWindowSeconds; {
@@ -83,7 +79,7 @@ func undoOf(m *iatp.Manifest, now time.Time) (*iatp.Undo, error) {
 	case *w > 0:
 		u.Until = now.Unix() + *w
 	}
-	return u, nil
+	return u
 }
 
 // finishClaim puts the outcome of a call on its last line, with the answer that
@@ -162,18 +158,21 @@ func (s *Sidecar) checkProof(x *exchange, resp *http.Response, jws string, body 
 
 // expected is what a receipt with that base must say of the request: it is one
 // of this exchange, or an earlier one with the caller's key, which may have been
-// made under another manifest. Of that one nothing is left to hold it to but its
-// name.
+// made under another manifest or agreement. Of those nothing is left to hold it to
+// but their names.
 func (s *Sidecar) expected(x *exchange, base iatp.Digest) iatp.ReceiptWant {
-	terms, _ := iatp.TermsOf(x.st.manifest)
+	terms, _ := x.terms()
 	w := iatp.ReceiptWant{Iss: x.met.Peer.URI, Aud: s.mesh.self.url, Key: x.sentKey, Bases: x.bases, Mft: x.st.mft, Terms: terms, Budget: x.promised()}
+	if x.agreed != nil {
+		w.Agr = x.agreed.ID()
+	}
 	if slices.Contains(x.bases, base) || x.in.idempotencyKey == "" {
 		return w
 	}
 	if one, ok := s.mesh.sent.find(s.attemptAlias(x), base); ok {
 		w.Bases = []iatp.Digest{base}
-		if one.mft != w.Mft {
-			w.Mft, w.Terms = one.mft, iatp.Terms{}
+		if one.mft != w.Mft || one.agr != w.Agr {
+			w.Mft, w.Agr, w.Terms = one.mft, one.agr, iatp.Terms{}
 		}
 	}
 	return w

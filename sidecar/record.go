@@ -19,6 +19,7 @@ func (s *Sidecar) line(x *exchange, kind flight.Type) flight.Entry {
 		Type: kind, TraceID: x.in.trace.id, Time: s.now(), Minted: x.in.trace.minted,
 		Dir: x.dir, AgentID: x.st.manifest.Identity.AgentID,
 	}
+	e.Agreement = agreementID(x.agreed)
 	switch {
 	case x.met != nil:
 		e.Peer = x.met.Peer.URI
@@ -191,7 +192,7 @@ func (s *Sidecar) recordEnd(x *exchange, end *ending) error {
 	}
 	elapsed := s.now().Sub(x.start)
 	e.Latency, e.Own = elapsed, s.now().Sub(x.ready)-x.away
-	if sla := x.st.manifest.Capabilities.SLALatencyMS; sla > 0 && elapsed > time.Duration(sla)*time.Millisecond {
+	if sla := x.slaLatency(); sla > 0 && elapsed > time.Duration(sla)*time.Millisecond {
 		e.SLABreach = true
 		s.metrics.slaBreaches.Inc()
 	}
