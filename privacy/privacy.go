@@ -36,10 +36,12 @@ type Report struct {
 	// Opaque is what was not looked into: the first hundred such parts.
 	Opaque []Opaque
 
-	json    bool // AppendRedacted must give JSON back
-	limits  Limits
-	catalog *catalog // what was looked for; nil for the built-in detectors
-	least   float64
+	json     bool // AppendRedacted must give JSON back
+	streamed bool // and here what a Redactor makes of the format
+	format   Format
+	limits   Limits
+	catalog  *catalog // what was looked for; nil for the built-in detectors
+	least    float64
 }
 
 // Classes returns the kinds of data found, sorted, each once.

@@ -40,6 +40,9 @@ func AppendRedactedBy(dst, body []byte, r Report, act func(Finding) Action) []by
 	if act == nil {
 		act = func(Finding) Action { return Redact }
 	}
+	if r.streamed {
+		return appendStreamed(dst, body, r, act)
+	}
 	d := redaction{limits: r.limits, catalog: r.catalog, act: act}
 	if d.catalog == nil {
 		d.catalog, r.least = builtin(), reported

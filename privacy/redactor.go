@@ -6,6 +6,7 @@ import (
 	"mime"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/inter-agent-trust/iatp"
 )
@@ -94,9 +95,11 @@ var (
 //
 // JSON stays JSON: each string, name and number is passed on, whole, as soon as
 // it is complete and what stands behind it is known. A server-sent event is
-// passed on when it is complete. Of text of other formats the last 8 KiB wait
-// for what follows. What says that it is JSON and is not is treated as text from
-// there on. JSON strings longer than 64 KiB are treated as text too.
+// passed on when it is complete, and so is a field of a form. A part of a
+// multipart body is treated as what its header says. Of text the last 8 KiB wait
+// for what follows; what is no UTF-8 text is reported as opaque, and passed on as
+// it is if it is no text by far. What says that it is JSON and is not is treated as text from there on.
+// JSON strings longer than 64 KiB are treated as text too.
 //
 // Members of one object whose names become equal get _2, _3 and so on, in the
 // order in which they come.
@@ -105,7 +108,6 @@ var (
 type Redactor struct {
 	dst     io.Writer
 	out     []byte
-	before  int // bytes of the stream before what is being looked at
 	closed  bool
 	err     error
 	scanner *Scanner
@@ -122,8 +124,7 @@ type reader interface {
 }
 
 // NewRedactor returns a Redactor that writes to dst. act decides about each
-// value, as for AppendRedactedBy; nil takes out all. Forms and multipart bodies
-// are read as text.
+// value, as for AppendRedactedBy; nil takes out all.
 func (s *Scanner) NewRedactor(dst io.Writer, format Format, act func(Finding) Action) *Redactor {
 	if act == nil {
 		act = func(Finding) Action { return Redact }
@@ -134,6 +135,10 @@ func (s *Scanner) NewRedactor(dst io.Writer, format Format, act func(Finding) Ac
 		r.reader = new(jsonReader)
 	case FormatEvents:
 		r.reader = new(eventReader)
+	case FormatForm:
+		r.reader = new(formReader)
+	case FormatParts:
+		r.reader = new(partsReader)
 	default:
 		r.reader = new(textReader)
 	}
@@ -206,6 +211,46 @@ func (r *Redactor) found(f Finding, offset int) {
 	r.tally.add(r.d.catalog.of(f.Kind), f)
 }
 
+// noText reports whether more than a tenth of b is nothing that text has.
+func noText(b []byte) bool {
+	odd := 0
+	for i := 0; i < len(b); {
+		r, n := utf8.DecodeRune(b[i:])
+		if r == utf8.RuneError && n == 1 || n == 1 && isBinary(b[i:i+1]) {
+			odd++
+		}
+		i += n
+	}
+	return odd*10 > len(b)
+}
+
+// look returns what is in a JSON string or number, which stands alone in doc.
+func (r *Redactor) look(doc []byte, around place) ([]Finding, []Opaque, error) {
+	w := r.d.work
+	l := &w.levels[0]
+	w.report, w.budget = Report{}, 0
+	l.doc, l.base, l.at, l.path.outside = doc, 0, nil, around
+	err := w.scanDocument(0, r.d.limits)
+	report := w.report
+	w.report = Report{}
+	return report.Findings, report.Opaque, err
+}
+
+// at says where what was looked at stands, and reports whether it matters.
+func (r *Redactor) at(pointer string, found []Finding, opaque []Opaque) bool {
+	if len(found)+len(opaque) == 0 || r.d.catalog.mayBeAt(pointer) {
+		return false
+	}
+	for i := range found {
+		found[i].Pointer = pointer
+	}
+	for i := range opaque {
+		opaque[i].Pointer = pointer
+	}
+	r.d.pointer = pointer
+	return true
+}
+
 func (r *Redactor) veiled(o Opaque, offset int) {
 	if len(r.opaque) < maxOpaque {
 		o.Start, o.End = o.Start+offset, o.End+offset
@@ -213,12 +258,17 @@ func (r *Redactor) veiled(o Opaque, offset int) {
 	}
 }
 
-// A textReader treats a stream as text, in a window.
-type textReader struct{ window }
+// A textReader treats a stream as text, in a window. What is no text at all is
+// reported and not changed: it would be spoilt.
+type textReader struct {
+	window
+	around place
+	binary bool
+}
 
 func (t *textReader) read(r *Redactor, p []byte, last bool) error {
 	settle := func(all bool) {
-		t.settle(r.d.work, all, func(text []byte, hits []hit, offset int) {
+		t.settle(r.d.work, t.around, all, func(text []byte, hits []hit, offset int) {
 			r.d.pointer = ""
 			what := r.d.choice(false)
 			for _, h := range hits {
@@ -227,12 +277,16 @@ func (t *textReader) read(r *Redactor, p []byte, last bool) error {
 			for _, v := range t.veils {
 				r.veiled(Opaque{Reason: v.reason, Start: v.start, End: v.end}, offset)
 			}
+			if !t.binary && isBinary(text) {
+				t.binary = true
+				r.veiled(Opaque{Reason: OpaqueBinary, End: len(text)}, offset)
+			}
 			hits = slices.DeleteFunc(hits, func(h hit) bool { return what.of(h) == Keep })
-			if len(hits) == 0 {
+			if len(hits) == 0 || t.binary && noText(text) {
 				r.out = append(r.out, text...)
 				return
 			}
-			r.out = append(r.out, r.d.work.redactText(splice(text, hits, what), place{}, what.unmasked())...)
+			r.out = append(r.out, r.d.work.redactText(splice(text, hits, what), t.around, what.unmasked())...)
 		})
 	}
 	t.write(p, settle)

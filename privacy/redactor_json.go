@@ -51,7 +51,7 @@ func (j *jsonReader) read(r *Redactor, p []byte, last bool) error {
 			return ErrTooDeep
 		}
 		if state == broken {
-			j.text = &textReader{window{before: j.passed + i}}
+			j.text = &textReader{window: window{before: j.passed + i}}
 			return j.text.read(r, j.buf[i:], last)
 		}
 		j.buf, j.passed = append(j.buf[:0], j.buf[i:]...), j.passed+i
@@ -247,19 +247,25 @@ func (j *jsonReader) pointer(r *Redactor) string {
 		case !f.object:
 			b = strconv.AppendInt(b, int64(f.index), 10)
 		default:
-			for _, c := range f.name {
-				switch c {
-				case '~':
-					b = append(b, "~0"...)
-				case '/':
-					b = append(b, "~1"...)
-				default:
-					b = append(b, c)
-				}
-			}
+			b = appendStep(b, f.name)
 		}
 	}
 	return r.d.work.clean(string(b))
+}
+
+// appendStep appends a name as a step of a pointer (RFC 6901).
+func appendStep(dst, name []byte) []byte {
+	for _, c := range name {
+		switch c {
+		case '~':
+			dst = append(dst, "~0"...)
+		case '/':
+			dst = append(dst, "~1"...)
+		default:
+			dst = append(dst, c)
+		}
+	}
+	return dst
 }
 
 // leaf treats the string or number buf[i:end], and reports whether it is one.
@@ -269,32 +275,20 @@ func (j *jsonReader) leaf(r *Redactor, i, end int) bool {
 		r.out = append(r.out, raw...)
 		return true
 	}
-	l := &w.levels[0]
-	w.report, w.budget = Report{}, 0
-	l.doc, l.base, l.at, l.path.outside = raw, 0, nil, around
-	if err := w.scanDocument(0, r.d.limits); err != nil {
+	found, opaque, err := r.look(raw, around)
+	if err != nil {
 		return false
 	}
-	found, opaque := w.report.Findings, w.report.Opaque
-	w.report = Report{}
-	if len(found)+len(opaque) == 0 {
-		r.out = append(r.out, raw...)
-		return true
-	}
-	pointer := j.pointer(r)
-	if r.d.catalog.mayBeAt(pointer) {
+	if len(found)+len(opaque) == 0 || !r.at(j.pointer(r), found, opaque) {
 		r.out = append(r.out, raw...)
 		return true
 	}
 	for k := range found {
-		found[k].Pointer = pointer
 		r.found(found[k], j.passed+i)
 	}
 	for k := range opaque {
-		opaque[k].Pointer = pointer
 		r.veiled(opaque[k], j.passed+i)
 	}
-	r.d.pointer = pointer
 	r.out = r.d.document(r.out, raw, found, 0, around)
 	return true
 }

@@ -74,7 +74,7 @@ func (st *Stream) settle(all bool) {
 	w := st.scanner.work()
 	w.finder.longest = longestInStream
 	defer w.release()
-	st.window.settle(w, all, func(text []byte, hits []hit, offset int) {
+	st.window.settle(w, place{}, all, func(text []byte, hits []hit, offset int) {
 		for _, h := range hits {
 			st.tally.add(h.by, Finding{
 				Kind: h.by.kind, Start: offset + h.start, End: offset + h.end, Confidence: h.confidence, Encoded: h.sealed,

@@ -27,8 +27,8 @@ func (w *window) write(p []byte, settle func(all bool)) {
 // settle decides about all bytes but the last ones, or about all. It gives the
 // decided text away, with what was found there in places of it, and where in
 // the stream it begins.
-func (w *window) settle(scan *work, all bool, give func(text []byte, hits []hit, offset int)) {
-	hits := scan.find(w.buf, place{})
+func (w *window) settle(scan *work, around place, all bool, give func(text []byte, hits []hit, offset int)) {
+	hits := scan.find(w.buf, around)
 	limit := w.limit(hits, all)
 	hits = slices.DeleteFunc(hits, func(h hit) bool { return h.end <= w.settled || h.start >= limit })
 	for i := range hits {
