@@ -56,6 +56,7 @@ var plan = map[string]room{
 	"internal/vault":     {floor: 3, may: []string{".", "flight"}},
 	"internal/once":      {floor: 3, may: []string{".", "trust", "recovery", "flight"}, beside: []string{"internal/vault"}},
 	"internal/budget":    {floor: 3, may: []string{".", "trust", "recovery", "flight"}},
+	"internal/bundle":    {floor: 3, may: []string{".", "internal/ijson", "flight"}, outside: []string{"golang.org/x/mod"}},
 
 	"internal/agreements": {floor: 3, may: []string{".", "flight"}},
 
@@ -63,7 +64,7 @@ var plan = map[string]room{
 		floor: 5,
 		may: []string{
 			".", "internal/ijson", "trust", "policy", "privacy", "recovery", "flight", "api",
-			"internal/keyring", "internal/httpsig", "internal/handshake", "internal/once", "internal/budget", "internal/agreements",
+			"internal/keyring", "internal/httpsig", "internal/handshake", "internal/once", "internal/budget", "internal/agreements", "internal/bundle",
 		},
 		outside: []string{"github.com/goccy/go-yaml", "github.com/prometheus/client_golang", "golang.org/x/sys", "golang.org/x/time"},
 	},
@@ -72,7 +73,7 @@ var plan = map[string]room{
 	"internal/demo": {floor: 6, may: []string{"sidecar", "client", ".", "trust", "policy", "privacy", "recovery", "flight", "api"}},
 	"cmd/iatp": {
 		floor:   6,
-		may:     []string{"sidecar", "client", "internal/keyring", ".", "trust", "policy", "privacy", "recovery", "flight", "api"},
+		may:     []string{"sidecar", "client", "internal/keyring", "internal/bundle", "internal/handshake", ".", "trust", "policy", "privacy", "recovery", "flight", "api"},
 		beside:  []string{"internal/demo"},
 		outside: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/sys"},
 	},

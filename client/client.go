@@ -36,6 +36,7 @@ import (
 const (
 	maxAnswer  = 96 << 20
 	maxNote    = 1 << 20 // checkpoints and proofs
+	maxBundle  = 64 << 20
 	maxProblem = 64 << 10
 	maxToken   = 4096
 )
@@ -246,6 +247,20 @@ func (c *Client) Checkpoint(ctx context.Context) ([]byte, error) {
 // It needs the token.
 func (c *Client) Proof(ctx context.Context, index int64) ([]byte, error) {
 	return c.get(ctx, "/log/proof?index="+strconv.FormatInt(index, 10), maxNote)
+}
+
+// Bundle returns what the flight recorder has of a trace as a bundle that others can
+// verify, a zip archive; with requests also the requests as peers signed them. It
+// needs the token.
+func (c *Client) Bundle(ctx context.Context, id iatp.TraceID, requests bool) ([]byte, error) {
+	if _, err := iatp.ParseTraceID(string(id)); err != nil {
+		return nil, err
+	}
+	path := "/log/bundle?trace=" + string(id)
+	if requests {
+		path += "&requests=1"
+	}
+	return c.get(ctx, path, maxBundle)
 }
 
 // Export copies every record to w, one JSON object a line. It takes as long as

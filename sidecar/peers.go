@@ -149,6 +149,11 @@ func (s *Sidecar) meet(x *exchange) *iatp.Problem {
 		x.met, x.own, x.st = met, own, own.of(met)
 		x.prepareOut()
 		x.agreed = s.findAgreement(x)
+		if met.Manifest != nil { // it may be needed as evidence when the peer has another
+			if err := s.kept.Keep(met.Manifest); err != nil {
+				return s.logUnavailable(err)
+			}
+		}
 		return s.addPeerHeaders(x)
 	case flight.In:
 		return s.admitCaller(x)

@@ -187,11 +187,12 @@ func (x *exchange) promised() iatp.Money {
 }
 
 // signedText is a request as its caller signed it, for the record: the signature
-// base (RFC 9421), an empty line, and the signature in base64. It proves to others
-// what was asked. The rare one that is too long to be sealed is not kept.
-func signedText(v *httpsig.Verified) []byte {
+// base (RFC 9421), an empty line, the signature in base64, and the key. It proves to
+// others what was asked. The rare one that is too long to be sealed is not kept.
+func signedText(v *httpsig.Verified, key iatp.Key) []byte {
 	text := append(bytes.Clone(v.SignatureBase), "\n\n"...)
 	text = append(base64.StdEncoding.AppendEncode(text, v.Signature), '\n')
+	text = append(append(text, key.String()...), '\n')
 	if len(text) > flight.MaxSealed {
 		return nil
 	}

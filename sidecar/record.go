@@ -116,7 +116,7 @@ func (s *Sidecar) requestLine(x *exchange) flight.Entry {
 	}
 	e.TraceParent, e.Link = x.in.trace.parent.String(), x.in.trace.link
 	if x.signed != nil {
-		e.Base, e.Signed = x.signed.Base, signedText(x.signed)
+		e.Base, e.Signed = x.signed.Base, signedText(x.signed, x.caller.Key)
 	}
 	e.ContentType = x.in.contentType
 	e.IdempotencyKey = x.in.idempotencyKey

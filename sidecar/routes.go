@@ -114,7 +114,7 @@ With the operator's token (Authorization: Bearer …):
 GET  /trace?limit=N  /trace?after=SEQ
 POST /quarantine/{trace_id}        {"state":"reviewed"|"released","by":"…"}
 GET  /peers  /peers?visit=1
-GET  /log/checkpoint  /log/proof?index=N  /log/export
+GET  /log/checkpoint  /log/proof?index=N  /log/export  /log/bundle?trace=ID
 `))
 }
 
@@ -242,6 +242,8 @@ func (s *Sidecar) operatorRoute(path string) http.HandlerFunc {
 		return s.serveProof
 	case "/log/export":
 		return s.serveExport
+	case "/log/bundle":
+		return s.serveBundle
 	}
 	return nil
 }

@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"github.com/inter-agent-trust/iatp/flight"
+	"github.com/inter-agent-trust/iatp/internal/bundle"
 	"github.com/inter-agent-trust/iatp/privacy"
 )
 
@@ -37,7 +38,8 @@ type Sidecar struct {
 	log      *slog.Logger
 	now      func() time.Time
 	book     *flight.Log
-	archive  *flight.Archive // the same, for long reads that must not hold up the writer
+	archive  *flight.Archive   // the same, for long reads that must not hold up the writer
+	kept     *bundle.Manifests // what ours and our peers' manifests said
 	agent    *http.Transport
 	agentURL string
 
@@ -134,6 +136,9 @@ func (s *Sidecar) openBook() error {
 	if s.archive, err = flight.OpenArchive(s.cfg.Data); err != nil {
 		return errors.Join(err, s.book.Close())
 	}
+	if s.kept, err = bundle.OpenManifests(s.cfg.Data); err != nil {
+		return errors.Join(err, s.book.Close())
+	}
 	s.quarantine = &quarantine{book: s.book}
 	_ = s.quarantine.Restore(nil) // nil always restores
 	if err := s.book.Attach("quarantine", s.quarantine); err != nil {
@@ -155,6 +160,7 @@ func (s *Sidecar) openPublic() error {
 	}
 	st, err := s.published(s.standing.Load(), &s.cfg)
 	if err == nil {
+		err = s.kept.Keep(st.manifest)
 		s.standing.Store(st)
 	}
 	return err
@@ -297,7 +303,10 @@ func (s *Sidecar) Reload(cfg Config) (needRestart []string, err error) {
 		s.metrics.reloads.WithLabelValues("refused").Inc()
 		return nil, err
 	}
-	if st, err = s.published(st, &next); err != nil {
+	if st, err = s.published(st, &next); err == nil {
+		err = s.kept.Keep(st.manifest)
+	}
+	if err != nil {
 		s.metrics.reloads.WithLabelValues("refused").Inc()
 		return nil, err
 	}

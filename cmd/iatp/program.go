@@ -129,7 +129,7 @@ rewritten unseen.`,
 	}
 	asGroup(root)
 	root.AddCommand(
-		p.demoCommand(), p.runCommand(), p.keygenCommand(), p.scanCommand(), p.scanTextCommand(), p.manifestCommand(), p.endorseCommand(), p.verifyCommand(), p.traceCommand(),
+		p.demoCommand(), p.runCommand(), p.keygenCommand(), p.scanCommand(), p.scanTextCommand(), p.manifestCommand(), p.endorseCommand(), p.verifyCommand(), p.traceCommand(), p.evidenceCommand(),
 		p.quarantineCommand(), p.peersCommand(), p.logCommand(), p.policyCommand(), p.versionCommand(),
 	)
 	root.SetHelpCommand(helpCommand())

@@ -12,6 +12,7 @@ import (
 
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/flight"
+	"github.com/inter-agent-trust/iatp/internal/bundle"
 )
 
 // maxEvidence bounds a file that is to be verified, in bytes.
@@ -24,6 +25,7 @@ const maxKey = 4096
 type verifyFlags struct {
 	line, lineText, key string
 	from, ca, body      string
+	trust               string
 	asJSON              bool
 }
 
@@ -31,7 +33,7 @@ func (p *program) verifyCommand() *cobra.Command {
 	var f verifyFlags
 	cmd := &cobra.Command{
 		Use:   "verify FILE",
-		Short: "Verify a manifest, a receipt, an endorsement, a log proof or a checkpoint",
+		Short: "Verify a bundle, a manifest, a receipt, an endorsement, a log proof or a checkpoint",
 		Long: `Verify a document offline; what it is, the document says itself.
 
   manifest     as iatp manifest check
@@ -41,6 +43,8 @@ func (p *program) verifyCommand() *cobra.Command {
   receipt      what another sidecar says that it did: with --key, or with --from;
                --body compares it with the answer
   endorsement  an authority's word on an agent: with --key, or with --from
+  bundle       all about one trace (iatp export), every link of it: with --trust
+               FILE, in which each line is "log VKEY" or "agent URI ed25519:KEY"
 
 The key of a log is the text in DATA/log.vkey, that of an agent or an authority
 ed25519:…; --key takes it, or the name of a file that holds it. Get it from the
@@ -49,7 +53,8 @@ owner publishes at that address; that is the only thing not done offline.`,
 		Example: `  iatp verify agent.json
   iatp verify proof.txt --line record.json --key log.vkey
   iatp verify checkpoint.txt --key 'bank/iatp+e2dc3db6+AQ…'
-  iatp verify receipt.jwt --from https://booking.example --body answer.json`,
+  iatp verify receipt.jwt --from https://booking.example --body answer.json
+  iatp verify case.zip --trust keys.txt`,
 		Args: takes("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error { return p.verify(cmd.Context(), args[0], &f) },
 	}
@@ -60,16 +65,23 @@ owner publishes at that address; that is the only thing not done offline.`,
 	flags.StringVar(&f.from, "from", "", "origin whose published keys must have signed it, such as https://booking.example")
 	flags.StringVar(&f.ca, "ca", "", "with --from: "+caUsage)
 	flags.StringVar(&f.body, "body", "", "file with the answer that a receipt must be of")
+	flags.StringVar(&f.trust, "trust", "", "file with the keys of the logs and agents that you know, for a bundle")
 	flags.BoolVar(&f.asJSON, "json", false, jsonUsage)
 	return cmd
 }
 
 func (p *program) verify(ctx context.Context, file string, f *verifyFlags) error {
-	data, err := p.readFile(file, maxEvidence)
+	data, err := p.readFile(file, bundle.MaxSize)
 	if err != nil {
 		return err
 	}
-	switch kind := kindOf(data); kind {
+	kind := kindOf(data)
+	if kind != "bundle" && len(data) > maxEvidence {
+		return fmt.Errorf("%s has more than %d bytes, and is no bundle", file, maxEvidence)
+	}
+	switch kind {
+	case "bundle":
+		return p.verifyBundle(file, data, f)
 	case "proof":
 		return p.verifyProof(file, data, f)
 	case "checkpoint":
@@ -82,7 +94,7 @@ func (p *program) verify(ctx context.Context, file string, f *verifyFlags) error
 		}
 		return p.checkManifests([]string{file}, f.asJSON)
 	default:
-		return fmt.Errorf("%s is %s, which this version cannot verify; it verifies manifests, receipts, endorsements, log proofs and checkpoints", file, kind)
+		return fmt.Errorf("%s is %s, which this version cannot verify; it verifies bundles, manifests, receipts, endorsements, log proofs and checkpoints", file, kind)
 	}
 }
 
@@ -95,7 +107,7 @@ func kindOf(data []byte) string {
 	case strings.HasPrefix(text, "{"):
 		return kindOfObject(data)
 	case strings.HasPrefix(text, "PK\x03\x04"):
-		return "a zip archive"
+		return "bundle"
 	case strings.HasPrefix(text, "eyJ") && bytes.Count(data, []byte(".")) == 2:
 		return kindOfStatement(string(bytes.TrimSpace(data)))
 	case strings.Contains(text, "\n\n\u2014 "):

@@ -106,7 +106,7 @@ func (b *Bank) transfer(j *job) (any, error) {
 	if err != nil {
 		return nil, refuse(http.StatusBadRequest, "%v", err)
 	}
-	want := &transfer{id: transactionOf(j), from: order.From, to: order.To, amount: amount, content: digestOf(j.body), request: requestOf(j)}
+	want := &transfer{from: order.From, to: order.To, amount: amount, content: digestOf(j.body), request: requestOf(j)}
 	t, err := b.enter(want)
 	if err != nil {
 		return nil, err
@@ -120,15 +120,6 @@ func (b *Bank) transfer(j *job) (any, error) {
 		"to_account":     t.to,
 		"undo_until":     t.at.Add(UndoWindow).UTC().Format(time.RFC3339),
 	}, nil
-}
-
-// transactionOf is what the sidecar calls the transaction of a job, under which it
-// will ask for the undo; a name of the agent's own if there is no sidecar.
-func transactionOf(j *job) string {
-	if tx := j.header.Get("IATP-Transaction"); tx != "" && len(tx) <= 100 {
-		return tx
-	}
-	return "tx_" + rand.Text()
 }
 
 // requestOf names the request that a job is, so that the same request sent
@@ -154,11 +145,8 @@ func (b *Bank) enter(t *transfer) (*transfer, error) {
 		}
 		return done, nil
 	}
-	t.at = b.now()
+	t.id, t.at = "tx_"+rand.Text(), b.now()
 	b.forget(t.at)
-	if _, ok := b.transfers[t.id]; ok {
-		return nil, refuse(http.StatusConflict, "transaction %s is that of another transfer", t.id)
-	}
 	from, ok := b.accounts[t.from]
 	if !ok {
 		return nil, refuse(http.StatusBadRequest, "no account %.40q", t.from)

@@ -1,0 +1,270 @@
+package bundle
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/flight"
+	"github.com/inter-agent-trust/iatp/internal/ijson"
+)
+
+// Options are the settings of Build.
+type Options struct {
+	// Requests takes in the requests as peers signed them. They hold digests of the
+	// bodies that they asked with.
+	Requests bool
+}
+
+// Errors of Build that a caller may tell apart.
+var (
+	ErrNoTrace = errors.New("no record of this trace")
+	ErrTooMuch = fmt.Errorf("the trace has more than %d records, too many for a bundle; iatp log export --trace writes the records alone", flight.MaxTrace)
+)
+
+// member are those of a record that lead to other evidence.
+type member struct {
+	Seq      int64          `json:"seq"`
+	Type     flight.Type    `json:"type"`
+	Dir      flight.Dir     `json:"dir"`
+	Peer     string         `json:"peer"`
+	JKT      string         `json:"jkt"`
+	Base     string         `json:"base"`
+	Receipt  string         `json:"receipt"`
+	Manifest string         `json:"manifest"`
+	Agr      string         `json:"agr"`
+	Outcome  flight.Outcome `json:"outcome"`
+}
+
+// builder collects the files of a bundle.
+type builder struct {
+	archive *flight.Archive
+	kept    []*iatp.Manifest
+	files   map[string][]byte
+	members []member
+	keys    Keys
+	wanted  map[string]bool // manifests by digest, as lines name them
+	agreed  map[string]bool // agreements by id
+}
+
+// Build makes the bundle of a trace from a data directory, whether or not a sidecar
+// runs there. It waits for nothing: a record that the log has not signed for yet is
+// ErrNotSigned of package flight; try again after a second.
+func Build(data string, id iatp.TraceID, o Options) ([]byte, error) {
+	archive, err := flight.OpenArchive(data)
+	if err != nil {
+		return nil, err
+	}
+	b := &builder{archive: archive, files: map[string][]byte{readmeName: []byte(readme)},
+		wanted: map[string]bool{}, agreed: map[string]bool{}}
+	if b.kept, err = keptManifests(data); err != nil {
+		return nil, err
+	}
+	records, err := archive.Trace(id)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(records) == 0:
+		return nil, ErrNoTrace
+	case len(records) > flight.MaxTrace:
+		return nil, ErrTooMuch
+	}
+	if err := b.records(records, o); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(b.agreements(), b.manifests(filepath.Join(data, "manifest.json"))); err != nil {
+		return nil, err
+	}
+	b.files[keysName] = b.keys.text()
+	out := zipFiles(b.files)
+	if _, err := Parse(out); err != nil {
+		return nil, err // it is larger than a bundle may be
+	}
+	return out, nil
+}
+
+// records adds the records, their proofs, all under one checkpoint, and what they
+// hold sealed.
+func (b *builder) records(records []flight.Record, o Options) error {
+	state, err := b.archive.State()
+	if err != nil {
+		return err
+	}
+	vkey, err := b.archive.VKey()
+	if err != nil {
+		return err
+	}
+	b.keys.logs = []string{vkey}
+	b.files[checkpointName] = state.Checkpoint.Text
+	for _, rec := range records {
+		var m member
+		if err := json.Unmarshal(rec.Line, &m); err != nil {
+			return err
+		}
+		proof, err := state.Prove(rec.Seq)
+		if err != nil {
+			return err
+		}
+		b.files[recordName(rec.Seq)], b.files[proofName(rec.Seq)] = rec.Line, proof
+		b.members = append(b.members, m)
+		if m.Manifest != "" {
+			b.wanted[m.Manifest] = true
+		}
+		if m.Agr != "" {
+			b.agreed[m.Agr] = true
+		}
+		if err := b.unseal(rec, m, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func recordName(seq int64) string { return fmt.Sprintf("%s%020d.json", recordDir, seq) }
+func proofName(seq int64) string  { return fmt.Sprintf("%s%020d.tlog-proof", proofDir, seq) }
+
+// unseal adds the receipt or the signed request of a record.
+func (b *builder) unseal(rec flight.Record, m member, o Options) error {
+	text, err := b.archive.Unseal(rec.Line)
+	switch {
+	case errors.Is(err, flight.ErrNotSealed):
+		return nil
+	case err != nil:
+		return fmt.Errorf("record %d: %w", rec.Seq, err)
+	case m.Receipt != "":
+		b.files[receiptDir+m.Receipt+".jwt"] = text
+		return b.receipt(string(text))
+	case o.Requests && m.Base != "":
+		b.files[requestDir+m.Base+".txt"] = text
+		if _, _, key, err := splitRequest(text); err == nil {
+			b.keys.addAgent(m.Peer, key)
+		}
+	}
+	return nil
+}
+
+// receipt notes what a receipt refers to. It was verified when it came.
+func (b *builder) receipt(jws string) error {
+	var claims struct{ Iss, Mft, Agr string }
+	parts := strings.Split(jws, ".")
+	if len(parts) != 3 {
+		return errors.New("what is kept as a receipt is none")
+	}
+	text, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err == nil {
+		err = json.Unmarshal(text, &claims)
+	}
+	if err != nil {
+		return fmt.Errorf("what is kept as a receipt is none: %w", err)
+	}
+	if claims.Mft != "" {
+		b.wanted[claims.Mft] = true
+	}
+	if claims.Agr != "" {
+		b.agreed[claims.Agr] = true
+	}
+	b.need(claims.Iss, kidOf(parts[0]))
+	return nil
+}
+
+// kidOf is the thumbprint that a protected header names, "" if it names none.
+func kidOf(protected string) string {
+	var h struct{ Kid string }
+	text, err := base64.RawURLEncoding.DecodeString(protected)
+	if err != nil || json.Unmarshal(text, &h) != nil {
+		return ""
+	}
+	return h.Kid
+}
+
+// need puts a key into keys.txt, if some manifest that was kept says what it is.
+func (b *builder) need(uri, jkt string) {
+	for _, m := range b.kept {
+		if key, ok := m.VerificationKey(); ok && m.Identity.URI == uri && key.Thumbprint() == jkt {
+			b.keys.addAgent(uri, key)
+			return
+		}
+	}
+}
+
+// agreements adds those that records or receipts name, from the records that they
+// stand in.
+func (b *builder) agreements() error {
+	if len(b.agreed) == 0 {
+		return nil
+	}
+	for rec, err := range b.archive.Lines(0) {
+		if err != nil {
+			return err
+		}
+		if rec.Type != flight.Agreement {
+			continue
+		}
+		var l struct {
+			Agr     string
+			Payload json.RawMessage
+		}
+		if json.Unmarshal(rec.Line, &l) != nil || !b.agreed[l.Agr] {
+			continue
+		}
+		a, err := iatp.ParseAgreement(l.Payload)
+		if err != nil || a.ID().Base64URL() != l.Agr {
+			continue // such as a refusal
+		}
+		b.files[agreementDir+l.Agr+".json"] = append([]byte{}, l.Payload...)
+		b.need(a.Initiator.URI, a.Initiator.JKT)
+		b.need(a.Responder.URI, a.Responder.JKT)
+	}
+	return nil
+}
+
+// manifests adds those that are named, that of the log's owner, and that of a peer
+// of whom the records know the key.
+func (b *builder) manifests(own string) error {
+	for _, m := range b.kept {
+		if b.wants(m) {
+			if err := b.manifest(m); err != nil {
+				return err
+			}
+		}
+	}
+	if m, err := readManifest(own); err == nil && m.Identity.Log != "" && m.Identity.Log == b.keys.logs[0] {
+		return b.manifest(m)
+	}
+	return nil
+}
+
+// wants reports whether a manifest belongs to the trace.
+func (b *builder) wants(m *iatp.Manifest) bool {
+	digest, err := m.Digest()
+	return err == nil && b.wanted[digest]
+}
+
+func (b *builder) manifest(m *iatp.Manifest) error {
+	name, err := manifestName(m)
+	if err != nil {
+		return err
+	}
+	text, err := ijson.AppendCanonical(nil, m.Bytes(), ijson.Limits{Depth: iatp.MaxManifestDepth})
+	if err != nil {
+		return err
+	}
+	b.files[name] = text
+	for _, s := range m.Signatures {
+		b.need(m.Identity.URI, kidOf(s.Protected))
+	}
+	return nil
+}
+
+func manifestName(m *iatp.Manifest) (string, error) {
+	text, err := m.Digest()
+	if err != nil {
+		return "", err
+	}
+	d, err := iatp.ParseContentDigest(text)
+	return manifestDir + d.Base64URL() + ".json", err
+}
