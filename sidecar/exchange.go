@@ -71,6 +71,7 @@ type exchange struct {
 	bases     []iatp.Digest       // Out: what names the signature of each attempt
 	agreed    *agreements.Held    // under which agreement; nil if there is none
 	receipt   string              // In: issued; Out: verified
+	jti       string              // In: the id of the receipt, once it has one
 	money     *budget.Reservation // Out: set aside for the call
 	cost      iatp.Money          // In: said by our agent; Out: by the receipt
 	proof     proof               // Out: what the receipt came to

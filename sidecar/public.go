@@ -57,6 +57,10 @@ func (s *Sidecar) servePublicDeep(w http.ResponseWriter, r *http.Request, path s
 		s.serveSigned(w, r, http.MethodGet, func(x *exchange) *iatp.Problem { return s.showAgreement(x, id) })
 		return
 	}
+	if id, ok := strings.CutPrefix(path, "/receipts/"); ok {
+		s.serveSigned(w, r, http.MethodGet, func(x *exchange) *iatp.Problem { return s.showReceipt(x, id) })
+		return
+	}
 	s.refuse(w, &iatp.Problem{Slug: iatp.SlugNotFound, Status: http.StatusNotFound, Error: "there is nothing at this path"})
 }
 

@@ -2,10 +2,14 @@ package sidecar
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/json"
+	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/inter-agent-trust/iatp"
@@ -28,10 +32,8 @@ func outcomeOfStatus(status int) flight.Outcome {
 // issue makes the receipt of a call from another sidecar (protocol 5.1).
 func (s *Sidecar) issue(x *exchange, status int, body iatp.Digest, mediaType string, outcome flight.Outcome) (string, error) {
 	now := s.now()
-	var id [16]byte
-	rand.Read(id[:])
 	r := iatp.Receipt{
-		Iss: s.mesh.self.url, Aud: x.caller.URI, Iat: now.Unix(), JTI: "rcpt_" + base64.RawURLEncoding.EncodeToString(id[:]),
+		Iss: s.mesh.self.url, Aud: x.caller.URI, Iat: now.Unix(), JTI: x.receiptID(),
 		TraceID: x.in.trace.id, Req: iatp.Requested{Base: x.signed.Base, Key: x.in.idempotencyKey},
 		Res: iatp.Responded{Status: status, Digest: body, Type: mediaType},
 		Agr: x.signed.Agreement, Mft: x.signed.Manifest, Cost: x.cost, Outcome: string(outcome), MS: now.Sub(x.start).Milliseconds(),
@@ -44,6 +46,88 @@ func (s *Sidecar) issue(x *exchange, status int, body iatp.Digest, mediaType str
 		r.Undo = undoOf(terms, now)
 	}
 	return r.Sign(x.st.keys.key) // a key that the manifest of mft names: see above
+}
+
+// receiptPrefix begins the ids of our receipts.
+const receiptPrefix = "rcpt_"
+
+// receiptID is the id of the receipt of this exchange, which a stream names before
+// there is one. It begins with the alias of the claim under which the receipt will
+// be kept, so that it is found again without an index.
+func (x *exchange) receiptID() string {
+	if x.jti == "" {
+		var id [24]byte
+		rand.Read(id[:])
+		if x.claim != nil {
+			alias := x.claim.Alias()
+			copy(id[:], alias[:])
+		}
+		x.jti = receiptPrefix + base64.RawURLEncoding.EncodeToString(id[:])
+	}
+	return x.jti
+}
+
+// showReceipt shows a receipt to the caller that it is for, as long as its key is
+// remembered. For everybody else it does not exist.
+func (s *Sidecar) showReceipt(x *exchange, id string) *iatp.Problem {
+	jws, ok := s.keptReceipt(id, x.caller.URI)
+	if !ok {
+		return &iatp.Problem{Slug: iatp.SlugNotFound, Status: http.StatusNotFound, Error: "there is no such receipt for this caller"}
+	}
+	s.stamp(x, iatp.FromSidecar)
+	writeBytes(x.w, x.r, http.StatusOK, receiptType, []byte(jws))
+	return nil
+}
+
+// receiptType is the media type of a receipt (RFC 7519, section 10.3.1).
+const receiptType = "application/jwt"
+
+// keptReceipt finds the receipt with that id for that principal.
+func (s *Sidecar) keptReceipt(id, aud string) (jws string, ok bool) {
+	text, ok := strings.CutPrefix(id, receiptPrefix)
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	if !ok || err != nil || len(raw) != 24 {
+		return "", false
+	}
+	a, ok := s.mesh.once.Recall(flight.Alias(raw[:16]))
+	if !ok {
+		return "", false
+	}
+	_, rest, _ := strings.Cut(a.Receipt, ".")
+	payload, _, _ := strings.Cut(rest, ".")
+	claims, err := base64.RawURLEncoding.DecodeString(payload)
+	if err != nil {
+		return "", false
+	}
+	var of struct{ JTI, Aud string }
+	if json.Unmarshal(claims, &of) != nil || of.JTI != id || of.Aud != aud {
+		return "", false
+	}
+	return a.Receipt, true
+}
+
+// fetchTime bounds the question for a receipt.
+const fetchTime = 5 * time.Second
+
+// fetchReceipt asks the peer for the receipt of a stream whose trailer has none, by
+// the id in its head: there are proxies that drop trailers. What comes is checked
+// like any other; "" if nothing does.
+func (s *Sidecar) fetchReceipt(x *exchange, id string) string {
+	if id == "" || len(id) > 128 || strings.Trim(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), fetchTime)
+	defer cancel()
+	resp, _, err := s.sendAside(ctx, x, http.MethodGet, "/receipts/"+id, nil, "", "")
+	if err != nil {
+		return ""
+	}
+	defer resp.Body.Close()
+	jws, err := io.ReadAll(io.LimitReader(resp.Body, iatp.MaxStatementSize+1))
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return ""
+	}
+	return string(jws)
 }
 
 // receiptForProblem makes the receipt of a call that ends in a problem of ours,

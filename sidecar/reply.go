@@ -172,6 +172,9 @@ func (s *Sidecar) passStream(c *call, x *exchange, resp *http.Response) *iatp.Pr
 		end.sum, end.opaque = sum.Sum(nil), "content-encoding"
 		return s.withhold(x, end)
 	}
+	if x.dir == flight.In { // trailers get lost on the way
+		x.w.Header().Set(iatp.HeaderReceiptID, x.receiptID())
+	}
 	s.copyReplyHead(x, resp, streamTrailer(x)...)
 	if err := rc.Flush(); err != nil {
 		c.callerGone(x)
@@ -244,6 +247,9 @@ func (s *Sidecar) proveStream(x *exchange, resp *http.Response, end *ending, ope
 		x.w.Header().Set(iatp.HeaderReceipt, x.receipt)
 	case flight.Out:
 		jws := resp.Trailer.Get(iatp.HeaderReceipt)
+		if jws == "" {
+			jws = s.fetchReceipt(x, resp.Header.Get(iatp.HeaderReceiptID))
+		}
 		x.proof, end.outcome, _ = s.checkProof(x, resp, jws, sum)
 		if x.proof == proofValid {
 			x.receipt = jws

@@ -212,6 +212,28 @@ type Claim struct {
 	pinned           flight.Place // the answer it sealed
 }
 
+// Alias names the claim on lines, and to Recall. It says nothing of the key to
+// whoever does not have the store key of the log.
+func (c *Claim) Alias() flight.Alias { return c.key }
+
+// Recall returns the answer that is kept for a claim that is done or closed, by its
+// alias.
+func (b *Book) Recall(claim flight.Alias) (Answer, bool) {
+	b.mu.Lock()
+	b.view.evict()
+	rec := b.view.byKey[claim]
+	if rec == nil || rec.answer == (flight.Place{}) {
+		b.mu.Unlock()
+		return Answer{}, false
+	}
+	place := rec.answer
+	b.vault.Pin(place)
+	b.mu.Unlock()
+	defer b.vault.Unpin(place)
+	st := b.recall(&Claim{key: claim}, Closed, place)
+	return st.Answer, st.Answer.Status != 0
+}
+
 // Hold puts on e that the call may be executed from here on. e must be durable
 // before it is.
 func (c *Claim) Hold(e *flight.Entry) { c.put(e, flight.ClaimHeld, flight.Place{}) }
