@@ -40,7 +40,7 @@ var plan = map[string]room{
 
 	"trust":    {floor: 2, may: []string{"."}},
 	"policy":   {floor: 2, may: []string{".", "internal/ijson"}, beside: []string{"trust", "privacy"}, outside: []string{"github.com/goccy/go-yaml"}},
-	"privacy":  {floor: 2, may: []string{".", "internal/ijson"}},
+	"privacy":  {floor: 2, may: []string{".", "internal/ijson"}, outside: []string{"github.com/andybalholm/brotli", "github.com/klauspost/compress"}},
 	"recovery": {floor: 2, may: []string{"."}},
 	"flight":   {floor: 2, may: []string{".", "internal/ijson"}, outside: []string{"golang.org/x/mod", "golang.org/x/sys"}},
 	"api":      {floor: 2, may: []string{"."}},
