@@ -46,6 +46,16 @@ func Kinds() []iatp.DataClass {
 	return kinds
 }
 
+// Example returns a made-up text that holds a value of a built-in kind.
+func Example(kind iatp.DataClass) string {
+	for _, d := range builtin().all {
+		if d.kind == kind && len(d.hits) > 0 {
+			return d.hits[0]
+		}
+	}
+	return ""
+}
+
 // GroupOf returns the group of a kind; Custom for one that is not built in.
 func GroupOf(kind iatp.DataClass) Group {
 	for g, kinds := range grouped {

@@ -30,6 +30,11 @@ func TestGroups(t *testing.T) {
 			t.Errorf("GroupOf(%s) = %s, want %s", c.kind, got, c.want)
 		}
 	}
+	for _, k := range kinds {
+		if !slices.Contains(New().ScanText([]byte(Example(k))).Classes(), k) {
+			t.Errorf("Example(%s) = %q holds none", k, Example(k))
+		}
+	}
 	slices.Sort(kinds)
 	if n := len(slices.Compact(kinds)); n != len(Kinds()) {
 		t.Errorf("Kinds names some kind twice: %d of %d differ", n, len(Kinds()))

@@ -96,7 +96,7 @@ func (s *Sidecar) countersign(x *exchange) *iatp.Problem {
 	}
 	a, err := iatp.ParseAgreement(x.body)
 	if err != nil {
-		return s.cleanProblem(badRequest(iatp.SlugInvalidRequest, err.Error()))
+		return badRequest(iatp.SlugInvalidRequest, err.Error())
 	}
 	ours := iatp.Party{URI: s.mesh.self.url, JKT: x.st.keys.key.Thumbprint(), Manifest: a.Responder.Manifest}
 	theirs := iatp.Party{URI: x.caller.URI, JKT: x.caller.Key.Thumbprint(), Manifest: a.Initiator.Manifest}

@@ -58,8 +58,8 @@ func (s *Sidecar) readHead(r *http.Request) (inbound, *iatp.Problem) {
 		}
 	}
 	if ce := h.Get("Content-Encoding"); ce != "" && !strings.EqualFold(ce, "identity") {
-		return in, s.cleanProblem(&iatp.Problem{Slug: iatp.SlugUnsupportedEncoding, Status: http.StatusUnsupportedMediaType,
-			Error: "Content-Encoding " + strconv.Quote(iatp.Printable(clip(ce, 40))) + " is not read here", Hint: "send the body as it is, uncompressed: what cannot be scanned is not forwarded"})
+		return in, &iatp.Problem{Slug: iatp.SlugUnsupportedEncoding, Status: http.StatusUnsupportedMediaType,
+			Error: "Content-Encoding " + strconv.Quote(iatp.Printable(clip(s.scrub(ce), 40))) + " is not read here", Hint: "send the body as it is, uncompressed: what cannot be scanned is not forwarded"}
 	}
 	if p := earlyData(h); p != nil {
 		return in, p
@@ -351,7 +351,7 @@ func (s *Sidecar) understand(x *exchange) *iatp.Problem {
 			p.Error = "Invalid JSON: " + e.Error()
 			p.Where = &iatp.Place{Line: e.Line, Column: e.Column, Pointer: e.Pointer}
 		}
-		return s.cleanProblem(p)
+		return p
 	}
 	if !isJSON(x.in.contentType) {
 		return &iatp.Problem{Slug: "unsupported-media-type", Status: http.StatusUnsupportedMediaType,
@@ -360,16 +360,6 @@ func (s *Sidecar) understand(x *exchange) *iatp.Problem {
 	x.report = report
 	x.bodySum = sha256.Sum256(x.body)
 	return nil
-}
-
-// cleanProblem takes sensitive data out of a problem that quotes the request,
-// such as the pointer of a member whose name is a card number.
-func (s *Sidecar) cleanProblem(p *iatp.Problem) *iatp.Problem {
-	p.Error = s.scanner().RedactText(p.Error)
-	if p.Where != nil {
-		p.Where.Pointer = s.scanner().RedactText(p.Where.Pointer)
-	}
-	return p
 }
 
 func isJSON(contentType string) bool {

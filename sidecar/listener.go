@@ -66,8 +66,8 @@ func (s *Sidecar) serveDeep(w http.ResponseWriter, r *http.Request, path string)
 			s.proxy(w, r, peer)
 			return
 		}
-		s.refuse(w, s.cleanProblem(&iatp.Problem{Slug: iatp.SlugNotFound, Status: http.StatusNotFound,
-			Error: "no peer is named " + strconv.Quote(iatp.Printable(clip(peer, 64))), Hint: "name it under peers: in the configuration; POST /proxy reaches the wrapped agent"}))
+		s.refuse(w, &iatp.Problem{Slug: iatp.SlugNotFound, Status: http.StatusNotFound,
+			Error: "no peer is named " + strconv.Quote(iatp.Printable(clip(s.scrub(peer), 64))), Hint: "name it under peers: in the configuration; POST /proxy reaches the wrapped agent"})
 		return
 	}
 	if h := s.operatorRoute(path); h != nil {
@@ -203,7 +203,7 @@ func (s *Sidecar) exchange(x *exchange) {
 		p = s.prove(x, p)
 		p.TraceID = x.in.trace.id
 		s.stamp(x, iatp.FromSidecar)
-		writeProblem(x.w, p)
+		s.writeProblem(x.w, p)
 		s.finish(x, p.Status)
 		return
 	}
@@ -224,7 +224,7 @@ func (s *Sidecar) survive(x *exchange) {
 	if x.wroteHead {
 		panic(http.ErrAbortHandler)
 	}
-	writeProblem(x.w, &iatp.Problem{Slug: "internal", Status: http.StatusInternalServerError, TraceID: x.in.trace.id, Outcome: iatp.OutcomeUnknown, Error: "a bug in the sidecar; its log has the details"})
+	s.writeProblem(x.w, &iatp.Problem{Slug: "internal", Status: http.StatusInternalServerError, TraceID: x.in.trace.id, Outcome: iatp.OutcomeUnknown, Error: "a bug in the sidecar; its log has the details"})
 }
 
 // headerProof says that the receipt of a peer is missing or invalid.
@@ -342,7 +342,7 @@ func (s *Sidecar) operatorOnly(h http.HandlerFunc) http.HandlerFunc {
 // refuse answers a request that never became an exchange.
 func (s *Sidecar) refuse(w http.ResponseWriter, p *iatp.Problem) {
 	s.metrics.refused.WithLabelValues(p.Slug).Inc()
-	writeProblem(w, p)
+	s.writeProblem(w, p)
 }
 
 // acceptSignature tells an unsigned caller what to sign (RFC 9421, section 5.1).
@@ -352,7 +352,7 @@ func (s *Sidecar) overloaded(why string) *iatp.Problem {
 	return &iatp.Problem{Slug: iatp.SlugOverloaded, Status: http.StatusServiceUnavailable, RetryAfter: 1, Outcome: iatp.OutcomeNone, Error: "too much at once: " + why, Hint: "send it again after Retry-After"}
 }
 
-func writeProblem(w http.ResponseWriter, p *iatp.Problem) {
+func (s *Sidecar) writeProblem(w http.ResponseWriter, p *iatp.Problem) {
 	h := w.Header()
 	if p.Slug == iatp.SlugSignatureRequired {
 		h.Set("Accept-Signature", acceptSignature)
@@ -363,13 +363,15 @@ func writeProblem(w http.ResponseWriter, p *iatp.Problem) {
 	h.Set("Content-Type", iatp.ProblemContentType)
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
-	body := problemBody(p)
+	body := s.problemBody(p)
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(p.Status)
 	_, _ = w.Write(body)
 }
 
-func problemBody(p *iatp.Problem) []byte {
+// problemBody is a problem as it is sent, and as a receipt is about it.
+func (s *Sidecar) problemBody(p *iatp.Problem) []byte {
+	s.scrubProblem(p)
 	body, err := json.Marshal(p)
 	if err != nil {
 		panic(err) // a Problem of ours always marshals

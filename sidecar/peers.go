@@ -170,6 +170,7 @@ func (own *standing) of(met *handshake.Met) *standing {
 		// a person is asked (protocol 2.4).
 		st.manifest, input.Manifest = nobody, nobody
 	}
+	st.name = iatp.AgentID(scrub(own.scanner, string(st.manifest.Identity.AgentID)))
 	st.assessment = trust.Assess(input)
 	st.mft, _ = iatp.ParseContentDigest(st.digest) // zero if there is none
 	return st

@@ -61,13 +61,13 @@ func (own *standing) peerView(seen handshake.Sighting) api.Peer {
 	}
 	switch {
 	case seen.Problem != nil:
-		p.Error = seen.Problem.Error
+		p.Error = scrub(own.scanner, seen.Problem.Error)
 	case seen.Met != nil:
 		st := own.of(seen.Met)
 		p.Level, p.Score, p.Evidence = st.assessment.Level.String(), &st.assessment.Score, st.assessment.Evidence.String()
 		p.Notes = seen.Met.Notes
 		if seen.Met.Manifest != nil {
-			p.AgentID = seen.Met.Manifest.Identity.AgentID
+			p.AgentID = st.name
 		}
 	}
 	return p

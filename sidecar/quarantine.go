@@ -174,7 +174,7 @@ func (s *Sidecar) changeQuarantine(id iatp.TraceID, c api.QuarantineChange) erro
 	_, err := s.book.Append(&flight.Entry{
 		Type: flight.Quarantine, TraceID: id, Time: s.now(), Dir: flight.Local,
 		AgentID: s.standing.Load().manifest.Identity.AgentID,
-		State:   c.State, Actor: s.scanner().RedactText(c.By), Note: s.scanner().RedactText(c.Note),
+		State:   c.State, Actor: s.scrub(c.By), Note: s.scrub(c.Note),
 	}, flight.Durable)
 	return err
 }

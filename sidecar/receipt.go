@@ -134,7 +134,7 @@ func (s *Sidecar) fetchReceipt(x *exchange, id string) string {
 // and fixes what a repetition is answered.
 func (s *Sidecar) receiptForProblem(x *exchange, p *iatp.Problem, end *ending) {
 	p.TraceID = x.in.trace.id
-	end.body, end.contentType = problemBody(p), iatp.ProblemContentType
+	end.body, end.contentType = s.problemBody(p), iatp.ProblemContentType
 	sum := iatp.DigestOf(end.body)
 	end.sum, end.bytes = sum[:], int64(len(end.body))
 	end.status, end.outcome = p.Status, flight.Outcome(p.Outcome)

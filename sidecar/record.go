@@ -17,7 +17,7 @@ const keptPayload = 16 << 10
 func (s *Sidecar) line(x *exchange, kind flight.Type) flight.Entry {
 	e := flight.Entry{
 		Type: kind, TraceID: x.in.trace.id, Time: s.now(), Minted: x.in.trace.minted,
-		Dir: x.dir, AgentID: x.st.manifest.Identity.AgentID,
+		Dir: x.dir, AgentID: x.st.name,
 	}
 	e.Agreement = agreementID(x.agreed)
 	switch {
@@ -183,7 +183,7 @@ func (s *Sidecar) recordEnd(x *exchange, end *ending) error {
 	e := s.line(x, kind)
 	e.StatusCode = end.status
 	e.Bytes, e.Body = end.bytes, end.sum
-	e.ContentType = s.scanner().RedactText(end.mediaType)
+	e.ContentType = s.scrub(end.mediaType)
 	e.Payload, e.Text, e.Truncated, e.Opaque = end.json, end.text, end.truncated, end.opaque
 	e.Findings = end.findings
 	e.Outcome, e.Error = end.outcome, end.errCode

@@ -89,6 +89,7 @@ func New(cfg Config, o Options) (*Sidecar, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
+	s.log = s.scrubbed(s.log)
 	if s.now == nil {
 		s.now = time.Now
 	}

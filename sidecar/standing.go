@@ -18,7 +18,8 @@ import (
 // whole, so that no exchange sees half of two.
 type standing struct {
 	manifest   *iatp.Manifest
-	digest     string // of the manifest, as in iatp.Manifest.Digest
+	name       iatp.AgentID // for records: of the manifest, scrubbed if it is a peer's
+	digest     string       // of the manifest, as in iatp.Manifest.Digest
 	assessment trust.Assessment
 	rules      *policy.Set
 	scanner    *privacy.Scanner // nil of a peer
@@ -57,6 +58,7 @@ func (c *Config) load() (*standing, error) {
 	}
 	st := &standing{
 		manifest: m,
+		name:     m.Identity.AgentID,
 		digest:   digest,
 		keep:     m.Privacy.RetentionPolicy != iatp.RetentionEphemeral,
 		// The operator's own file is the best evidence there is (E6): the

@@ -14,6 +14,8 @@ import (
 	"unicode"
 
 	"github.com/spf13/cobra"
+
+	"github.com/inter-agent-trust/iatp/privacy"
 )
 
 // The exit codes.
@@ -57,7 +59,7 @@ func (p *program) report(cmd *cobra.Command, err error) int {
 		return exitRefused
 	}
 	text := strings.Map(visible, err.Error())
-	fmt.Fprintf(p.stderr, "iatp: %s\n", strings.ReplaceAll(text, "\n", "\n      "))
+	fmt.Fprintf(p.stderr, "iatp: %s\n", strings.ReplaceAll(privacy.New().RedactText(text), "\n", "\n      "))
 	if _, ok := errors.AsType[usageError](err); ok || !p.begun {
 		fmt.Fprintf(p.stderr, "Run '%s --help' for how to use it.\n", cmd.CommandPath())
 		return exitUsage

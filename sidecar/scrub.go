@@ -1,0 +1,89 @@
+package sidecar
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/privacy"
+)
+
+// scrub takes sensitive values out of a text. Whatever is recorded, logged or
+// answered by us and is not a body goes through here: bodies have places, and
+// rules of the operator. Addresses of machines stay, for they are what tells an
+// operator which peer does not answer.
+func scrub(s *privacy.Scanner, text string) string {
+	r := s.ScanText([]byte(text))
+	if len(r.Findings) == 0 {
+		return text
+	}
+	return string(privacy.AppendRedactedBy(nil, []byte(text), r, func(f privacy.Finding) privacy.Action {
+		if f.Kind == "ip_address" {
+			return privacy.Keep
+		}
+		return privacy.Redact
+	}))
+}
+
+func (s *Sidecar) scrub(text string) string { return scrub(s.scanner(), text) }
+
+// scrubProblem takes sensitive data out of a problem that quotes somebody, such as
+// the pointer of a member whose name is a card number.
+func (s *Sidecar) scrubProblem(p *iatp.Problem) {
+	for _, text := range []*string{&p.Error, &p.Hint, &p.Warning, &p.Title} {
+		*text = s.scrub(*text)
+	}
+	if p.Where != nil {
+		p.Where.Pointer = s.scrub(p.Where.Pointer)
+	}
+}
+
+// scrubbed is a log without sensitive values. No line quotes a payload; an error
+// of somebody else may quote what we do not know of.
+func (s *Sidecar) scrubbed(log *slog.Logger) *slog.Logger {
+	return slog.New(&scrubHandler{log.Handler(), s})
+}
+
+type scrubHandler struct {
+	slog.Handler
+	s *Sidecar
+}
+
+// Handle scrubs the message and the attributes of a line.
+func (h *scrubHandler) Handle(ctx context.Context, r slog.Record) error {
+	out := slog.NewRecord(r.Time, r.Level, h.s.scrub(r.Message), r.PC)
+	r.Attrs(func(a slog.Attr) bool {
+		out.AddAttrs(h.attr(a))
+		return true
+	})
+	return h.Handler.Handle(ctx, out)
+}
+
+// WithAttrs and WithGroup keep the handler around the one that they give.
+func (h *scrubHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	clean := make([]slog.Attr, len(attrs))
+	for i, a := range attrs {
+		clean[i] = h.attr(a)
+	}
+	return &scrubHandler{h.Handler.WithAttrs(clean), h.s}
+}
+
+func (h *scrubHandler) WithGroup(name string) slog.Handler {
+	return &scrubHandler{h.Handler.WithGroup(name), h.s}
+}
+
+func (h *scrubHandler) attr(a slog.Attr) slog.Attr {
+	switch v := a.Value.Resolve(); v.Kind() {
+	case slog.KindString:
+		a.Value = slog.StringValue(h.s.scrub(v.String()))
+	case slog.KindGroup:
+		var clean []any
+		for _, member := range v.Group() {
+			clean = append(clean, h.attr(member))
+		}
+		return slog.Group(a.Key, clean...)
+	case slog.KindAny: // an error, above all
+		a.Value = slog.StringValue(h.s.scrub(v.String()))
+	}
+	return a
+}
