@@ -45,7 +45,8 @@ var plan = map[string]room{
 	"flight":   {floor: 2, may: []string{".", "internal/ijson"}, outside: []string{"golang.org/x/mod", "golang.org/x/sys"}},
 	"api":      {floor: 2, may: []string{"."}},
 
-	"internal/httpsig": {floor: 2, may: []string{"."}},
+	"internal/httpsig":  {floor: 2, may: []string{"."}},
+	"internal/upstream": {floor: 2},
 
 	"internal/keyring": {floor: 2, may: []string{"."}, outside: []string{"golang.org/x/sys"}},
 
