@@ -65,7 +65,7 @@ var plan = map[string]room{
 		floor: 5,
 		may: []string{
 			".", "internal/ijson", "trust", "policy", "privacy", "recovery", "flight", "api",
-			"internal/keyring", "internal/httpsig", "internal/handshake", "internal/once", "internal/budget", "internal/agreements", "internal/bundle",
+			"internal/keyring", "internal/httpsig", "internal/upstream", "internal/handshake", "internal/once", "internal/budget", "internal/agreements", "internal/bundle",
 		},
 		outside: []string{"github.com/goccy/go-yaml", "github.com/prometheus/client_golang", "golang.org/x/sys", "golang.org/x/time"},
 	},

@@ -13,23 +13,27 @@ import (
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/flight"
 	"github.com/inter-agent-trust/iatp/internal/httpsig"
+	"github.com/inter-agent-trust/iatp/internal/upstream"
 )
 
 // signatureLife is how long a request that we sign may be on its way.
 const signatureLife = 60 * time.Second
 
 // agentRequest is the call as the wrapped agent gets it.
-func (s *Sidecar) agentRequest(ctx context.Context, x *exchange) (*http.Request, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.agentURL, bytes.NewReader(x.body))
-	if err != nil {
-		return nil, err
+func (s *Sidecar) agentRequest(x *exchange) *upstream.Request {
+	fields := make([]upstream.Field, 0, len(forwardedHeaders)+4)
+	for _, name := range forwardedHeaders {
+		for _, v := range x.in.forward[name] {
+			fields = append(fields, upstream.Field{Name: name, Value: v})
+		}
 	}
-	req.Header = x.in.forward.Clone()
-	req.Header.Set(iatp.HeaderTraceID, string(x.in.trace.id))
-	req.Header.Set(iatp.HeaderTraceParent, x.in.trace.parent.String())
-	req.Header.Set("Accept-Encoding", "identity")
-	req.Header.Set("User-Agent", userAgent)
-	return req, nil
+	fields = append(fields,
+		upstream.Field{Name: iatp.HeaderTraceID, Value: string(x.in.trace.id)},
+		upstream.Field{Name: iatp.HeaderTraceParent, Value: x.in.trace.parent.String()},
+		upstream.Field{Name: "Accept-Encoding", Value: "identity"},
+		upstream.Field{Name: "User-Agent", Value: userAgent},
+	)
+	return &upstream.Request{Method: http.MethodPost, Target: s.agentTarget, Fields: fields, Body: x.body}
 }
 
 const userAgent = "iatp-sidecar"

@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"strconv"
 	"sync/atomic"
 	"syscall"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/flight"
+	"github.com/inter-agent-trust/iatp/internal/upstream"
 	"github.com/inter-agent-trust/iatp/recovery"
 )
 
@@ -33,21 +36,15 @@ var (
 	errStatus     = errors.New("the agent answered with a status that is none")
 )
 
-// newAgentClient speaks to the wrapped agent: no proxy from the environment,
-// no redirects, no compression, no second try behind our back.
-func newAgentClient(limits Limits) *http.Transport {
-	return &http.Transport{
-		DialContext:            (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout:    5 * time.Second,
-		DisableCompression:     true,
-		MaxIdleConns:           limits.Concurrency,
-		MaxIdleConnsPerHost:    limits.Concurrency,
-		IdleConnTimeout:        60 * time.Second,
-		MaxResponseHeaderBytes: 64 << 10,
-		WriteBufferSize:        8 << 10,
-		ReadBufferSize:         8 << 10,
+// newAgentClient speaks to the wrapped agent, and makes no second try behind
+// our back. It returns the target at which calls arrive, too.
+func newAgentClient(cfg *Config) (*upstream.Client, string, error) {
+	u, err := url.Parse(agentURL(cfg.Agent))
+	if err != nil {
+		return nil, "", fmt.Errorf("agent: %w", err)
 	}
+	c, err := upstream.New(upstream.Options{Origin: cfg.Agent, TLS: &tls.Config{MinVersion: tls.VersionTLS12}, MaxIdle: cfg.Limits.Concurrency})
+	return c, u.RequestURI(), err
 }
 
 // call is one forwarded request with its clock.
@@ -168,36 +165,13 @@ func (x *exchange) repeatable() *iatp.Manifest {
 // attempt is one request to the agent. A reply of known, small length comes
 // back whole.
 func (s *Sidecar) attempt(c *call, x *exchange) (*http.Response, []byte, error) {
-	var sent atomic.Bool // set by the transport, which may still write when RoundTrip has returned
-	ctx := httptrace.WithClientTrace(c.ctx, &httptrace.ClientTrace{WroteHeaderField: func(string, []string) { sent.Store(true) }})
-	var req *http.Request
-	var err error
-	way := http.RoundTripper(s.agent)
+	send := s.sendAgent
 	if x.dir == flight.Out {
-		req, err = s.peerRequest(ctx, c, x)
-		way = x.met.Transport
-	} else {
-		req, err = s.agentRequest(ctx, x)
+		send = s.sendPeer
 	}
+	resp, err := send(c, x)
 	if err != nil {
-		return nil, nil, &attemptError{err, false}
-	}
-	req.GetBody = nil // or net/http would send the body again by itself
-
-	began := s.now()
-	defer func() { x.away += s.now().Sub(began) }()
-	c.await(began)
-	resp, err := way.RoundTrip(req)
-	if err != nil {
-		return nil, nil, &attemptError{err, sent.Load()}
-	}
-	if resp.StatusCode == http.StatusSwitchingProtocols {
-		resp.Body.Close()
-		return nil, nil, &attemptError{errSwitching, true}
-	}
-	if resp.StatusCode < 200 || resp.StatusCode > 599 { // which net/http reads, and may not write
-		resp.Body.Close()
-		return nil, nil, &attemptError{errStatus, true}
+		return nil, nil, err
 	}
 	if resp.StatusCode == http.StatusNotModified {
 		resp.Header.Del("Content-Type") // which net/http does not pass on: nothing may be proven of it
@@ -213,6 +187,48 @@ func (s *Sidecar) attempt(c *call, x *exchange) (*http.Response, []byte, error) 
 		return nil, nil, &attemptError{truncation(err), true}
 	}
 	return resp, whole, nil
+}
+
+// sendAgent sends the call to the wrapped agent.
+func (s *Sidecar) sendAgent(c *call, x *exchange) (*http.Response, error) {
+	req := s.agentRequest(x)
+	began := s.now()
+	defer func() { x.away += s.now().Sub(began) }()
+	c.await(began)
+	resp, err := s.agent.Do(c.ctx, req)
+	if err != nil {
+		e, ok := errors.AsType[*upstream.Error](err)
+		return nil, &attemptError{err, !ok || e.Sent}
+	}
+	return resp, nil
+}
+
+// sendPeer sends the call to the peer, signed.
+func (s *Sidecar) sendPeer(c *call, x *exchange) (*http.Response, error) {
+	var sent atomic.Bool // set by the transport, which may still write when RoundTrip has returned
+	ctx := httptrace.WithClientTrace(c.ctx, &httptrace.ClientTrace{WroteHeaderField: func(string, []string) { sent.Store(true) }})
+	req, err := s.peerRequest(ctx, c, x)
+	if err != nil {
+		return nil, &attemptError{err, false}
+	}
+	req.GetBody = nil // or net/http would send the body again by itself
+
+	began := s.now()
+	defer func() { x.away += s.now().Sub(began) }()
+	c.await(began)
+	resp, err := x.met.Transport.RoundTrip(req)
+	if err != nil {
+		return nil, &attemptError{err, sent.Load()}
+	}
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		resp.Body.Close()
+		return nil, &attemptError{errSwitching, true}
+	}
+	if resp.StatusCode < 200 || resp.StatusCode > 599 { // which net/http reads, and may not write
+		resp.Body.Close()
+		return nil, &attemptError{errStatus, true}
+	}
+	return resp, nil
 }
 
 // attemptError says whether the agent may have seen anything of the request.
@@ -246,7 +262,7 @@ func (s *Sidecar) classify(c *call, x *exchange, err error) recovery.Failure {
 		f.Kind, f.Err = recovery.Canceled, errClientGone
 	case errors.Is(err, errTruncated):
 		f.Kind = recovery.Truncated
-	case errors.Is(err, errSwitching), errors.Is(err, errStatus):
+	case errors.Is(err, errSwitching), errors.Is(err, errStatus), errors.Is(err, upstream.ErrMalformed), errors.Is(err, upstream.ErrSwitching):
 		f.Kind = recovery.Protocol
 	case !f.Sent, errors.As(err, &op) && op.Op == "dial", errors.Is(err, syscall.ECONNREFUSED):
 		f.Kind = recovery.Connect

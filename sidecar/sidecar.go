@@ -29,6 +29,7 @@ import (
 
 	"github.com/inter-agent-trust/iatp/flight"
 	"github.com/inter-agent-trust/iatp/internal/bundle"
+	"github.com/inter-agent-trust/iatp/internal/upstream"
 	"github.com/inter-agent-trust/iatp/privacy"
 )
 
@@ -40,8 +41,10 @@ type Sidecar struct {
 	book     *flight.Log
 	archive  *flight.Archive   // the same, for long reads that must not hold up the writer
 	kept     *bundle.Manifests // what ours and our peers' manifests said
-	agent    *http.Transport
+	agent    *upstream.Client
 	agentURL string
+	// agentTarget is the path and query of agentURL.
+	agentTarget string
 
 	mesh  *mesh // nil without public_url
 	certs atomic.Pointer[certificates]
@@ -105,7 +108,10 @@ func New(cfg Config, o Options) (*Sidecar, error) {
 	}
 	s.standing.Store(st)
 	s.active.Store(&cfg)
-	s.agent, s.agentURL = newAgentClient(cfg.Limits), agentURL(cfg.Agent)
+	s.agentURL = agentURL(cfg.Agent)
+	if s.agent, s.agentTarget, err = newAgentClient(&cfg); err != nil {
+		return nil, err
+	}
 	s.bodies.max = int64(cfg.Limits.BodyMemory)
 	s.inFlight = make(chan struct{}, cfg.Limits.Concurrency)
 	s.claims = newClaims(s.now)
@@ -281,7 +287,7 @@ func (s *Sidecar) Close() error {
 	var err error
 	s.closed.Do(func() {
 		s.draining.Store(true)
-		s.agent.CloseIdleConnections()
+		s.agent.Flush()
 		err = errors.Join(s.mesh.close(), s.book.Close())
 	})
 	return err

@@ -161,8 +161,10 @@ func (b *body) frame(resp *http.Response, method string) error {
 	}
 	delete(h, "Transfer-Encoding") // from here on it is the framing of the body
 	switch {
-	case method == http.MethodHead || resp.StatusCode == http.StatusNotModified:
+	case method == http.MethodHead:
 		b.left, resp.ContentLength = 0, length
+	case resp.StatusCode == http.StatusNotModified: // its length is that of another answer
+		b.left, resp.ContentLength = 0, 0
 	case resp.StatusCode == http.StatusNoContent:
 		if coded || length > 0 {
 			return malformed("status 204 with a body")
