@@ -1,8 +1,12 @@
 package iatp
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 func TestTerms(t *testing.T) {
@@ -66,4 +70,25 @@ func TestTerms(t *testing.T) {
 	if err := (Terms{}).EqualOrSafer(&Manifest{}); err != nil {
 		t.Error(err)
 	}
+}
+
+// Terms that can be read mean the same when they are written and read again.
+func FuzzParseTerms(f *testing.F) {
+	f.Add(must(json.Marshal(testTerms(f))))
+	f.Add([]byte(`{"receipt":true}`))
+	f.Add([]byte(`{"max_fee":"1","budget":"2.00","currency":"USD","undo_window_seconds":0}`))
+	f.Fuzz(func(t *testing.T, doc []byte) {
+		terms, err := ParseTerms(doc)
+		if err != nil {
+			return
+		}
+		text, err := json.Marshal(terms)
+		if err != nil {
+			t.Fatalf("%q is read, and cannot be written: %v", doc, err)
+		}
+		again, err := ParseTerms(text)
+		if err != nil || !cmp.Equal(terms, again, sameMoney, cmpopts.EquateEmpty()) {
+			t.Errorf("%q is read as %+v, and written and read again as %+v, %v", doc, terms, again, err)
+		}
+	})
 }

@@ -82,7 +82,7 @@ func (s *Sidecar) inScope(x *exchange) *iatp.Problem {
 	if len(scopes) == 0 {
 		return nil
 	}
-	if task, kind, _ := member(x.body, "task"); kind == ijson.String && slices.Contains(scopes, task) {
+	if task := membersOf(x.body, "task")["task"]; task.kind == ijson.String && slices.Contains(scopes, task.text) {
 		return nil
 	}
 	return &iatp.Problem{Slug: iatp.SlugScope, Status: http.StatusForbidden, Blocked: true, Outcome: iatp.OutcomeNone,

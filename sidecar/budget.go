@@ -24,10 +24,10 @@ func tree(span [8]byte) budget.Tree {
 // grant opens the budget that a caller from outside gives to what follows from
 // its call: what our agent sends on from here cannot spend more.
 func (s *Sidecar) grant(x *exchange, e *flight.Entry) *iatp.Problem {
-	if x.signed == nil || x.signed.Budget.IsZero() {
+	if x.signed == nil || x.in.budget.IsZero() {
 		return nil
 	}
-	step, err := s.mesh.budget.Grant(tree(x.in.trace.parent.SpanID), x.signed.Budget)
+	step, err := s.mesh.budget.Grant(tree(x.in.trace.parent.SpanID), x.in.budget)
 	if err != nil {
 		return s.budgetProblem(err)
 	}

@@ -27,7 +27,10 @@ func (s *Sidecar) receiveSigned(x *exchange) *iatp.Problem {
 	if p := s.authenticate(x); p != nil {
 		return p
 	}
-	return s.understand(x)
+	if p := s.understand(x); p != nil {
+		return p
+	}
+	return s.readMembers(x)
 }
 
 // authenticate finds out who has signed a request, in the order that costs an
