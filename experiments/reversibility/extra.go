@@ -5,12 +5,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/inter-agent-trust/iatp/flight"
 )
+
+// expiring is how many trips wait until their undo window is over.
+const expiring = 10
 
 // windows orders trips whose undo window is a second, and cancels them when it is
 // over, with the half minute that clocks may differ by.
@@ -21,7 +25,7 @@ func windows(ctx context.Context, bin, dir string, all *results, progress *progr
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
 	var trips []*trip
-	for i := range 10 {
+	for i := range expiring {
 		t := &trip{world: w, id: fmt.Sprintf("w%d", i), job: job{fault: windowElapsed, detail: fmt.Sprint(i), stops: []string{"ledger", "desk"}, keep: true}}
 		if err := t.setUp(ctx); err != nil {
 			return err
@@ -104,7 +108,7 @@ func newTornLog(dir string) (*tornLog, error) {
 		}
 	}
 	t.size = l.Size()
-	err = os.CopyFS(t.image, os.DirFS(data))
+	err = copyPrivate(t.image, data)
 	if err := errors.Join(err, l.Close()); err != nil {
 		return nil, err
 	}
@@ -123,10 +127,32 @@ func newTornLog(dir string) (*tornLog, error) {
 	return t, nil
 }
 
+// copyPrivate copies a directory so that nobody else can read the copy: keys are in
+// it.
+func copyPrivate(to, from string) error {
+	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			return os.MkdirAll(filepath.Join(to, name), 0o700)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(to, name), data, 0o600)
+	})
+}
+
 // at cuts the last record short and opens the log.
 func (t *tornLog) at(cut int) (outcome, error) {
 	dir := filepath.Join(t.dir, fmt.Sprint(cut))
-	if err := os.CopyFS(dir, os.DirFS(t.image)); err != nil {
+	if err := copyPrivate(dir, t.image); err != nil {
 		return outcome{}, err
 	}
 	whole := append(bytes.Clone(t.text), t.last[:cut]...)

@@ -125,6 +125,9 @@ func runArm(ctx context.Context, a arm, o options, bin, dir string, all *results
 	jobs := plan(a, points, o, rand.New(rand.NewPCG(o.seed, uint64(slices.Index(arms, a)))))
 	queue := make(chan job)
 	tally := &progressLine{w: progress, arm: a, total: len(jobs)}
+	if a == full && !o.quick {
+		tally.total += expiring
+	}
 	var group sync.WaitGroup
 	for i := range min(workers, len(jobs)) {
 		group.Go(func() {

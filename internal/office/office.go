@@ -14,7 +14,7 @@
 //
 //	POST /                    {"task":…,"data":…}         200 with the result
 //	POST /compensate/{tx}     {"transaction_id":…,…}      200 with what was given back
-//	GET  /check/{tx}          {"executed":true|false,"state":"working"|"done"|"undone"|"void"}, or 404
+//	GET  /check/{tx}          {"executed":true|false,"state":"partial"|"done"|"undone"|"void"}, or 404
 //	GET  /state               everything there is, at most 1000 rows of a kind
 //	GET  /health
 //
@@ -207,6 +207,9 @@ func (a *Agent) check(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		fail(w, err)
 		return
+	}
+	if state == stateWorking {
+		state = "partial"
 	}
 	answer(w, http.StatusOK, map[string]any{"executed": state != stateVoid, "state": state})
 }
