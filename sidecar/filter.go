@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 
@@ -23,19 +24,30 @@ type filter struct {
 	redactor *privacy.Redactor
 	out      bytes.Buffer
 	blocked  bool
+	summed   bool // see sums
 	counts   counts
 }
 
 // newFilter returns the filter of an answer that is a stream, nil if its bytes pass
-// as they are: nothing wants them changed, or they are no text.
-func (s *Sidecar) newFilter(x *exchange, resp *http.Response) *filter {
+// as they are because nothing wants them changed, and where to read it from. What a
+// peer's receipt is about is then added to sum as it is read. The error is
+// errWithheld if nobody here can read the answer.
+func (s *Sidecar) newFilter(x *exchange, resp *http.Response, sum io.Writer, end *ending) (*filter, io.Reader, error) {
 	if !x.st.rules.ChangesAnswers() {
-		return nil
+		return nil, resp.Body, nil
 	}
 	f := &filter{counts: counts{places: s.keepsPayloads(x.st)}}
-	if resp.Header.Get("Content-Encoding") != "" {
-		f.blocked = true // nobody knows what is in it
-		return f
+	source := io.Reader(resp.Body)
+	if coding := codingOf(resp.Header); coding != "" {
+		raw := io.Discard
+		if f.summed = x.dir == flight.Out; f.summed {
+			raw = sum
+		}
+		var err error
+		if source, err = s.decodeStream(x, coding, resp.Body, raw); err != nil {
+			return nil, nil, err
+		}
+		end.encoding = ""
 	}
 	p := x.passage(true)
 	f.redactor = s.scanner().NewRedactor(&f.out, privacy.FormatOf(resp.Header.Get("Content-Type")), func(found privacy.Finding) privacy.Action {
@@ -45,8 +57,11 @@ func (s *Sidecar) newFilter(x *exchange, resp *http.Response) *filter {
 		return actionOf(t)
 	})
 	rewritten(resp, -1)
-	return f
+	return f, source, nil
 }
+
+// sums reports whether what was received is summed up where it is decoded.
+func (f *filter) sums() bool { return f != nil && f.summed }
 
 // pass takes a piece of the answer and returns what may be released of all up to
 // now, until the next call. last says that nothing follows.

@@ -12,12 +12,12 @@ import (
 	"net/http"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/flight"
 	"github.com/inter-agent-trust/iatp/internal/ijson"
 )
 
@@ -29,6 +29,7 @@ var forwardedHeaders = [...]string{"Accept", "Accept-Language", "Content-Type", 
 // inbound is what the caller sent, judged header by header before its body.
 type inbound struct {
 	contentType    string
+	coding         string // content codings of the body; "" if none
 	idempotencyKey string // without quotes; "" if none
 	override       string
 	budget         iatp.Money  // what the caller is ready to pay; zero if it does not say
@@ -57,10 +58,7 @@ func (s *Sidecar) readHead(r *http.Request) (inbound, *iatp.Problem) {
 			return in, badRequest("bad-header", name+" is given more than once")
 		}
 	}
-	if ce := h.Get("Content-Encoding"); ce != "" && !strings.EqualFold(ce, "identity") {
-		return in, &iatp.Problem{Slug: iatp.SlugUnsupportedEncoding, Status: http.StatusUnsupportedMediaType,
-			Error: "Content-Encoding " + strconv.Quote(iatp.Printable(clip(s.scrub(ce), 40))) + " is not read here", Hint: "send the body as it is, uncompressed: what cannot be scanned is not forwarded"}
-	}
+	in.coding = codingOf(h)
 	if p := earlyData(h); p != nil {
 		return in, p
 	}
@@ -344,6 +342,9 @@ func sizeText(s Size) string {
 // pass. The content type is judged last, so that what is not JSON at all gets
 // the seed's "Invalid JSON" whatever it calls itself.
 func (s *Sidecar) understand(x *exchange) *iatp.Problem {
+	if p := s.decode(x); p != nil {
+		return p
+	}
 	report, err := s.scanner().ScanJSON(x.body, ijson.Limits{Depth: s.cfg.Limits.Depth})
 	if err != nil {
 		p := &iatp.Problem{Slug: iatp.SlugInvalidJSON, Status: http.StatusBadRequest, Error: "Invalid JSON"}
@@ -357,8 +358,9 @@ func (s *Sidecar) understand(x *exchange) *iatp.Problem {
 		return &iatp.Problem{Slug: "unsupported-media-type", Status: http.StatusUnsupportedMediaType,
 			Error: "Content-Type must be application/json", Hint: "send -H 'Content-Type: application/json'; web pages cannot send it here without asking, which is the point"}
 	}
-	x.report = report
-	x.bodySum = sha256.Sum256(x.body)
+	if x.report = report; x.dir != flight.In {
+		x.bodySum = sha256.Sum256(x.body)
+	}
 	return nil
 }
 

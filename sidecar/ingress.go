@@ -93,10 +93,7 @@ func (s *Sidecar) readSigned(r *http.Request) (*httpsig.Pending, *iatp.Problem) 
 // (hardening 12).
 func (s *Sidecar) readCovered(x *exchange, signed *httpsig.Verified) *iatp.Problem {
 	head := signed.Head()
-	if ce := head.Get("Content-Encoding"); ce != "" {
-		return &iatp.Problem{Slug: iatp.SlugUnsupportedEncoding, Status: http.StatusUnsupportedMediaType, Error: "a compressed body is not read here"}
-	}
-	in := inbound{contentType: head.Get("Content-Type"), idempotencyKey: signed.IdempotencyKey, forward: make(http.Header, len(forwardedHeaders))}
+	in := inbound{contentType: head.Get("Content-Type"), coding: codingOf(head), idempotencyKey: signed.IdempotencyKey, forward: make(http.Header, len(forwardedHeaders))}
 	trace := http.Header{}
 	for _, name := range []string{iatp.HeaderTraceID, iatp.HeaderTraceParent} {
 		if v := head.Get(name); v != "" {

@@ -103,16 +103,20 @@ type replyText struct {
 func (s *Sidecar) readReply(x *exchange, h http.Header, body []byte, end *ending) *replyText {
 	keep := s.keepsPayloads(x.st)
 	read := &replyText{text: body}
-	if h.Get("Content-Encoding") != "" {
-		end.opaque, read.unreadable = "content-encoding", true
-		return read
+	if coding := codingOf(h); coding != "" {
+		var ok bool
+		if read.text, ok = s.decodeReply(coding, body); !ok {
+			end.opaque, read.unreadable = "content-encoding", true
+			return read
+		}
 	}
-	if isJSON(h.Get("Content-Type")) {
-		if report, err := s.scanner().ScanJSON(body, ijson.Limits{Depth: s.cfg.Limits.Depth}); err == nil {
+	contentType := h.Get("Content-Type")
+	if isJSON(contentType) {
+		if report, err := s.scanner().ScanJSON(read.text, ijson.Limits{Depth: s.cfg.Limits.Depth}); err == nil {
 			read.report = report
 			end.findings = tally(report, x.st.rules, x.passage(true), keep)
 			if keep {
-				end.json = redacted(body, report)
+				end.json = redacted(read.text, report)
 			} else {
 				end.opaque = "ephemeral"
 			}
@@ -120,13 +124,13 @@ func (s *Sidecar) readReply(x *exchange, h http.Header, body []byte, end *ending
 		}
 	}
 	st := s.scanner().NewStream(keptPayload / 2)
-	_, _ = st.Write(body)
+	_, _ = st.Write(read.text)
 	s.keepStream(st, keep, end)
 	if read.binary = st.Binary(); read.binary || !x.st.rules.ChangesAnswers() {
 		end.findings = streamTally(st, x.st.rules, x.passage(true))
 		return read
 	}
-	read.report = s.scanner().ScanText(body)
+	read.report = s.scanner().ScanBody(read.text, contentType, ijson.Limits{Depth: s.cfg.Limits.Depth})
 	end.findings = tally(read.report, x.st.rules, x.passage(true), keep)
 	return read
 }
@@ -167,9 +171,12 @@ func (s *Sidecar) passStream(c *call, x *exchange, resp *http.Response) *iatp.Pr
 	defer chunks.Put(buf)
 
 	length, open := resp.ContentLength, unbounded(resp)
-	through := s.newFilter(x, resp)
-	if through != nil && through.blocked { // nothing has been released yet
+	through, source, err := s.newFilter(x, resp, sum, end)
+	if err != nil { // nothing has been released yet
 		end.sum, end.opaque = sum.Sum(nil), "content-encoding"
+		if x.dir == flight.Out {
+			end.outcome = s.askPeer(x) // its receipt would come behind the answer
+		}
 		return s.withhold(x, end)
 	}
 	if x.dir == flight.In { // trailers get lost on the way
@@ -179,10 +186,13 @@ func (s *Sidecar) passStream(c *call, x *exchange, resp *http.Response) *iatp.Pr
 	if err := rc.Flush(); err != nil {
 		c.callerGone(x)
 	}
+	if through != nil {
+		length = -1 // of the bytes before
+	}
 	for got := int64(0); ; {
 		began := s.now()
 		c.timer.Reset(time.Duration(s.cfg.Limits.Idle))
-		n, err := resp.Body.Read(*buf)
+		n, err := source.Read(*buf)
 		c.timer.Stop() // how long the caller takes is not the agent's fault
 		x.away += s.now().Sub(began)
 		piece := (*buf)[:n]
@@ -194,7 +204,9 @@ func (s *Sidecar) passStream(c *call, x *exchange, resp *http.Response) *iatp.Pr
 		if x.dir == flight.Out {
 			proven = piece
 		}
-		sum.Write(proven)
+		if !through.sums() {
+			sum.Write(proven)
+		}
 		end.bytes += int64(len(proven))
 		if last || withheld != nil {
 			end.sum = sum.Sum(nil)

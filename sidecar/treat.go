@@ -141,7 +141,7 @@ func rewritten(resp *http.Response, length int64) {
 // withhold ends an exchange whose answer may not be released. What was called has
 // been done, and the problem says so.
 func (s *Sidecar) withhold(x *exchange, end *ending) *iatp.Problem {
-	x.decision, x.receipt = decidedFailed, ""
+	x.decision = decidedFailed
 	held := kindsIn(end.findings, policy.Block)
 	if held == "" {
 		held = "what cannot be read"
