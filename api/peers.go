@@ -14,6 +14,18 @@ type Peers struct {
 	Peers []Peer `json:"peers"`         // by name
 }
 
+// ForgetPeer is the body of POST /peers/forget: the origin of a peer, or its name in
+// the configuration, and who says so.
+type ForgetPeer struct {
+	Peer string `json:"peer"`
+	By   string `json:"by"`
+}
+
+// Forgotten answers it: the origin of which nothing is remembered any more.
+type Forgotten struct {
+	URI string `json:"uri"`
+}
+
 // Peer is a configured peer and what was found at the last visit to it. Without
 // LastSeen there was none since the sidecar started, and Level, Score, Evidence and
 // Notes say nothing.

@@ -237,6 +237,28 @@ func (c *Client) Peers(ctx context.Context, visit bool) (*api.Peers, error) {
 	return &p, nil
 }
 
+// ForgetPeer has the sidecar forget the keys of a peer, given by name or origin: the
+// next key that it shows, or the one that is pinned, is the first. It needs the
+// token, and returns the origin.
+func (c *Client) ForgetPeer(ctx context.Context, f api.ForgetPeer) (*api.Forgotten, error) {
+	body, err := json.Marshal(f)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	resp, err := c.send(ctx, http.MethodPost, "/peers/forget", body)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	var gone api.Forgotten
+	if err := c.decode(resp, &gone); err != nil {
+		return nil, err
+	}
+	return &gone, nil
+}
+
 // Checkpoint returns the latest signed checkpoint of the flight recorder. It
 // needs the token.
 func (c *Client) Checkpoint(ctx context.Context) ([]byte, error) {

@@ -2,6 +2,8 @@ package iatptest
 
 import (
 	"crypto/rand"
+	"fmt"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -35,14 +37,24 @@ func NewParty(t testing.TB) *Party {
 	if err := os.WriteFile(p.KeyFile, pem, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.addr = ln.Addr().String()
-	ln.Close()
+	p.addr = steadyAddress(t)
 	p.URL = "http://" + p.addr
 	return p
+}
+
+// steadyAddress is a free address whose port the kernel gives to nobody who asks
+// for any: it is still free when the party begins to listen, or does so again.
+func steadyAddress(t testing.TB) string {
+	t.Helper()
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 10000+mathrand.IntN(20000))
+		if ln, err := net.Listen("tcp", addr); err == nil {
+			ln.Close()
+			return addr
+		}
+	}
+	t.Fatal("no free port")
+	return ""
 }
 
 // Listen makes a configuration the party's: its key, its public listener.
@@ -76,3 +88,6 @@ func Pair(t testing.TB, change func(a, b *Options)) (a, b *Node) {
 	a = Start(t, oa)
 	return a, b
 }
+
+// Addr is where the party's public listener is, host:port.
+func (p *Party) Addr() string { return p.addr }

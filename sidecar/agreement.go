@@ -50,7 +50,7 @@ func (x *exchange) slaLatency() int64 {
 func (s *Sidecar) underAgreement(x *exchange) *iatp.Problem {
 	id := x.signed.Agreement
 	if id.IsZero() {
-		if s.cfg.Ingress.Agreement == agreementRequire {
+		if s.active.Load().Ingress.Agreement == agreementRequire {
 			return agreementRequired("calls are taken here under an agreement only")
 		}
 		return nil
@@ -166,9 +166,11 @@ func termsRejected(why string, offer iatp.Terms) *iatp.Problem {
 func (s *Sidecar) manifestOf(x *exchange, said iatp.Digest) (iatp.Digest, *iatp.Problem) {
 	met := x.caller.Met
 	if x.caller.Name != "" && (met == nil || met.Digest != said.ContentDigest()) {
-		s.mesh.peers.Stale(x.caller.URI)
+		if met != nil {
+			s.mesh.peers().Stale(x.caller.URI, met.Digest)
+		}
 		var p *iatp.Problem
-		if met, p = s.mesh.peers.Meet(x.r.Context(), x.caller.Name); p != nil {
+		if met, p = s.mesh.peers().Meet(x.r.Context(), x.caller.Name); p != nil {
 			return iatp.Digest{}, p
 		}
 	}

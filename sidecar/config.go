@@ -64,6 +64,10 @@ type Config struct {
 	// level that stand here.
 	Authorities map[string]Authority `yaml:"authorities"`
 
+	// RevokedKeys are keys (ed25519:…, or their thumbprints) that are not believed
+	// here, whoever vouches for them: of peers, of authorities.
+	RevokedKeys []string `yaml:"revoked_keys"`
+
 	// Ingress says who may call the wrapped agent from outside.
 	Ingress Ingress `yaml:"ingress"`
 
@@ -128,6 +132,10 @@ type TLS struct {
 	Key  string `yaml:"key"`
 	// ClientCA, if set, is who must have signed the certificate of a caller.
 	ClientCA string `yaml:"client_ca"`
+	// ClientCert and ClientKey are shown to peers that ask who connects. Without
+	// them Cert and Key are.
+	ClientCert string `yaml:"client_cert"`
+	ClientKey  string `yaml:"client_key"`
 }
 
 // Peer is another agent's sidecar.
@@ -167,6 +175,9 @@ type Ingress struct {
 	// Agreement is require if callers must come under an agreement, else optional
 	// (what holds if nothing is set).
 	Agreement string `yaml:"agreement"`
+	// PrivateHosts are the exact host:port at which a stranger may be although the
+	// address is a private one, or the port is not 443.
+	PrivateHosts []string `yaml:"private_hosts"`
 }
 
 // Rate is a number of calls in a time, written as 600/1m.
@@ -194,6 +205,7 @@ type Requirements struct {
 	Reversibility iatp.ReversibilityLevel `yaml:"reversibility"` // none | partial | full
 	UndoWindow    Duration                `yaml:"undo_window"`   // at least this long
 	Retention     iatp.RetentionPolicy    `yaml:"retention"`     // ephemeral | temporary | permanent | forever
+	Manifest      bool                    `yaml:"manifest"`      // of a peer: without it the call is refused, not asked about
 }
 
 // Limits bound what one caller, and all of them together, can make us hold.
@@ -303,6 +315,8 @@ func (c *Config) anchor(dir string, before *Config) {
 	at(&c.TLS.Key, before.TLS.Key)
 	at(&c.TLS.ClientCA, before.TLS.ClientCA)
 	at(&c.Privacy.Allow.Key, before.Privacy.Allow.Key)
+	at(&c.TLS.ClientCert, before.TLS.ClientCert)
+	at(&c.TLS.ClientKey, before.TLS.ClientKey)
 	for name, p := range c.Peers {
 		at(&p.CA, before.Peers[name].CA)
 		c.Peers[name] = p

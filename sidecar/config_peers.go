@@ -33,6 +33,9 @@ func (c *Config) validatePublic(bad func(string, string, ...any)) {
 	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
 		bad("tls", "cert and key belong together")
 	}
+	if (c.TLS.ClientCert == "") != (c.TLS.ClientKey == "") {
+		bad("tls", "client_cert and client_key belong together")
+	}
 	if c.TLS.ClientCA != "" && c.TLS.Cert == "" {
 		bad("tls.client_ca", "needs tls.cert and tls.key")
 	}
@@ -45,6 +48,11 @@ func (c *Config) validatePublic(bad func(string, string, ...any)) {
 	case "", agreementOptional, agreementRequire:
 	default:
 		bad("ingress.agreement", "%s is not one of optional, require", strconv.Quote(iatp.Printable(c.Ingress.Agreement)))
+	}
+	for _, at := range c.Ingress.PrivateHosts {
+		if host, port, err := net.SplitHostPort(at); err != nil || host == "" || port == "" {
+			bad("ingress.private_hosts", "%s is not host:port", strconv.Quote(iatp.Printable(at)))
+		}
 	}
 	if p := c.Limits.PerPeer; p.Rate.N < 1 || p.Burst < 1 {
 		bad("limits.per_peer", "rate and burst must be 1 or more, as in {rate: 600/1m, burst: 60}")
@@ -81,6 +89,11 @@ func (c *Config) validatePeers(bad func(string, string, ...any)) {
 	if _, ok := c.Peers[c.DefaultPeer]; c.DefaultPeer != "" && !ok {
 		bad("default_peer", "%s is not one of peers", strconv.Quote(iatp.Printable(c.DefaultPeer)))
 	}
+	for _, text := range c.RevokedKeys {
+		if _, err := iatp.ParseBase64URL(thumbprint(text)); err != nil {
+			bad("revoked_keys", "%s is neither a key (ed25519:…) nor the thumbprint of one", strconv.Quote(iatp.Printable(clip(text, 64))))
+		}
+	}
 	for name, a := range c.Authorities {
 		if _, err := iatp.ParseKey(a.Key); err != nil {
 			bad("authorities."+name+".key", "%v", err)
@@ -92,6 +105,14 @@ func (c *Config) validatePeers(bad func(string, string, ...any)) {
 			bad("authorities."+name+".for", "name the uris that it may endorse, such as https://*.example")
 		}
 	}
+}
+
+// thumbprint is that of a key, or what stands there in place of one.
+func thumbprint(text string) string {
+	if k, err := iatp.ParseKey(text); err == nil {
+		return k.Thumbprint()
+	}
+	return text
 }
 
 func (p *Peer) validate() error {

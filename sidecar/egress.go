@@ -5,8 +5,10 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 	"github.com/inter-agent-trust/iatp/flight"
 	"github.com/inter-agent-trust/iatp/internal/httpsig"
 	"github.com/inter-agent-trust/iatp/internal/upstream"
+	"github.com/inter-agent-trust/iatp/policy"
 )
 
 // signatureLife is how long a request that we sign may be on its way.
@@ -64,7 +67,7 @@ func (s *Sidecar) peerRequest(ctx context.Context, c *call, x *exchange) (*http.
 	}
 	h.Set("Accept-Encoding", "identity")
 	h.Set("User-Agent", userAgent)
-	base, err := s.sign(req.Method, target, h)
+	base, err := s.sign(x, req.Method, target, h)
 	if err != nil {
 		return nil, err
 	}
@@ -79,10 +82,10 @@ func (s *Sidecar) peerRequest(ctx context.Context, c *call, x *exchange) (*http.
 }
 
 // prepareOut fixes what all attempts at a peer have in common.
-func (x *exchange) prepareOut() {
+func (s *Sidecar) prepareOut(x *exchange) {
 	x.sentKey = x.in.idempotencyKey
 	if x.sentKey == "" {
-		x.sentKey = string(mintTrace())
+		x.sentKey = string(s.mintTrace())
 	}
 	x.sentTrace = x.in.trace.id
 	if _, ok := x.sentTrace.Bits(); !ok {
@@ -116,10 +119,18 @@ func (s *Sidecar) addPeerHeaders(x *exchange) *iatp.Problem {
 	return s.scanHead(&x.in)
 }
 
-func mintTrace() iatp.TraceID {
-	var b [16]byte
-	rand.Read(b[:])
-	return iatp.NewTraceID(b)
+// mintTrace makes an id of 122 random bits that nobody takes for the number of an
+// account: a peer scans the ids that it gets, trace ids as they are and idempotency
+// keys in quotes, and one in some thousand random ones looks like something.
+func (s *Sidecar) mintTrace() iatp.TraceID {
+	for {
+		var b [16]byte
+		rand.Read(b[:])
+		id := iatp.NewTraceID(b)
+		if s.clean(string(id)) && s.clean(iatp.FormatIdempotencyKey(string(id))) {
+			return id
+		}
+	}
 }
 
 // peerSays turns answers of a peer's sidecar that are not for our agent into
@@ -137,15 +148,54 @@ func (s *Sidecar) peerSays(x *exchange, resp *http.Response, outcome flight.Outc
 		return &iatp.Problem{Slug: iatp.SlugAnswerNotKept, Status: http.StatusConflict, Outcome: string(outcome),
 			Error: "the peer has proven that a call with this Idempotency-Key came to its end before, and did not keep its answer"}
 	}
-	s.mesh.peers.Stale(x.met.Peer.URI) // terms-changed: assess it anew next time
+	s.mesh.peers().Stale(x.met.Peer.URI, x.st.digest) // terms-changed: assess it anew next time
 	return nil
 }
 
+// meetAgain looks at a peer again that says that its manifest was changed since it
+// was assessed: it has another key, say. The call goes on, once, if what it was
+// allowed for is still so; where a person has released it, or anything that counts
+// is different, the caller gets the peer's answer and the next call is judged anew
+// (hardening 3). A refusal for changed terms comes before the key is claimed, so
+// that the second attempt is the first that can have an effect; if the peer lies
+// about that, its sidecar still executes the key once.
+func (s *Sidecar) meetAgain(c *call, x *exchange, resp *http.Response, whole []byte) bool {
+	if x.dir != flight.Out || x.released != nil || !saysTermsChanged(resp, whole) {
+		return false
+	}
+	s.mesh.peers().Stale(x.met.Peer.URI, x.st.digest)
+	met, p := s.mesh.peers().Meet(c.ctx, x.peer)
+	if p != nil || met.Manifest == nil || met.Digest == x.st.digest {
+		return false
+	}
+	own := s.standing.Load()
+	st := own.of(met)
+	verdict := x.decide(st)
+	if verdict.Decision != policy.Allow || st.rules != x.st.rules || verdict.Redact != x.verdict.Redact || st.assessment.Score != x.st.assessment.Score || !slices.Equal(verdict.Codes(), x.verdict.Codes()) {
+		return false
+	}
+	resp.Body.Close()
+	x.met, x.own, x.st, x.verdict = met, own, st, verdict
+	x.agreed = s.findAgreement(x)
+	return true
+}
+
+// saysTermsChanged reads a refusal of a peer's sidecar.
+func saysTermsChanged(resp *http.Response, whole []byte) bool {
+	if resp.StatusCode != http.StatusConflict || resp.Header.Get(iatp.HeaderFrom) != iatp.FromSidecar {
+		return false
+	}
+	var p struct {
+		Type string `json:"type"`
+	}
+	return json.Unmarshal(whole, &p) == nil && p.Type == (&iatp.Problem{Slug: iatp.SlugTermsChanged}).Type()
+}
+
 // sign signs a request of ours with a fresh nonce; h is then sent as it is.
-func (s *Sidecar) sign(method, target string, h http.Header) (iatp.Digest, error) {
+func (s *Sidecar) sign(x *exchange, method, target string, h http.Header) (iatp.Digest, error) {
 	var nonce [16]byte
 	rand.Read(nonce[:])
 	now := s.now()
-	signer := httpsig.Signer{Key: s.standing.Load().keys.key, Agent: s.mesh.self.url}
+	signer := httpsig.Signer{Key: x.own.keys.key, Agent: s.mesh.self.url}
 	return signer.Sign(&httpsig.Message{Method: method, TargetURI: target, Header: h}, now, now.Add(signatureLife), base64.RawURLEncoding.EncodeToString(nonce[:]))
 }

@@ -90,10 +90,7 @@ func (s *Sidecar) walk(x *exchange) *iatp.Problem {
 		return p
 	}
 	x.tainted = !x.in.trace.minted && s.quarantine.tainted(x.in.trace.id)
-	x.verdict = x.st.rules.Decide(policy.Facts{
-		Manifest: x.st.manifest, Assessment: x.st.assessment, Require: x.st.require,
-		Findings: policy.FindingsOf(x.report), Opaque: len(x.report.Opaque) > 0, Tainted: x.tainted, Call: string(x.dir), Peer: x.peerName(),
-	})
+	x.verdict = x.decide(x.st)
 	if p := s.treat(x); p != nil { // redact what may not go on as it is, before anybody is asked or anything signed
 		return p
 	}
@@ -142,6 +139,14 @@ func (x *exchange) peerName() string {
 		return x.caller.Name
 	}
 	return x.peer
+}
+
+// decide asks the rules, who have no other facts than these.
+func (x *exchange) decide(st *standing) policy.Verdict {
+	return st.rules.Decide(policy.Facts{
+		Manifest: st.manifest, Assessment: st.assessment, Require: st.require,
+		Findings: policy.FindingsOf(x.report), Opaque: len(x.report.Opaque) > 0, Tainted: x.tainted, Call: string(x.dir), Peer: x.peerName(),
+	})
 }
 
 // receive reads what came in. Nothing of it is kept if it is refused here: a
@@ -241,6 +246,14 @@ func (s *Sidecar) admit(x *exchange) *iatp.Problem {
 		Error: "the agent already has as many calls as its manifest allows (capabilities.concurrency_limit)",
 		Hint:  "send it again after Retry-After",
 	})
+}
+
+// letGo gives up a key from outside with which nothing was done.
+func (x *exchange) letGo() {
+	if x.claim != nil && !x.recorded {
+		x.claim.End()
+		x.claim = nil
+	}
 }
 
 // leave gives back whatever the exchange holds.

@@ -98,6 +98,12 @@ func (s *Sidecar) forward(x *exchange) *iatp.Problem {
 	c := s.newCall(x)
 	defer c.stop()
 	resp, whole, failure := s.tryAgent(c, x)
+	if failure == nil && s.meetAgain(c, x, resp, whole) {
+		if p := s.agree(x); p != nil {
+			return s.notAgreed(x, p)
+		}
+		resp, whole, failure = s.tryAgent(c, x)
+	}
 	if failure != nil {
 		return s.agentFailed(x, failure)
 	}

@@ -76,7 +76,7 @@ func (s *Sidecar) readHead(r *http.Request) (inbound, *iatp.Problem) {
 	if p := in.readIdempotencyKey(h); p != nil {
 		return in, p
 	}
-	if p := in.readTrace(h); p != nil {
+	if p := in.readTrace(h, s.mintTrace); p != nil {
 		return in, p
 	}
 	if p := in.readBudget(h); p != nil {
@@ -106,7 +106,7 @@ func earlyData(h http.Header) *iatp.Problem {
 // (hardening 22).
 func (s *Sidecar) scanHead(in *inbound) *iatp.Problem {
 	check := func(where, value string) *iatp.Problem {
-		if value == "" || len(s.scanner().ScanText([]byte(value)).Findings) == 0 {
+		if s.clean(value) {
 			return nil
 		}
 		return badRequest("sensitive-data-in-head", where+" holds what looks like sensitive data; it belongs in the body, where it can be judged and redacted")
@@ -125,6 +125,11 @@ func (s *Sidecar) scanHead(in *inbound) *iatp.Problem {
 		}
 	}
 	return nil
+}
+
+// clean reports whether a short text holds nothing sensitive.
+func (s *Sidecar) clean(text string) bool {
+	return text == "" || len(s.scanner().ScanText([]byte(text)).Findings) == 0
 }
 
 func singleValued(name string) bool {
@@ -161,8 +166,8 @@ func (in *inbound) readIdempotencyKey(h http.Header) *iatp.Problem {
 }
 
 // readTrace keeps the caller's trace id if it is well-formed, takes it from
-// traceparent if that is all there is, and makes one otherwise.
-func (in *inbound) readTrace(h http.Header) *iatp.Problem {
+// traceparent if that is all there is, and otherwise has one made by mint.
+func (in *inbound) readTrace(h http.Header, mint func() iatp.TraceID) *iatp.Problem {
 	t := &in.trace
 	rand.Read(t.parent.SpanID[:])
 	t.parent.Flags = 1
@@ -174,9 +179,8 @@ func (in *inbound) readTrace(h http.Header) *iatp.Problem {
 	given := h.Get(iatp.HeaderTraceID)
 	if given == "" {
 		if !haveParent {
-			rand.Read(t.parent.TraceID[:])
-			t.id, t.minted = iatp.NewTraceID(t.parent.TraceID), true
-			t.parent.TraceID, _ = t.id.Bits() // NewTraceID sets version bits
+			t.id, t.minted = mint(), true
+			t.parent.TraceID, _ = t.id.Bits()
 			return nil
 		}
 		t.id = uuidForm(outer.TraceID)

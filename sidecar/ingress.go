@@ -44,11 +44,11 @@ func (s *Sidecar) authenticate(x *exchange) *iatp.Problem {
 	if p != nil {
 		return p
 	}
-	known := s.mesh.peers.Known(pending.KeyID, pending.Agent)
+	known := s.mesh.peers().Known(pending.KeyID, pending.Agent)
 	if !known && !s.mesh.networks.allow(x.r.RemoteAddr) {
 		return quotaExceeded("too many requests from this network")
 	}
-	if x.caller, p = s.mesh.peers.Caller(x.r.Context(), pending.KeyID, pending.Agent); p != nil {
+	if x.caller, p = s.mesh.peers().Caller(x.r.Context(), pending.KeyID, pending.Agent); p != nil {
 		return p
 	}
 	s.mesh.verify <- struct{}{}
@@ -100,7 +100,7 @@ func (s *Sidecar) readCovered(x *exchange, signed *httpsig.Verified) *iatp.Probl
 			trace.Set(name, v)
 		}
 	}
-	if p := in.readTrace(trace); p != nil {
+	if p := in.readTrace(trace, s.mintTrace); p != nil {
 		return p
 	}
 	for _, name := range forwardedHeaders {

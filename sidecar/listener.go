@@ -35,7 +35,7 @@ func (s *Sidecar) serve(w http.ResponseWriter, r *http.Request) {
 	path, _, _ := strings.Cut(r.RequestURI, "?")
 	switch path {
 	case "/proxy":
-		s.proxy(w, r, s.cfg.DefaultPeer)
+		s.proxy(w, r, s.active.Load().DefaultPeer)
 	case "/capabilities", "/.well-known/agent-manifest":
 		s.get(w, r, s.serveManifest)
 	case "/health":
@@ -62,12 +62,16 @@ func (s *Sidecar) serveDeep(w http.ResponseWriter, r *http.Request, path string)
 		return
 	}
 	if peer, ok := strings.CutPrefix(path, "/proxy/"); ok {
-		if _, known := s.cfg.Peers[peer]; known {
+		if _, known := s.active.Load().Peers[peer]; known {
 			s.proxy(w, r, peer)
 			return
 		}
 		s.refuse(w, &iatp.Problem{Slug: iatp.SlugNotFound, Status: http.StatusNotFound,
 			Error: "no peer is named " + strconv.Quote(iatp.Printable(clip(s.scrub(peer), 64))), Hint: "name it under peers: in the configuration; POST /proxy reaches the wrapped agent"})
+		return
+	}
+	if path == "/peers/forget" {
+		s.operatorOnly(s.forgetPeer)(w, r)
 		return
 	}
 	if h := s.operatorRoute(path); h != nil {
@@ -201,6 +205,7 @@ func (s *Sidecar) exchange(x *exchange) {
 			s.metrics.refused.WithLabelValues(p.Slug).Inc()
 		}
 		p = s.prove(x, p)
+		x.letGo() // before the answer: whoever has it may try the key again
 		p.TraceID = x.in.trace.id
 		s.stamp(x, iatp.FromSidecar)
 		s.writeProblem(x.w, p)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -21,7 +22,7 @@ import (
 // only once, and how it signs. It is nil without public_url.
 type mesh struct {
 	self   *identity
-	peers  *handshake.Peers
+	known  atomic.Pointer[handshake.Peers] // replaced as a whole on reload
 	once   *once.Book
 	nonces *once.Nonces
 	budget *budget.Ledger
@@ -49,10 +50,12 @@ func (s *Sidecar) openMesh() error {
 	if err != nil {
 		return err
 	}
-	opts.Log, opts.Logger, opts.Now = s.book, s.log, s.now
-	if m.peers, err = handshake.New(opts); err != nil {
+	opts.Log, opts.Logger, opts.Now, opts.ClientCertificate = s.book, s.log, s.now, s.clientCertificate
+	peers, err := handshake.New(opts)
+	if err != nil {
 		return err
 	}
+	m.known.Store(peers)
 	if m.nonces, err = once.OpenNonces(s.book, once.NonceOptions{Now: s.now}); err != nil {
 		return err
 	}
@@ -73,11 +76,14 @@ func (s *Sidecar) openMesh() error {
 	return s.settleInterrupted()
 }
 
+// peers are those that are configured at the moment.
+func (m *mesh) peers() *handshake.Peers { return m.known.Load() }
+
 func (m *mesh) close() error {
 	if m == nil {
 		return nil
 	}
-	m.peers.Close()
+	m.peers().Close()
 	return m.once.Close()
 }
 
@@ -98,7 +104,10 @@ func (s *Sidecar) settleInterrupted() error {
 }
 
 func (c *Config) handshakeOptions() (handshake.Options, error) {
-	o := handshake.Options{Strangers: c.Ingress.MinLevel != ""}
+	o := handshake.Options{Strangers: c.Ingress.MinLevel != "", Private: c.Ingress.PrivateHosts, Strict: c.Require.Manifest}
+	for _, text := range c.RevokedKeys {
+		o.Revoked = append(o.Revoked, thumbprint(text))
+	}
 	for name, p := range c.Peers {
 		peer := handshake.Peer{Name: name, URI: p.principal(), Dial: p.Dial, Headers: p.Headers}
 		var err error
@@ -142,12 +151,12 @@ func (s *Sidecar) meet(x *exchange) *iatp.Problem {
 	x.st = own
 	switch x.dir {
 	case flight.Out:
-		met, p := s.mesh.peers.Meet(x.r.Context(), x.peer)
+		met, p := s.mesh.peers().Meet(x.r.Context(), x.peer)
 		if p != nil {
 			return p
 		}
 		x.met, x.own, x.st = met, own, own.of(met)
-		x.prepareOut()
+		s.prepareOut(x)
 		x.agreed = s.findAgreement(x)
 		if met.Manifest != nil { // it may be needed as evidence when the peer has another
 			if err := s.kept.Keep(met.Manifest); err != nil {
@@ -189,7 +198,7 @@ func mustManifest(text string) *iatp.Manifest {
 
 // admitCaller holds a verified caller to the operator's lowest level.
 func (s *Sidecar) admitCaller(x *exchange) *iatp.Problem {
-	if least := s.cfg.Ingress.MinLevel; least != "" {
+	if least := s.active.Load().Ingress.MinLevel; least != "" {
 		return s.callerLevel(x, least)
 	}
 	return nil
@@ -220,7 +229,7 @@ func (s *Sidecar) callerLevel(x *exchange, least string) *iatp.Problem {
 	met := x.caller.Met
 	if met == nil {
 		var p *iatp.Problem
-		if met, p = s.mesh.peers.Meet(x.r.Context(), x.caller.Name); p != nil {
+		if met, p = s.mesh.peers().Meet(x.r.Context(), x.caller.Name); p != nil {
 			return p
 		}
 	}

@@ -33,7 +33,7 @@ func (s *Sidecar) servePeers(w http.ResponseWriter, r *http.Request) {
 		}
 		own := s.standing.Load()
 		out.URI, out.Key = s.mesh.self.url, own.keys.key.Public().String()
-		for _, seen := range s.mesh.peers.Sightings() {
+		for _, seen := range s.mesh.peers().Sightings() {
 			out.Peers = append(out.Peers, own.peerView(seen))
 		}
 	}
@@ -43,8 +43,8 @@ func (s *Sidecar) servePeers(w http.ResponseWriter, r *http.Request) {
 // visitPeers asks all peers at once. What comes of it Sightings says.
 func (s *Sidecar) visitPeers(r *http.Request) {
 	var wg sync.WaitGroup
-	for name := range s.cfg.Peers {
-		wg.Go(func() { s.mesh.peers.Meet(r.Context(), name) })
+	for name := range s.active.Load().Peers {
+		wg.Go(func() { s.mesh.peers().Meet(r.Context(), name) })
 	}
 	wg.Wait()
 }

@@ -42,7 +42,7 @@ func (s *Sidecar) agree(x *exchange) *iatp.Problem {
 	if x.dir != flight.Out || x.agreed != nil {
 		return nil
 	}
-	if s.cfg.Peers[x.peer].Agreement != agreementRequire {
+	if s.active.Load().Peers[x.peer].Agreement != agreementRequire {
 		return nil
 	}
 	return s.agreeAnew(x)
@@ -50,7 +50,7 @@ func (s *Sidecar) agree(x *exchange) *iatp.Problem {
 
 // findAgreement is the agreement in force that the call would be made under.
 func (s *Sidecar) findAgreement(x *exchange) *agreements.Held {
-	if x.dir != flight.Out || s.cfg.Peers[x.peer].Agreement == agreementOff {
+	if x.dir != flight.Out || s.active.Load().Peers[x.peer].Agreement == agreementOff {
 		return nil
 	}
 	return s.mesh.agreements.Current(s.parties(x))
@@ -194,7 +194,7 @@ func (s *Sidecar) rejected(x *exchange, status int, body []byte) *iatp.Problem {
 	_ = json.Unmarshal(body, &said) // what cannot be read says nothing
 	switch slug, _ := strings.CutPrefix(said.Type, iatp.BaseURI+"problems/"); {
 	case status == http.StatusConflict && slug == iatp.SlugTermsChanged:
-		s.mesh.peers.Stale(x.met.Peer.URI)
+		s.mesh.peers().Stale(x.met.Peer.URI, x.st.digest)
 		return termsChanged("the manifest of the peer is not the one that was assessed", "send the request again: it will be assessed on the new one")
 	case status == http.StatusConflict && slug == iatp.SlugTermsRejected:
 		p := &iatp.Problem{Slug: iatp.SlugTermsRejected, Status: http.StatusConflict, Outcome: iatp.OutcomeNone, Error: "the peer does not sign the terms of its own manifest"}
@@ -223,7 +223,7 @@ func (s *Sidecar) recordRejection(x *exchange, p *iatp.Problem) {
 // have been.
 func (s *Sidecar) agreementWanted(x *exchange, resp *http.Response, body []byte) bool {
 	if x.dir != flight.Out || resp.StatusCode != http.StatusPreconditionRequired || body == nil || resp.Header.Get(iatp.HeaderFrom) != iatp.FromSidecar ||
-		s.cfg.Peers[x.peer].Agreement == agreementOff {
+		s.active.Load().Peers[x.peer].Agreement == agreementOff {
 		return false
 	}
 	var said struct {
@@ -273,7 +273,7 @@ func (s *Sidecar) sendAside(ctx context.Context, x *exchange, method, path strin
 		req.Header.Set(iatp.HeaderContentDigest, iatp.DigestOf(body).ContentDigest())
 		req.Header.Set(iatp.HeaderIdempotencyKey, iatp.FormatIdempotencyKey(key))
 	}
-	base, err := s.sign(req.Method, target, req.Header)
+	base, err := s.sign(x, req.Method, target, req.Header)
 	if err != nil {
 		return nil, base, err
 	}

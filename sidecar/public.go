@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -145,19 +146,28 @@ func (b *buckets) evict() bool {
 
 // certificates are the public listener's, replaced as a whole on reload.
 type certificates struct {
-	cert     tls.Certificate
-	clientCA *x509.CertPool
+	cert     *tls.Certificate // nil without TLS
+	clientCA *x509.CertPool   // nil asks for no certificate
+	client   *tls.Certificate // what we show to peers that ask; nil is none
 }
 
 func (c *Config) loadCertificates() (*certificates, error) {
-	if c.TLS.Cert == "" {
-		return nil, nil
-	}
 	var out certificates
-	var err error
-	if out.cert, err = tls.LoadX509KeyPair(c.TLS.Cert, c.TLS.Key); err != nil {
-		return nil, fmt.Errorf("tls: %w", err)
+	if c.TLS.Cert != "" {
+		pair, err := tls.LoadX509KeyPair(c.TLS.Cert, c.TLS.Key)
+		if err != nil {
+			return nil, fmt.Errorf("tls: %w", err)
+		}
+		out.cert, out.client = &pair, &pair
 	}
+	if c.TLS.ClientCert != "" {
+		pair, err := tls.LoadX509KeyPair(c.TLS.ClientCert, c.TLS.ClientKey)
+		if err != nil {
+			return nil, fmt.Errorf("tls.client_cert: %w", err)
+		}
+		out.client = &pair
+	}
+	var err error
 	if c.TLS.ClientCA != "" {
 		if out.clientCA, err = readCertPool(c.TLS.ClientCA); err != nil {
 			return nil, fmt.Errorf("tls.client_ca: %w", err)
@@ -178,6 +188,23 @@ func readCertPool(path string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
+// shows reports whether both show the same certificate to peers.
+func (c *certificates) shows(other *certificates) bool {
+	if c.client == nil || other.client == nil {
+		return c.client == other.client
+	}
+	return slices.EqualFunc(c.client.Certificate, other.client.Certificate, slices.Equal[[]byte])
+}
+
+// clientCertificate is what a peer gets that asks who connects: the certificate of
+// the moment, or none if it would not take that.
+func (s *Sidecar) clientCertificate(asked *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	if c := s.certs.Load().client; c != nil && asked.SupportsCertificate(c) == nil {
+		return c, nil
+	}
+	return new(tls.Certificate), nil
+}
+
 // tlsConfig takes the certificate of the moment for each handshake.
 func tlsConfig(current *atomic.Pointer[certificates]) *tls.Config {
 	return &tls.Config{
@@ -185,7 +212,7 @@ func tlsConfig(current *atomic.Pointer[certificates]) *tls.Config {
 		NextProtos: []string{"h2", "http/1.1"},
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 			c := current.Load()
-			conf := &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{"h2", "http/1.1"}, Certificates: []tls.Certificate{c.cert}}
+			conf := &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{"h2", "http/1.1"}, Certificates: []tls.Certificate{*c.cert}}
 			if c.clientCA != nil {
 				conf.ClientCAs, conf.ClientAuth = c.clientCA, tls.RequireAndVerifyClientCert
 			}
@@ -204,7 +231,7 @@ func (s *Sidecar) ListenPublic() (net.Listener, error) {
 		return nil, err
 	}
 	ln = limitConns(ln, s.cfg.Limits.Connections)
-	if s.certs.Load() != nil {
+	if s.cfg.TLS.Cert != "" {
 		return tls.NewListener(ln, tlsConfig(&s.certs)), nil
 	}
 	return ln, nil

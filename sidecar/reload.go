@@ -2,16 +2,146 @@ package sidecar
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"reflect"
+	"slices"
+	"strings"
 	"time"
+
+	"github.com/inter-agent-trust/iatp/internal/handshake"
+	"github.com/inter-agent-trust/iatp/internal/keyring"
 )
 
-// watchInterval is how often policy and manifest files are looked at.
+// reloaded are the keys of the configuration that take effect at run time.
+var reloaded = map[string]bool{
+	"manifest": true, "compensation": true, "allow_unbacked_claims": true, "policy": true, "privacy": true, "require": true,
+	"key": true, "tls": true, "peers": true, "default_peer": true, "authorities": true, "revoked_keys": true, "ingress": true,
+}
+
+// Reload reads the files that cfg names and takes what changed: manifest, rules,
+// keys, certificates, peers and authorities, all of it or nothing. What else
+// changed in cfg needs a restart; its names are returned.
+func (s *Sidecar) Reload(cfg Config) (needRestart []string, err error) {
+	s.reload.Lock()
+	defer s.reload.Unlock()
+	defer func() {
+		result := "done"
+		if err != nil {
+			result = "refused"
+		}
+		s.metrics.reloads.WithLabelValues(result).Inc()
+	}()
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	next, needRestart := s.cfg.taking(&cfg)
+	if err := next.Validate(); err != nil {
+		return nil, fmt.Errorf("without a restart, which %s needs: %w", strings.Join(needRestart, ", "), err)
+	}
+	p, err := s.prepare(&next)
+	if err != nil {
+		return nil, err
+	}
+	s.take(p)
+	return needRestart, nil
+}
+
+// taking is c with what other sets and can be taken at run time, and the names of
+// what cannot.
+func (c *Config) taking(other *Config) (next Config, needRestart []string) {
+	next = *c
+	to, from := reflect.ValueOf(&next).Elem(), reflect.ValueOf(other).Elem()
+	for i := range to.NumField() {
+		key := to.Type().Field(i).Tag.Get("yaml")
+		if reflect.DeepEqual(to.Field(i).Interface(), from.Field(i).Interface()) {
+			continue
+		}
+		if !reloaded[key] || key == "tls" && (c.TLS.Cert == "") != (other.TLS.Cert == "") {
+			needRestart = append(needRestart, key)
+			continue
+		}
+		to.Field(i).Set(from.Field(i))
+	}
+	return next, needRestart
+}
+
+// prepared is everything that a reload replaces, complete.
+type prepared struct {
+	active *Config
+	st     *standing
+	certs  *certificates
+	peers  *handshake.Peers // nil without public_url
+}
+
+// prepare reads it all. Nothing of it is in force yet; what it leaves behind when
+// it fails is at most a signed manifest that will be used when the rest is right.
+func (s *Sidecar) prepare(next *Config) (*prepared, error) {
+	p := &prepared{active: next}
+	st, err := next.load()
+	if err != nil {
+		return nil, err
+	}
+	if p.certs, err = next.loadCertificates(); err != nil {
+		return nil, err
+	}
+	if s.mesh != nil {
+		opts, err := next.handshakeOptions()
+		if err != nil {
+			return nil, err
+		}
+		opts.ClientCertificate = s.clientCertificate
+		if p.peers, err = s.mesh.peers().With(opts); err != nil {
+			return nil, err
+		}
+	}
+	if p.st, err = s.published(st, next); err != nil {
+		return nil, err
+	}
+	return p, s.kept.Keep(p.st.manifest)
+}
+
+// take puts what was prepared in force.
+func (s *Sidecar) take(p *prepared) {
+	sameFace := s.certs.Swap(p.certs).shows(p.certs)
+	before := s.standing.Swap(p.st)
+	s.active.Store(p.active)
+	if s.mesh != nil {
+		s.takePeers(p, sameFace)
+		s.sayKeyChange(before.keys, p.st.keys)
+	}
+	s.log.Info("reloaded manifest, rules, keys, certificates and peers", "score", p.st.assessment.Score, "manifest", p.st.digest, "rules", p.st.rules.Digest())
+}
+
+// sayKeyChange tells the operator that we sign with another key now.
+func (s *Sidecar) sayKeyChange(before, now *keys) {
+	old := before.key.Public()
+	if now.key.Public() == old {
+		return
+	}
+	if _, stands := now.ring.Find(old, s.now()); !stands {
+		s.log.Warn("the agent key is another one, and the old one does not vouch for it: peers that know us will not believe it; iatp keygen --rotate changes keys with an overlap",
+			"jkt", now.key.Thumbprint(), "before", old.Thumbprint())
+		return
+	}
+	s.log.Info("the agent key was changed", "jkt", now.key.Thumbprint(), "before", old.Thumbprint())
+}
+
+func (s *Sidecar) takePeers(p *prepared, sameFace bool) {
+	if before := s.mesh.known.Swap(p.peers); before != p.peers {
+		p.peers.Succeed(before)
+	}
+	if !sameFace {
+		p.peers.Reconnect()
+	}
+}
+
+// watchInterval is how often files are looked at.
 const watchInterval = time.Second
 
-// watchFiles reloads when a policy or manifest file changed, until ctx ends. A
-// file that does not load leaves everything as it was, and is said once.
+// watchFiles reloads when a file that the configuration names changed, or an old
+// key has come to an end, until ctx ends. What does not load leaves everything as
+// it was, and is said once.
 func (s *Sidecar) watchFiles(ctx context.Context) {
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
@@ -28,7 +158,7 @@ func (s *Sidecar) watchFiles(ctx context.Context) {
 		}
 		seen = now
 		if _, err := s.Reload(*s.active.Load()); err != nil {
-			s.log.Error("a changed file does not load; the old manifest and rules stay in force", "error", err)
+			s.log.Error("a changed file does not load; what was in force stays in force", "error", err)
 		}
 	}
 }
@@ -39,36 +169,33 @@ type stamp struct {
 	size int64
 }
 
+// stamps says of each file that a reload would read what it looks like, and of the
+// key ring when it will next say something else.
 func (s *Sidecar) stamps() map[string]stamp {
 	c := s.active.Load()
 	out := make(map[string]stamp)
-	for _, path := range append([]string{c.Manifest}, c.Policy...) {
-		if path == "" {
-			continue
-		}
+	for _, path := range c.files() {
 		if info, err := os.Stat(path); err == nil {
 			out[path] = stamp{info.ModTime(), info.Size()}
 		} else {
 			out[path] = stamp{}
 		}
 	}
+	if k := s.standing.Load().keys; k != nil {
+		next, _ := k.ring.Next(s.now())
+		out[""] = stamp{mod: next}
+	}
 	return out
 }
 
-// fixedKeys names the keys of the configuration that differ between c and
-// other and take effect only at start.
-func (c *Config) fixedKeys(other *Config) []string {
-	var names []string
-	a, b := reflect.ValueOf(*c), reflect.ValueOf(*other)
-	for i := range a.NumField() {
-		key := a.Type().Field(i).Tag.Get("yaml")
-		switch key {
-		case "manifest", "policy", "require", "privacy", "compensation", "allow_unbacked_claims":
-			continue // these are what Reload takes
-		}
-		if !reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()) {
-			names = append(names, key)
-		}
+// files are those that a reload reads.
+func (c *Config) files() []string {
+	list := append([]string{c.Manifest, c.TLS.Cert, c.TLS.Key, c.TLS.ClientCA, c.TLS.ClientCert, c.TLS.ClientKey}, c.Policy...)
+	for _, p := range c.Peers {
+		list = append(list, p.CA)
 	}
-	return names
+	if c.Key != "" {
+		list = append(list, keyring.Files(c.Key)...)
+	}
+	return slices.DeleteFunc(list, func(path string) bool { return path == "" })
 }

@@ -114,6 +114,7 @@ With the operator's token (Authorization: Bearer …):
 GET  /trace?limit=N  /trace?after=SEQ
 POST /quarantine/{trace_id}        {"state":"reviewed"|"released","by":"…"}
 GET  /peers  /peers?visit=1
+POST /peers/forget                 {"peer":"…","by":"…"}
 GET  /log/checkpoint  /log/proof?index=N  /log/export  /log/bundle?trace=ID
 `))
 }

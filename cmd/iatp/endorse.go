@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/internal/keyring"
 )
 
 // endorseFlags are the flags of iatp endorse.
@@ -57,7 +58,7 @@ func (p *program) endorseAgent(uri string, f *endorseFlags, now time.Time) error
 	if err != nil {
 		return err
 	}
-	key, err := readPrivateKey(f.authority)
+	key, err := keyring.Read(f.authority)
 	if err != nil {
 		return err
 	}

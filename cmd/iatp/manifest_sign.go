@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/internal/keyring"
 )
 
 // signing is what iatp manifest sign adds to a document.
@@ -90,7 +91,7 @@ func (s *signing) readKeys() ([]iatp.PrivateKey, error) {
 	}
 	var keys []iatp.PrivateKey
 	for _, file := range s.keys {
-		k, err := readPrivateKey(file)
+		k, err := keyring.Read(file)
 		if err != nil {
 			return nil, err
 		}

@@ -37,7 +37,52 @@ addresses, certificates and pins are right before the first call.`,
 	f.register(cmd.Flags(), false)
 	cmd.Flags().BoolVar(&f.visit, "visit", false, "visit them first")
 	cmd.Flags().BoolVar(&f.asJSON, "json", false, jsonUsage)
+	cmd.AddCommand(p.forgetCommand())
 	return cmd
+}
+
+// forgetFlags are the flags of iatp peers forget.
+type forgetFlags struct {
+	reach
+	by string
+}
+
+func (p *program) forgetCommand() *cobra.Command {
+	var f forgetFlags
+	cmd := &cobra.Command{
+		Use:   "forget NAME|URI",
+		Short: "Forget the keys of a peer that has lost its own",
+		Long: `Forget which keys a peer had. A sidecar holds every peer to the key that it had
+at the last visit, or to one that this key vouched for. A peer that has lost its
+key cannot come back by itself: after this the next one that it shows counts as
+the first, or the one that "pin" names now.
+
+Ask yourself who shows that key, before you do it. It is recorded who said so.`,
+		Example: `  iatp peers forget booking --by alice
+  iatp peers forget https://booking.example --by alice`,
+		Args: takes("NAME|URI"),
+		RunE: func(cmd *cobra.Command, args []string) error { return p.forgetPeer(cmd.Context(), args[0], &f) },
+	}
+	f.register(cmd.Flags(), false)
+	cmd.Flags().StringVar(&f.by, "by", "", "who says so")
+	return cmd
+}
+
+func (p *program) forgetPeer(ctx context.Context, peer string, f *forgetFlags) error {
+	if f.by == "" {
+		return usagef("say who it is with --by NAME")
+	}
+	c, err := f.client()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	gone, err := c.ForgetPeer(ctx, api.ForgetPeer{Peer: peer, By: f.by})
+	if err != nil {
+		return f.advise(err)
+	}
+	p.out.line("nothing is remembered of %s any more: the next visit to it is the first", shown(gone.URI))
+	return nil
 }
 
 func (p *program) peers(ctx context.Context, f *peersFlags) error {

@@ -66,10 +66,13 @@ func (at *place) fresh(now, since time.Time) *outcome {
 }
 
 // drop makes the next one visit again.
-func (c *cache) drop(uri string) {
+func (c *cache) drop(uri string) { c.dropIf(uri, func(*outcome) bool { return true }) }
+
+// dropIf drops an outcome of which that holds.
+func (c *cache) dropIf(uri string, holds func(*outcome) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if at := c.place[uri]; at != nil {
+	if at := c.place[uri]; at != nil && at.last != nil && holds(at.last) {
 		at.last = nil
 	}
 }

@@ -74,7 +74,7 @@ func (p *Peers) byKey(keyid, agentURI string) *target {
 // visit. quota, if not nil, is taken from before each new visit.
 func (p *Peers) calledBy(ctx context.Context, c *cache, t *target, keyid string, quota *bucket) (*Caller, *iatp.Problem) {
 	unheard := false
-	for _, since := range []time.Time{{}, p.opt.Now().Add(-minFresh)} {
+	for _, since := range []time.Time{{}, p.again(c)} {
 		if quota != nil && c.fresh(t.URI, since) == nil && !quota.take() {
 			return nil, busy()
 		}
@@ -91,6 +91,17 @@ func (p *Peers) calledBy(ctx context.Context, c *cache, t *target, keyid string,
 		return nil, unavailable(t.Peer)
 	}
 	return nil, unknown()
+}
+
+// again is the age that a visit may have which did not find the key of a caller.
+// A peer that changed its key an instant ago is visited at once, within the quota
+// of look-ups; otherwise no more than every minFresh.
+func (p *Peers) again(c *cache) time.Time {
+	now := p.opt.Now()
+	if c == &p.met && p.lookups.take() {
+		return now
+	}
+	return now.Add(-minFresh)
 }
 
 // stranger returns the target for somebody who is not configured, nil if the

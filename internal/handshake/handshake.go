@@ -26,9 +26,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
+	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -165,10 +168,16 @@ type Peers struct {
 	byName map[string]*target
 	byURI  map[string]*target
 
-	memory    *memory
 	met       cache // configured peers
 	strangers cache
-	lookups   bucket // of strangers
+
+	*life
+}
+
+// A life is what Peers have in common with those that With makes of them.
+type life struct {
+	memory  *memory
+	lookups bucket // of strangers
 
 	running context.Context // ends with Close
 	stop    context.CancelFunc
@@ -189,6 +198,64 @@ func New(o Options) (*Peers, error) {
 	if o.Log == nil {
 		return nil, errors.New("handshake: no flight log")
 	}
+	p, err := o.peers(nil)
+	if err != nil {
+		return nil, err
+	}
+	p.life = &life{memory: &memory{configured: p.byURI, known: make(map[string]remembered)}, lookups: bucket{now: p.opt.Now}}
+	if err := o.Log.Attach("peers", p.memory); err != nil {
+		return nil, err
+	}
+	p.running, p.stop = context.WithCancel(context.Background())
+	return p, nil
+}
+
+// With returns the peers of other options. They have the flight log, the memory
+// and the life of p, which may go on being used until Succeed, and after it by
+// those who have it; connections to a peer that is reached as before stay. What
+// the last visits found is asked for anew: it was judged by the old options. If
+// nothing differs, they are p itself.
+func (p *Peers) With(o Options) (*Peers, error) {
+	o.Log, o.Logger, o.Now = p.opt.Log, p.opt.Logger, p.opt.Now
+	next, err := o.peers(p)
+	if err != nil {
+		return nil, err
+	}
+	if next.sameAs(p) {
+		return p, nil
+	}
+	next.life = p.life
+	return next, nil
+}
+
+// sameAs reports whether a visit comes to the same with the options of both.
+func (p *Peers) sameAs(q *Peers) bool {
+	a, b := p.opt, q.opt
+	return maps.EqualFunc(p.byName, q.byName, func(x, y *target) bool { return x.Peer.equal(&y.Peer) }) &&
+		maps.Equal(p.revoked, q.revoked) && maps.Equal(p.private, q.private) &&
+		a.Strangers == b.Strangers && a.Strict == b.Strict && reflect.DeepEqual(p.authorities, q.authorities)
+}
+
+func (p *Peer) equal(q *Peer) bool {
+	return p.Name == q.Name && p.URI == q.URI && p.Dial == q.Dial && p.Roots.Equal(q.Roots) && p.Pin == q.Pin &&
+		(p.MaxLevel == nil) == (q.MaxLevel == nil) && (p.MaxLevel == nil || *p.MaxLevel == *q.MaxLevel) &&
+		slices.Equal(p.Headers, q.Headers)
+}
+
+// Succeed puts p in the place of the peers that it was made from. Connections that
+// only those had are closed as soon as they are idle.
+func (p *Peers) Succeed(before *Peers) {
+	p.memory.configure(p.byURI)
+	for name, t := range before.byName {
+		if now := p.byName[name]; now == nil || now.transport != t.transport {
+			t.transport.CloseIdleConnections()
+		}
+	}
+}
+
+// peers are those of the options, without a life. before, if not nil, are those
+// whose connections are used on.
+func (o Options) peers(before *Peers) (*Peers, error) {
 	if o.FetchTimeout <= 0 {
 		o.FetchTimeout = defaultFetch
 	}
@@ -202,20 +269,15 @@ func New(o Options) (*Peers, error) {
 		opt: o, authorities: o.Authorities,
 		revoked: make(map[string]bool), private: make(map[string]bool),
 		byName: make(map[string]*target), byURI: make(map[string]*target),
-		met: newCache(o.Now), strangers: newCache(o.Now), lookups: bucket{now: o.Now},
+		met: newCache(o.Now), strangers: newCache(o.Now),
 	}
-	if err := errors.Join(p.addPeers(), p.addAuthorities(), p.addLists()); err != nil {
+	if err := errors.Join(p.addPeers(before), p.addAuthorities(), p.addLists()); err != nil {
 		return nil, err
 	}
-	p.memory = &memory{configured: p.byURI, known: make(map[string]remembered)}
-	if err := o.Log.Attach("peers", p.memory); err != nil {
-		return nil, err
-	}
-	p.running, p.stop = context.WithCancel(context.Background())
 	return p, nil
 }
 
-func (p *Peers) addPeers() error {
+func (p *Peers) addPeers(before *Peers) error {
 	var errs []error
 	pins := make(map[iatp.Key]string)
 	for _, peer := range p.opt.Peers {
@@ -233,6 +295,9 @@ func (p *Peers) addPeers() error {
 		if err != nil {
 			errs = append(errs, fmt.Errorf("peer %q: %w", peer.Name, err))
 			continue
+		}
+		if before != nil {
+			t.keepWay(before.byName[peer.Name])
 		}
 		p.byName[peer.Name], p.byURI[peer.URI], pins[peer.Pin] = t, t, peer.Name
 	}
@@ -266,6 +331,13 @@ func (p *Peers) target(peer Peer) (*target, error) {
 		}
 	}
 	return &target{peer, to, r.transport()}, nil
+}
+
+// keepWay takes over the connections of a target that is reached in the same way.
+func (t *target) keepWay(before *target) {
+	if before != nil && before.to == t.to && before.Dial == t.Dial && before.Roots.Equal(t.Roots) {
+		t.transport = before.transport
+	}
 }
 
 func (p *Peers) addAuthorities() error {
@@ -302,10 +374,16 @@ func (p *Peers) addLists() error {
 }
 
 // Close ends the visits under way, waits for them and closes the connections that
-// wait for a request.
+// wait for a request. It ends With's relations too.
 func (p *Peers) Close() {
 	p.stop()
 	p.visits.Wait()
+	p.Reconnect()
+}
+
+// Reconnect closes the connections that wait for a request: the next ones are made
+// with the certificate of the moment.
+func (p *Peers) Reconnect() {
 	for _, t := range p.byName {
 		t.transport.CloseIdleConnections()
 	}
@@ -329,12 +407,15 @@ func (p *Peers) Meet(ctx context.Context, name string) (*Met, *iatp.Problem) {
 	return o.met, nil
 }
 
+// ErrUnknown is returned, wrapped, by Forget for somebody who was never met.
+var ErrUnknown = errors.New("nothing is remembered")
+
 // Forget drops what is remembered of a principal, on the word of the operator:
 // the next manifest that it serves is a first contact. That is the way out when a
 // peer has lost its key.
 func (p *Peers) Forget(uri, actor string) error {
 	if p.memory.of(uri) == nil {
-		return fmt.Errorf("nothing is remembered of %s", uri)
+		return fmt.Errorf("%w of %s", ErrUnknown, iatp.Printable(uri))
 	}
 	_, err := p.opt.Log.Append(&flight.Entry{
 		Type: flight.Key, Peer: uri, Reason: eventForgotten, Actor: actor, Time: p.opt.Now(),

@@ -6,6 +6,9 @@ func (p *Peers) Known(keyid, agentURI string) bool {
 	return p.byKey(keyid, agentURI) != nil
 }
 
-// Stale drops what the last visit to a principal found: it says now that it was
-// changed since. What is remembered of its keys stays.
-func (p *Peers) Stale(uri string) { p.met.drop(uri) }
+// Stale drops what the last visit to a principal found, if that was the manifest
+// with this digest: it says now that it was changed since. What is remembered of
+// its keys stays.
+func (p *Peers) Stale(uri, digest string) {
+	p.met.dropIf(uri, func(o *outcome) bool { return o.met != nil && o.met.Digest == digest })
+}

@@ -102,10 +102,9 @@ func (a *acquaintance) promises() *trust.Promises {
 // memory is the view of the flight log that holds the acquaintances. It learns by
 // applying records and from nowhere else. What it hands out is never changed.
 type memory struct {
-	configured map[string]*target // by uri; they always have a place
-
-	mu    sync.Mutex
-	known map[string]remembered // by uri
+	mu         sync.Mutex
+	configured map[string]*target    // by uri; they always have a place
+	known      map[string]remembered // by uri
 }
 
 // remembered is an acquaintance and the record that it is from.
@@ -139,6 +138,13 @@ func (m *memory) Apply(seq int64, line []byte) {
 			m.remember(l.Peer, remembered{seq, a})
 		}
 	}
+}
+
+// configure says who always has a place.
+func (m *memory) configure(byURI map[string]*target) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.configured = byURI
 }
 
 func (m *memory) remember(uri string, r remembered) {
