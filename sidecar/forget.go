@@ -38,8 +38,8 @@ func (s *Sidecar) forgetPeer(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case errors.Is(err, handshake.ErrUnknown):
-		s.refuse(w, s.cleanProblem(&iatp.Problem{Slug: iatp.SlugNotFound, Status: http.StatusNotFound,
-			Error: "no key is remembered of " + iatp.Printable(clip(f.Peer, 256)), Hint: "GET /peers lists the peers"}))
+		s.refuse(w, &iatp.Problem{Slug: iatp.SlugNotFound, Status: http.StatusNotFound,
+			Error: "no key is remembered of " + iatp.Printable(clip(f.Peer, 256)), Hint: "GET /peers lists the peers"})
 	case err != nil:
 		s.refuse(w, s.logUnavailable(err))
 	default:

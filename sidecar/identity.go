@@ -38,7 +38,11 @@ type keys struct {
 	ring      *keyring.Ring
 	key       iatp.PrivateKey // signs requests and receipts: that of the manifest
 	directory []byte          // as served
+	next      time.Time       // when the ring will say something else; zero is never
 }
+
+// due reports whether the ring says something else by now.
+func (k *keys) due(now time.Time) bool { return !k.next.IsZero() && !now.Before(k.next) }
 
 // loadKeys reads the agent key and those before it; nil without one.
 func (c *Config) loadKeys(now time.Time) (*keys, error) {
@@ -50,6 +54,7 @@ func (c *Config) loadKeys(now time.Time) (*keys, error) {
 		return nil, fmt.Errorf("key: %w", err)
 	}
 	k := &keys{ring: ring, key: ring.Key}
+	k.next, _ = ring.Next(now)
 	set, err := ring.Directory(now)
 	if err != nil {
 		return nil, fmt.Errorf("key: %w", err)

@@ -39,11 +39,13 @@ func (s *Sidecar) Reload(cfg Config) (needRestart []string, err error) {
 	if err := next.Validate(); err != nil {
 		return nil, fmt.Errorf("without a restart, which %s needs: %w", strings.Join(needRestart, ", "), err)
 	}
+	seen := next.stamps() // before they are read: what changes from here on is seen
 	p, err := s.prepare(&next)
 	if err != nil {
 		return nil, err
 	}
 	s.take(p)
+	s.seen.Store(&seen)
 	return needRestart, nil
 }
 
@@ -145,19 +147,22 @@ const watchInterval = time.Second
 func (s *Sidecar) watchFiles(ctx context.Context) {
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
-	seen := s.stamps()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		now := s.stamps()
-		if reflect.DeepEqual(now, seen) {
+		c := s.active.Load()
+		now := c.stamps()
+		if k := s.standing.Load().keys; k != nil && k.due(s.now()) {
+			now[""] = stamp{} // as if a file had changed
+		}
+		if reflect.DeepEqual(now, *s.seen.Load()) {
 			continue
 		}
-		seen = now
-		if _, err := s.Reload(*s.active.Load()); err != nil {
+		s.seen.Store(&now)
+		if _, err := s.Reload(*c); err != nil {
 			s.log.Error("a changed file does not load; what was in force stays in force", "error", err)
 		}
 	}
@@ -169,10 +174,8 @@ type stamp struct {
 	size int64
 }
 
-// stamps says of each file that a reload would read what it looks like, and of the
-// key ring when it will next say something else.
-func (s *Sidecar) stamps() map[string]stamp {
-	c := s.active.Load()
+// stamps says of each file that a reload would read what it looks like.
+func (c *Config) stamps() map[string]stamp {
 	out := make(map[string]stamp)
 	for _, path := range c.files() {
 		if info, err := os.Stat(path); err == nil {
@@ -181,16 +184,12 @@ func (s *Sidecar) stamps() map[string]stamp {
 			out[path] = stamp{}
 		}
 	}
-	if k := s.standing.Load().keys; k != nil {
-		next, _ := k.ring.Next(s.now())
-		out[""] = stamp{mod: next}
-	}
 	return out
 }
 
 // files are those that a reload reads.
 func (c *Config) files() []string {
-	list := append([]string{c.Manifest, c.TLS.Cert, c.TLS.Key, c.TLS.ClientCA, c.TLS.ClientCert, c.TLS.ClientKey}, c.Policy...)
+	list := append([]string{c.Manifest, c.TLS.Cert, c.TLS.Key, c.TLS.ClientCA, c.TLS.ClientCert, c.TLS.ClientKey, c.Privacy.Allow.Key}, c.Policy...)
 	for _, p := range c.Peers {
 		list = append(list, p.CA)
 	}

@@ -50,7 +50,8 @@ type Sidecar struct {
 	certs atomic.Pointer[certificates]
 
 	standing   atomic.Pointer[standing]
-	active     atomic.Pointer[Config] // what standing was made from
+	active     atomic.Pointer[Config]           // what standing was made from
+	seen       atomic.Pointer[map[string]stamp] // its files, before they were read
 	quarantine *quarantine
 	metrics    *metrics
 	bodies     memory
@@ -84,6 +85,7 @@ func New(cfg Config, o Options) (*Sidecar, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	seen := cfg.stamps()
 	st, err := cfg.load()
 	if err != nil {
 		return nil, err
@@ -108,6 +110,7 @@ func New(cfg Config, o Options) (*Sidecar, error) {
 	}
 	s.standing.Store(st)
 	s.active.Store(&cfg)
+	s.seen.Store(&seen)
 	s.agentURL = agentURL(cfg.Agent)
 	if s.agent, s.agentTarget, err = newAgentClient(&cfg); err != nil {
 		return nil, err

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -96,7 +98,10 @@ func (p *program) checkManifest(file string) checked {
 	c := checked{File: file, Warnings: []string{}, Signature: unsigned}
 	m, err := p.readManifest(file)
 	if err == nil {
-		c.Signature, err = signatureOf(m)
+		own, others := ownSignatures(m)
+		if c.Signature, err = signatureOf(own); others > 0 && err == nil {
+			c.Warnings = append(c.Warnings, fmt.Sprintf("%d more signatures are by other keys, as during a change of keys: only the directory of the origin says whose they are (iatp scan)", others))
+		}
 	}
 	if err != nil {
 		c.Error = faultOf(err)
@@ -119,6 +124,27 @@ func signatureOf(m *iatp.Manifest) (signature, error) {
 		return verified, nil
 	}
 	return unsigned, nil
+}
+
+// ownSignatures is the document with those of its signatures that say they are by
+// its own key, and the number of the others.
+func ownSignatures(m *iatp.Manifest) (own *iatp.Manifest, others int) {
+	key, ok := m.VerificationKey()
+	if !ok {
+		return m, 0
+	}
+	alone := *m
+	alone.Signatures = slices.DeleteFunc(slices.Clone(m.Signatures), func(s iatp.ManifestSignature) bool {
+		text, _ := base64.RawURLEncoding.DecodeString(s.Protected)
+		var head struct {
+			KeyID string `json:"kid"`
+		}
+		return json.Unmarshal(text, &head) == nil && head.KeyID != "" && head.KeyID != key.Thumbprint()
+	})
+	if len(alone.Signatures) == 0 { // all by others: that is an error, and not an unsigned document
+		return m, 0
+	}
+	return &alone, len(m.Signatures) - len(alone.Signatures)
 }
 
 func faultOf(err error) *fault {

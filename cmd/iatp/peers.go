@@ -44,7 +44,8 @@ addresses, certificates and pins are right before the first call.`,
 // forgetFlags are the flags of iatp peers forget.
 type forgetFlags struct {
 	reach
-	by string
+	by     string
+	asJSON bool
 }
 
 func (p *program) forgetCommand() *cobra.Command {
@@ -65,6 +66,7 @@ Ask yourself who shows that key, before you do it. It is recorded who said so.`,
 	}
 	f.register(cmd.Flags(), false)
 	cmd.Flags().StringVar(&f.by, "by", "", "who says so")
+	cmd.Flags().BoolVar(&f.asJSON, "json", false, jsonUsage)
 	return cmd
 }
 
@@ -80,6 +82,9 @@ func (p *program) forgetPeer(ctx context.Context, peer string, f *forgetFlags) e
 	gone, err := c.ForgetPeer(ctx, api.ForgetPeer{Peer: peer, By: f.by})
 	if err != nil {
 		return f.advise(err)
+	}
+	if f.asJSON {
+		return writeJSON(p.stdout, gone)
 	}
 	p.out.line("nothing is remembered of %s any more: the next visit to it is the first", shown(gone.URI))
 	return nil

@@ -86,10 +86,7 @@ func (p *program) scan(ctx context.Context, arg string, f *scanFlags) error {
 	result := scanned{URL: u.String()}
 	m, err := iatp.ParseManifest(data)
 	if err == nil {
-		result.Signature, err = signatureOf(m)
-	}
-	if err == nil {
-		err = r.verifyPublished(ctx, m, u, now)
+		result.Signature, err = r.signatureOf(ctx, m, u, now)
 	}
 	if err != nil {
 		return p.refuseScan(&result, err, f.asJSON)
@@ -148,7 +145,7 @@ func scanURL(arg string) (*url.URL, error) {
 
 // assessRemote weighs a manifest that came from u, and says why the evidence is
 // what it is. One that is signed and names u is published, too: see
-// verifyPublished.
+// remote.signatureOf.
 func assessRemote(m *iatp.Manifest, u *url.URL, s signature, now time.Time) (trust.Assessment, string) {
 	in := trust.Input{Manifest: m}
 	remark := ""
@@ -170,21 +167,27 @@ func assessRemote(m *iatp.Manifest, u *url.URL, s signature, now time.Time) (tru
 	return trust.Assess(in), remark
 }
 
-// verifyPublished verifies a signed manifest that names the origin it came from
-// as a sidecar does: under the keys which that origin publishes. A directory that
-// cannot be had or does not list the key is an error.
-func (r *remote) verifyPublished(ctx context.Context, m *iatp.Manifest, u *url.URL, now time.Time) error {
+// signatureOf verifies a signed manifest that names the origin it came from as a
+// sidecar does: under the keys which that origin publishes. A directory that cannot
+// be had or does not list the keys is an error. A manifest that names somebody else
+// is verified with its own key alone.
+func (r *remote) signatureOf(ctx context.Context, m *iatp.Manifest, u *url.URL, now time.Time) (signature, error) {
 	if len(m.Signatures) == 0 || m.Identity.URI != originOf(u) {
-		return nil
+		own, _ := ownSignatures(m)
+		return signatureOf(own)
 	}
 	keys, err := r.keys(ctx, originOf(u))
 	if err != nil {
-		return fmt.Errorf("its directory of keys: %w", err)
+		return broken, fmt.Errorf("its directory of keys: %w", err)
 	}
-	if _, err := m.VerifyUnder(keys, now); err != nil {
-		return fmt.Errorf("signature: %w", err)
+	signers, err := m.VerifyUnder(keys, now)
+	switch {
+	case err != nil:
+		return broken, fmt.Errorf("signature: %w", err)
+	case len(signers) > 0:
+		return verified, nil
 	}
-	return nil
+	return unsigned, nil
 }
 
 func orNone(uri string) string {

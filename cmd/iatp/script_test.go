@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math/rand/v2"
 	"bufio"
 	"bytes"
 	"errors"
@@ -307,10 +308,15 @@ func address(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: address NAME")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	ts.Check(err)
-	ts.Setenv(args[0], l.Addr().String())
-	ts.Check(l.Close())
+	for range 100 { // below the ports that the kernel gives to whoever asks for any
+		at := fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(20000))
+		if l, err := net.Listen("tcp", at); err == nil {
+			ts.Check(l.Close())
+			ts.Setenv(args[0], at)
+			return
+		}
+	}
+	ts.Fatalf("no free port")
 }
 
 func header(ts *testscript.TestScript, neg bool, args []string) {

@@ -234,3 +234,52 @@ func TestLogRotated(t *testing.T) {
 		t.Error("another key of the log is not noted")
 	}
 }
+
+// Other options make other peers with the same memory: what was learned stays, what
+// was judged by the old options does not, and the connections stay.
+func TestWith(t *testing.T) {
+	one, two := key('k'), key('l')
+	s := listen(t, "booking.test")
+	s.honest(t, claim{key: one})
+	o := Options{Peers: []Peer{{Pin: one.Public()}}}
+	n := newNode(t, o, s)
+	n.meet()
+	s.honest(t, claim{key: two, updated: start.Add(time.Minute)}, one)
+	rotated(t, n, two)
+
+	o = n.opt
+	same, err := n.With(o)
+	if err != nil || same != n.Peers {
+		t.Fatalf("the same options: %v, %p and %p", err, same, n.Peers)
+	}
+	o.Revoked = []string{two.Thumbprint()}
+	next, err := n.With(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if met := n.meet(); met.Input.Negatives.Revoked {
+		t.Error("the peers of before judge by the new options")
+	}
+	next.Succeed(n.Peers)
+	met, problem := next.Meet(t.Context(), "a")
+	if problem != nil || !met.Input.Negatives.Revoked {
+		t.Errorf("the new options: %v, %v", problem, met)
+	}
+	if next.byName["a"].transport != n.byName["a"].transport {
+		t.Error("the connections are others")
+	}
+	o.Revoked, o.Peers = nil, slices.Clone(o.Peers)
+	o.Peers[0].Dial = "127.0.0.1:1"
+	moved, err := next.With(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved.Succeed(next)
+	if moved.byName["a"].transport == next.byName["a"].transport || moved.memory.of(s.uri).Key != two.Public().String() {
+		t.Error("a peer that moved is reached as before, or its key was forgotten")
+	}
+	o.Peers = append(o.Peers, o.Peers[0])
+	if _, err := moved.With(o); err == nil {
+		t.Error("options that New refuses were taken")
+	}
+}
