@@ -195,6 +195,15 @@ func (p *Privacy) Scanner() (*privacy.Scanner, []iatp.DataClass, error) {
 	return s, l.kinds, err
 }
 
+// Allowed are the values that may be seen, with the key of their hashes.
+func (p *Privacy) Allowed() (*privacy.Allowed, error) {
+	l, err := p.load()
+	if err != nil {
+		return nil, err
+	}
+	return &l.options.Allowed, nil
+}
+
 func (p *Privacy) load() (*lookout, error) {
 	l, faults := p.compile(nil)
 	var errs []error

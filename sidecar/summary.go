@@ -7,7 +7,6 @@ import (
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/internal/ijson"
 	"github.com/inter-agent-trust/iatp/policy"
-	"github.com/inter-agent-trust/iatp/privacy"
 	"github.com/inter-agent-trust/iatp/trust"
 )
 
@@ -91,13 +90,31 @@ func Outlooks(rules *policy.Set, facts policy.Facts) []Outlook {
 	return out
 }
 
-// Findings returns the sensitive data that a sidecar finds in the body of a
-// request, with the default limits. The error says where the body is
+// Findings returns the sensitive data that a sidecar with this configuration finds
+// in the body of a request, and whether a part of it cannot be read. The error says where the body is
 // not the JSON that a sidecar takes.
-func Findings(body []byte) ([]policy.Finding, error) {
-	report, err := privacy.New().ScanJSON(body, ijson.Limits{Depth: DefaultConfig().Limits.Depth})
+func (c *Config) Findings(body []byte) (found []policy.Finding, opaque bool, err error) {
+	scanner, _, err := c.Privacy.Scanner()
+	if err != nil {
+		return nil, false, err
+	}
+	report, err := scanner.ScanJSON(body, ijson.Limits{Depth: c.Limits.Depth})
+	if err != nil {
+		return nil, false, err
+	}
+	return policy.FindingsOf(report), len(report.Opaque) > 0, nil
+}
+
+// Rules loads rule files as a sidecar with this configuration does: they may speak of
+// its own kinds of data, and its privacy section holds.
+func (c *Config) Rules(files ...string) (*policy.Set, error) {
+	looks, err := c.Privacy.load()
 	if err != nil {
 		return nil, err
 	}
-	return policy.FindingsOf(report), nil
+	set, err := policy.LoadKinds(looks.kinds, files...)
+	if err != nil {
+		return nil, err
+	}
+	return set.With(looks.rules), nil
 }

@@ -34,8 +34,10 @@ type entry struct {
 	Reason      string          `json:"reason"`
 	Reasons     []string        `json:"reasons"`
 	Findings    []struct {
-		Kind  iatp.DataClass `json:"kind"`
-		Count int            `json:"count"`
+		Kind   iatp.DataClass `json:"kind"`
+		Count  int            `json:"count"`
+		Action string         `json:"action"`
+		At     []string       `json:"at"`
 	} `json:"findings"`
 	Rules []struct {
 		Name string `json:"name"`
@@ -273,6 +275,12 @@ func (e *entry) found() string {
 		text := words(string(f.Kind))
 		if f.Count > 1 {
 			text += fmt.Sprintf(" (%d)", f.Count)
+		}
+		if len(f.At) > 0 {
+			text += " at " + shown(strings.Join(f.At, " "))
+		}
+		if f.Action != "" {
+			text += ": " + shown(f.Action)
 		}
 		parts = append(parts, text)
 	}

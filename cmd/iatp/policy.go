@@ -24,6 +24,7 @@ func (p *program) policyCommand() *cobra.Command {
 
 func (p *program) policyCheckCommand() *cobra.Command {
 	var asJSON bool
+	var config string
 	cmd := &cobra.Command{
 		Use:   "check FILE…",
 		Short: "Validate rule files, with line and column",
@@ -32,10 +33,22 @@ shown, with file, line and column.`,
 		Example: `  iatp policy check rules.yaml
   iatp policy check examples/policies/*.yaml --json`,
 		Args: takesFiles,
-		RunE: func(_ *cobra.Command, files []string) error { return p.checkPolicy(files, asJSON) },
+		RunE: func(_ *cobra.Command, files []string) error { return p.checkPolicy(files, config, asJSON) },
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, jsonUsage)
+	cmd.Flags().StringVar(&config, "config", "", policyConfigUsage)
 	return cmd
+}
+
+const policyConfigUsage = "the sidecar's configuration, whose kinds of data and privacy rules count too"
+
+// configured reads a configuration, if one is named.
+func configured(file string) (*sidecar.Config, error) {
+	cfg := sidecar.DefaultConfig()
+	if file == "" {
+		return &cfg, nil
+	}
+	return &cfg, sidecar.LoadConfig(file, &cfg)
 }
 
 // policyCheck is the result of policy check for programs.
@@ -60,8 +73,12 @@ type placeJSON struct {
 	Message string `json:"message"`
 }
 
-func (p *program) checkPolicy(files []string, asJSON bool) error {
-	set, err := policy.Load(files...)
+func (p *program) checkPolicy(files []string, config string, asJSON bool) error {
+	cfg, err := configured(config)
+	if err != nil {
+		return err
+	}
+	set, err := cfg.Rules(files...)
 	c := policyCheck{Valid: err == nil, Rules: []ruleJSON{}, Errors: []placeJSON{}}
 	if err == nil {
 		c.Digest = set.Digest()
@@ -118,8 +135,8 @@ func faultsOf(err error) []*policy.Error {
 
 // policyTestFlags are the flags of iatp policy test.
 type policyTestFlags struct {
-	request, manifest, as string
-	asJSON                bool
+	request, manifest, as, config string
+	asJSON                        bool
 }
 
 func (p *program) policyTestCommand() *cobra.Command {
@@ -137,6 +154,7 @@ built-in rules alone decide. It exits 0 whatever the decision is.`,
 	flags := cmd.Flags()
 	flags.StringVar(&f.request, "request", "", "file with the body of a request (required)")
 	flags.StringVar(&f.manifest, "manifest", "", "the manifest of the agent it goes to (required)")
+	flags.StringVar(&f.config, "config", "", policyConfigUsage)
 	flags.StringVar(&f.as, "as", asOperator, "whose eyes on the manifest: operator or stranger")
 	flags.BoolVar(&f.asJSON, "json", false, jsonUsage)
 	choices(cmd, "as", asOperator, asStranger)
@@ -147,11 +165,15 @@ func (p *program) testPolicy(files []string, f *policyTestFlags) error {
 	if f.request == "" || f.manifest == "" {
 		return usagef("name the request with --request FILE and the agent's manifest with --manifest FILE")
 	}
-	facts, err := p.facts(f)
+	cfg, err := configured(f.config)
 	if err != nil {
 		return err
 	}
-	set, err := policy.Load(files...)
+	facts, err := p.facts(f, cfg)
+	if err != nil {
+		return err
+	}
+	set, err := cfg.Rules(files...)
 	if err != nil {
 		return err
 	}
@@ -164,7 +186,7 @@ func (p *program) testPolicy(files []string, f *policyTestFlags) error {
 }
 
 // facts are what a sidecar would know of the request.
-func (p *program) facts(f *policyTestFlags) (policy.Facts, error) {
+func (p *program) facts(f *policyTestFlags, cfg *sidecar.Config) (policy.Facts, error) {
 	m, err := p.readManifest(f.manifest)
 	if err != nil {
 		return policy.Facts{}, at(f.manifest, err)
@@ -173,7 +195,7 @@ func (p *program) facts(f *policyTestFlags) (policy.Facts, error) {
 	if err != nil {
 		return policy.Facts{}, err
 	}
-	most := int64(sidecar.DefaultConfig().Limits.Body)
+	most := int64(cfg.Limits.Body)
 	body, err := p.readFile(f.request, most)
 	if err != nil {
 		return policy.Facts{}, err
@@ -181,11 +203,11 @@ func (p *program) facts(f *policyTestFlags) (policy.Facts, error) {
 	if int64(len(body)) > most {
 		return policy.Facts{}, fmt.Errorf("%s is larger than %d bytes: a sidecar answers 413", f.request, most)
 	}
-	found, err := sidecar.Findings(body)
+	found, opaque, err := cfg.Findings(body)
 	if err != nil {
 		return policy.Facts{}, fmt.Errorf("%s: not the JSON that a sidecar takes: %w", f.request, err)
 	}
-	return policy.Facts{Manifest: m, Assessment: a, Findings: found, Call: "local"}, nil
+	return policy.Facts{Manifest: m, Assessment: a, Findings: found, Opaque: opaque, Call: "local"}, nil
 }
 
 // verdictJSON is a verdict for programs.

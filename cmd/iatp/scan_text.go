@@ -11,14 +11,14 @@ import (
 
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/privacy"
+	"github.com/inter-agent-trust/iatp/sidecar"
 )
 
 // maxScanText bounds what scan-text reads.
 const maxScanText = 256 << 20
 
 func (p *program) scanTextCommand() *cobra.Command {
-	var asJSON, redact bool
-	var least float64
+	var f scanTextFlags
 	cmd := &cobra.Command{
 		Use:   "scan-text [FILE]",
 		Short: "Find sensitive data in a file, or in what comes in",
@@ -27,29 +27,108 @@ line. The kinds are those that the sidecar finds in calls; the values themselves
 are not shown. The exit code is 1 if something was found.
 
 With --redact the text comes back with a placeholder in place of each value, JSON
-as JSON. The exit code is the same.`,
+as JSON. The exit code is the same.
+
+With --config it looks with the detectors, the allow-list and the confidence of a
+sidecar's configuration. --kinds lists what can be found. --hash prints for each
+value the hash that privacy.allow.hashes takes; with a key in the configuration
+(privacy.allow.key) it cannot be found again by trying all values.`,
 		Example: `  iatp scan-text letter.txt
   kubectl logs agent | iatp scan-text --redact
-  iatp scan-text --json --min-confidence 0.2 call.json`,
+  iatp scan-text --json --min-confidence 0.2 call.json
+  iatp scan-text --hash --config travel.yaml test-cards.txt`,
 		Args: cobra.MaximumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			if least < 0 || least > 1 {
-				return usagef("--min-confidence is %v, and not between 0 and 1", least)
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f.leastGiven = cmd.Flags().Changed("min-confidence")
+			if f.kinds {
+				return p.listKinds(&f)
 			}
-			if asJSON && redact {
-				return usagef("--json and --redact are two answers: ask for one")
+			if err := f.check(); err != nil {
+				return err
 			}
 			data, err := p.readText(args)
 			if err != nil {
 				return err
 			}
-			return p.scanText(data, least, asJSON, redact)
+			return p.scanText(data, &f)
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, jsonUsage)
-	cmd.Flags().BoolVar(&redact, "redact", false, "print the text with a placeholder in place of each value")
-	cmd.Flags().Float64Var(&least, "min-confidence", 0.5, "show what is at least so sure, from 0 to 1")
+	flags := cmd.Flags()
+	flags.BoolVar(&f.asJSON, "json", false, jsonUsage)
+	flags.BoolVar(&f.redact, "redact", false, "print the text with a placeholder in place of each value")
+	flags.BoolVar(&f.hash, "hash", false, "print the hash of each value, for privacy.allow.hashes")
+	flags.BoolVar(&f.kinds, "kinds", false, "list what can be found, with an example of each")
+	flags.Float64Var(&f.least, "min-confidence", 0.5, "show what is at least so sure, from 0 to 1")
+	flags.StringVar(&f.config, "config", "", "look as the sidecar with this configuration does")
 	return cmd
+}
+
+// scanTextFlags are the flags of iatp scan-text.
+type scanTextFlags struct {
+	asJSON, redact, hash, kinds bool
+	least                       float64
+	leastGiven                  bool
+	config                      string
+}
+
+func (f *scanTextFlags) check() error {
+	switch {
+	case f.least < 0 || f.least > 1:
+		return usagef("--min-confidence is %v, and not between 0 and 1", f.least)
+	case f.asJSON && f.redact || f.asJSON && f.hash || f.redact && f.hash:
+		return usagef("--json, --redact and --hash are different answers: ask for one")
+	}
+	return nil
+}
+
+// privacy is the section of the configuration, with what the flags say.
+func (f *scanTextFlags) privacy() (*sidecar.Privacy, error) {
+	cfg := sidecar.DefaultConfig()
+	if f.config != "" {
+		if err := sidecar.LoadConfig(f.config, &cfg); err != nil {
+			return nil, err
+		}
+	}
+	if f.leastGiven {
+		cfg.Privacy.MinConfidence = max(f.least, 0.001) // 0 is everything there is
+	}
+	return &cfg.Privacy, nil
+}
+
+// kindJSON is a kind of data for programs.
+type kindJSON struct {
+	Kind    iatp.DataClass `json:"kind"`
+	Group   privacy.Group  `json:"group"`
+	Example string         `json:"example,omitempty"`
+}
+
+// listKinds lists what rules can speak of.
+func (p *program) listKinds(f *scanTextFlags) error {
+	section, err := f.privacy()
+	if err != nil {
+		return err
+	}
+	_, own, err := section.Scanner()
+	if err != nil {
+		return err
+	}
+	var kinds []kindJSON
+	for _, g := range privacy.Groups() {
+		for _, k := range append(privacy.Kinds(), own...) {
+			if privacy.GroupOf(k) == g {
+				kinds = append(kinds, kindJSON{k, g, privacy.Example(k)})
+			}
+		}
+	}
+	if f.asJSON {
+		return writeJSON(p.stdout, struct {
+			Kinds []kindJSON `json:"kinds"`
+		}{kinds})
+	}
+	for _, k := range kinds {
+		p.out.line("%s %s %s", pad(string(k.Group), 9), pad(string(k.Kind), 22), shown(k.Example))
+	}
+	return nil
 }
 
 // readText reads the file that is named, or standard input.
@@ -83,16 +162,22 @@ type textFinding struct {
 	line       int
 }
 
-func (p *program) scanText(data []byte, least float64, asJSON, redact bool) error {
-	scanner, err := privacy.NewWith(privacy.Options{MinConfidence: least})
+func (p *program) scanText(data []byte, f *scanTextFlags) error {
+	section, err := f.privacy()
+	if err != nil {
+		return err
+	}
+	scanner, _, err := section.Scanner()
 	if err != nil {
 		return err
 	}
 	found, clean := scanAny(scanner, data)
 	switch {
-	case redact:
+	case f.redact:
 		_, err = p.stdout.Write(clean())
-	case asJSON:
+	case f.hash:
+		err = p.printHashes(section, data, found)
+	case f.asJSON:
 		err = writeJSON(p.stdout, struct {
 			Findings []textFinding `json:"findings"`
 		}{found})
@@ -103,6 +188,19 @@ func (p *program) scanText(data []byte, least float64, asJSON, redact bool) erro
 		err = errFailed
 	}
 	return err
+}
+
+// printHashes prints what an allow-list needs of each value: nothing of the value
+// itself.
+func (p *program) printHashes(section *sidecar.Privacy, data []byte, found []textFinding) error {
+	allowed, err := section.Allowed()
+	if err != nil {
+		return err
+	}
+	for _, f := range found {
+		p.out.line("%x  # %s, line %d", allowed.Hash(data[f.Start:f.End]), f.Kind, f.line)
+	}
+	return nil
 }
 
 func (p *program) printFindings(found []textFinding) {
