@@ -38,6 +38,9 @@ func (c *converter) convert(root *value) {
 		c.rename(v, "undo_window", v, "undo_window_seconds", seconds)
 		c.compensate = c.private(v, "compensation_endpoint")
 		c.check = c.private(v, "check_endpoint")
+		if cond := object(v, "undo_conditions"); cond != nil && cond.get("check_endpoint") != nil {
+			c.check = c.private(cond, "check_endpoint")
+		}
 	}
 	if v := object(root, "privacy"); v != nil {
 		c.rename(v, "retention", v, "retention_policy", keep)

@@ -51,6 +51,13 @@ const (
 	HeaderDeadline = "Iatp-Deadline"
 	HeaderFacts    = "Iatp-Facts"
 
+	// HeaderTransaction tells the wrapped agent which transaction its work is,
+	// HeaderUndoData is what it wants back with an undo (at most MaxUndoData bytes of
+	// printable ASCII), HeaderSaga makes a local call a part of a saga.
+	HeaderTransaction = "Iatp-Transaction"
+	HeaderUndoData    = "Iatp-Undo-Data"
+	HeaderSaga        = "Iatp-Saga"
+
 	// HeaderReplayed is "?1" on an answer that was given before.
 	HeaderReplayed = "Iatp-Replayed"
 
@@ -67,6 +74,9 @@ const (
 	HeaderSignatureInput = "Signature-Input"
 	HeaderSignatureAgent = "Signature-Agent"
 )
+
+// MaxUndoData is the longest HeaderUndoData in bytes.
+const MaxUndoData = 4 << 10
 
 // Values of HeaderFrom.
 const (

@@ -56,6 +56,7 @@ var plan = map[string]room{
 	"internal/handshake": {floor: 3, may: []string{".", "trust", "recovery", "flight", "internal/httpsig"}},
 	"internal/vault":     {floor: 3, may: []string{".", "flight"}},
 	"internal/once":      {floor: 3, may: []string{".", "trust", "recovery", "flight"}, beside: []string{"internal/vault"}},
+	"internal/undo":      {floor: 3, may: []string{".", "trust", "recovery", "flight"}, beside: []string{"internal/vault"}},
 	"internal/budget":    {floor: 3, may: []string{".", "trust", "recovery", "flight"}},
 	"internal/bundle":    {floor: 3, may: []string{".", "internal/ijson", "flight"}, outside: []string{"golang.org/x/mod"}},
 
@@ -65,7 +66,7 @@ var plan = map[string]room{
 		floor: 5,
 		may: []string{
 			".", "internal/ijson", "trust", "policy", "privacy", "recovery", "flight", "api",
-			"internal/keyring", "internal/httpsig", "internal/upstream", "internal/handshake", "internal/once", "internal/budget", "internal/agreements", "internal/bundle",
+			"internal/keyring", "internal/httpsig", "internal/upstream", "internal/handshake", "internal/once", "internal/budget", "internal/undo", "internal/agreements", "internal/bundle",
 		},
 		outside: []string{"github.com/goccy/go-yaml", "github.com/prometheus/client_golang", "golang.org/x/sys", "golang.org/x/time"},
 	},

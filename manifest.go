@@ -68,6 +68,7 @@ type Reversibility struct {
 	CompensationMethod string
 	CompensationNotes  string
 	CompensationSLAMS  int64
+	UntilState         string // the agent's own state from which on nothing can be undone
 	MaxFee             string // decimal, what an undo may cost at most
 	Currency           string // ISO 4217 code of MaxFee
 

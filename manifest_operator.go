@@ -11,7 +11,7 @@ import (
 //     "human_review", "undo_window": "24h", "sla_latency": "2000ms",
 //     "privacy_contract") and brings them into the published form;
 //   - reads compensation_endpoint and check_endpoint, which are the operator's
-//     configuration and are left out of Bytes.
+//     configuration and are left out of Bytes (the latter also in undo_conditions).
 //
 // A member and its alias that say different things are an error. So is a signed
 // document that would have to be changed in one of these ways, because its

@@ -30,6 +30,8 @@ func TestOperatorManifestIsConverted(t *testing.T) {
 			`{"trust_level":"unknown","capabilities":{},"identity":{"agent_id":"a"},"reversibility":{"level":"none"}}`},
 		{"a number is taken as it is", `{"agent_id":"a","trust_level":"unknown","undo_window":60}`,
 			`{"trust_level":"unknown","reversibility":{"undo_window_seconds":60},"identity":{"agent_id":"a"}}`},
+		{"nor is the one of a condition", `{"identity":{"agent_id":"a"},"trust_level":"unknown","reversibility":{"level":"full","undo_conditions":{"until_state":"shipped","check_endpoint":"GET /orders/{transaction_id}"}}}`,
+			`{"identity":{"agent_id":"a"},"trust_level":"unknown","reversibility":{"level":"full","undo_conditions":{"until_state":"shipped"}}}`},
 		{"endpoints are not published", `{"identity":{"agent_id":"a"},"trust_level":"unknown","reversibility":{"level":"full","compensation_endpoint":"http://localhost:8000/undo","check_endpoint":"/check"}}`,
 			`{"identity":{"agent_id":"a"},"trust_level":"unknown","reversibility":{"level":"full"}}`},
 		{"unrelated members stay", `{"identity":{"agent_id":"a"},"trust_level":"unknown","owner":"x","retention":"y","idempotency":3}`,

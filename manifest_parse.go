@@ -359,8 +359,11 @@ func (b *binder) reversibility(v *value) {
 		"compensation_method": text(&r.CompensationMethod),
 		"compensation_notes":  text(&r.CompensationNotes),
 		"compensation_sla_ms": count(&r.CompensationSLAMS),
-		"max_fee":             money(&r.MaxFee),
-		"currency":            currency(&r.Currency),
+		"undo_conditions": func(b *binder, v *value) {
+			b.object(v, map[string]field{"until_state": text(&r.UntilState)})
+		},
+		"max_fee":  money(&r.MaxFee),
+		"currency": currency(&r.Currency),
 	})
 }
 

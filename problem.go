@@ -28,6 +28,10 @@ const (
 	SlugTermsRejected          = "terms-rejected"           // 409
 	SlugTermsChanged           = "terms-changed"            // 409: not the manifest that was assessed
 	SlugKeyClosed              = "key-closed"               // 409: the caller has given this key up
+	SlugUndoWindowExpired      = "undo-window-expired"      // 409: it is too late
+	SlugUndoConflict           = "undo-conflict"            // 409: not in the state that it is in
+	SlugNotReversible          = "not-reversible"           // 409: nothing was promised about undoing it
+	SlugSagaOver               = "saga-over"                // 409: the saga, or the task, takes no more calls
 	SlugAnswerNotKept          = "answer-not-kept"          // 409: done before, the receipt is what is left
 	SlugTooLarge               = "too-large"                // 413
 	SlugUnsupportedMediaType   = "unsupported-media-type"   // 415
@@ -44,6 +48,7 @@ const (
 	SlugManifestInvalid        = "manifest-invalid"         // 502
 	SlugReceiptInvalid         = "receipt-invalid"          // 502
 	SlugAgreementInvalid       = "agreement-invalid"        // 502: what came back is not what was proposed, signed by both
+	SlugCompensationFailed     = "compensation-failed"      // 502: it is not undone, a person was asked
 	SlugPeerNeedsApproval      = "peer-needs-approval"      // 502
 	SlugDraining               = "draining"                 // 503
 	SlugOverloaded             = "overloaded"               // 503

@@ -53,6 +53,7 @@ type Tx struct {
 	By    Label // task, first line: of the caller and its idempotency key
 	In    Label // call: the task that it is a part of
 	Saga  Label // call: the saga that it is a part of
+	Pool  Label // task, first line: whose share it counts against; no line is found by it
 
 	State string
 	Who   string // who asked for this step
@@ -111,6 +112,7 @@ func (c *encoder) tx(s *Tx) {
 	if s.Sealed != (Place{}) {
 		c.count("off", s.Sealed.At)
 	}
+	c.label("pool", s.Pool)
 	c.truth("promise", s.Promise)
 	c.bounded("receipt", s.Receipt, maxItem)
 	c.bounded("returned", s.Returned, maxItem)
@@ -137,7 +139,7 @@ func (c *encoder) label(name string, l Label) {
 type txJSON struct {
 	At                        *int64
 	Breach, Manual, Promise   bool
-	By, In, Label, Saga       Label
+	By, In, Label, Saga, Pool Label
 	Cur, Fee, Returned        string
 	MaxFee                    string `json:"max_fee"`
 	File, Off, Size           *int64
@@ -155,7 +157,7 @@ func ReadTx(seq int64, line []byte) (Tx, bool, error) {
 		return Tx{}, false, err
 	}
 	s := Tx{
-		Kind: v.Kind, At: seq, Label: v.Label, By: v.By, In: v.In, Saga: v.Saga, State: v.State, Who: v.Who,
+		Kind: v.Kind, At: seq, Label: v.Label, By: v.By, In: v.In, Saga: v.Saga, Pool: v.Pool, State: v.State, Who: v.Who,
 		ID: v.ID, Key: v.Key, Receipt: v.Receipt, Level: v.Level, Method: v.Method, Window: v.Window, Until: second(v.Until),
 		MaxFee: v.MaxFee, Fee: v.Fee, Returned: v.Returned, Currency: v.Cur,
 		Breach: v.Breach, Manual: v.Manual, Promise: v.Promise,
@@ -398,4 +400,12 @@ func (l *Log) sealer() cipher.AEAD {
 		panic(err) // AES has the block size that it wants
 	}
 	return gcm
+}
+
+// ReadSeq returns the seq of a line of the log.
+func ReadSeq(line []byte) (int64, error) {
+	if seq, ok := seqOf(line); ok {
+		return seq, nil
+	}
+	return 0, errors.New("flight: a line without a seq")
 }

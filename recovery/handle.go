@@ -14,6 +14,14 @@ import (
 // caller goes away: half an undo helps nobody.
 const CompensationTime = 30 * time.Second
 
+// What a compensation may find when it asks the agent first: unknown is not failed.
+var (
+	// ErrNothingDone: the work had no effect, so there is nothing to undo.
+	ErrNothingDone = errors.New("the agent had done nothing")
+	// ErrStands: the work was done whole. It stands, and only its answer is lost.
+	ErrStands = errors.New("the agent had done the work, which stands")
+)
+
 // A Result says how a failure ended.
 type Result struct {
 	Strategy Strategy // the last one tried
@@ -33,7 +41,8 @@ type Result struct {
 // set; any other error counts as Unknown, with bytes sent. A nil retry means that
 // there is no way to ask again.
 //
-// Compensate asks the agent to undo, and returns nil once it has. Its context
+// Compensate asks the agent to undo, and returns nil once it has, or
+// [ErrNothingDone] or [ErrStands] if it has found out that it must not. Its context
 // is not cancelled with ctx and ends after [CompensationTime]. A nil compensate
 // means that there is no way to undo.
 func Handle(ctx context.Context, f Failure, m *iatp.Manifest, retry, compensate func(context.Context) error) Result {
@@ -116,7 +125,17 @@ func failureOf(err error) Failure {
 func (r *Result) rollBack(ctx context.Context, compensate func(context.Context) error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), CompensationTime)
 	defer cancel()
-	if err := compensate(ctx); err != nil {
+	err := compensate(ctx)
+	switch {
+	case errors.Is(err, ErrNothingDone):
+		r.Success = true
+		r.note("asked the agent: it had done nothing")
+		return
+	case errors.Is(err, ErrStands):
+		r.Strategy = GiveUp
+		r.note("asked the agent: the work was done, and stands")
+		return
+	case err != nil:
 		r.note("asked the agent to undo: not done")
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/flight"
 	"github.com/inter-agent-trust/iatp/internal/once"
+	"github.com/inter-agent-trust/iatp/internal/undo"
 )
 
 // closeRequest is the body of POST /transactions/close.
@@ -26,6 +28,9 @@ type closeReply struct {
 	Key     string `json:"key"`
 	State   string `json:"state"`
 	Outcome string `json:"outcome"`
+
+	TransactionID    string `json:"transaction_id,omitempty"` // done
+	TransactionState string `json:"transaction_state,omitempty"`
 }
 
 // closeKey answers the one question that a caller has after a failure: was it
@@ -82,8 +87,66 @@ func (s *Sidecar) closeSigned(x *exchange) *iatp.Problem {
 		return s.overloaded("no room for another Idempotency-Key of this caller")
 	}
 	x.receipt = st.Answer.Receipt
+	if reply.State == "done" {
+		if p := s.closeDone(x, &reply); p != nil {
+			return p
+		}
+	}
 	s.writeClose(x, reply)
 	return nil
+}
+
+// closeDone adds what is known by now of a call that was executed, or was under way
+// when somebody died. Where no receipt of it says so, one of this question does.
+func (s *Sidecar) closeDone(x *exchange, reply *closeReply) *iatp.Problem {
+	t, err := s.mesh.undo.ByKey(x.caller.URI, reply.Key)
+	if errors.Is(err, undo.ErrUnknown) || err == nil && t.Peer != x.caller.URI {
+		return nil
+	}
+	if err != nil {
+		return s.logUnavailable(err)
+	}
+	reply.TransactionID, reply.TransactionState = t.ID(), string(t.Shown(s.now()))
+	if x.receipt != "" && t.State == undo.Committed {
+		return nil
+	}
+	outcome := outcomeOfState(t.State)
+	reply.Outcome = string(outcome)
+	x.in.idempotencyKey = reply.Key
+	x.undo = undoing{ref: t.Ref, step: flight.Tx{Kind: flight.TxTask}, known: promised(t)}
+	x.cost, _ = iatp.ParseMoney(t.Fee, t.Currency)
+	if x.receipt, err = s.issue(x, http.StatusOK, sha256.Sum256(closeBody(*reply)), "application/json", outcome); err != nil {
+		return s.logUnavailable(err)
+	}
+	return nil
+}
+
+// promised is what was promised about undoing a task that took effect.
+func promised(t *undo.Thing) *iatp.Undo {
+	if !t.Undoable() {
+		return nil
+	}
+	u := &iatp.Undo{Level: iatp.ReversibilityLevel(t.Level)}
+	if !t.Until.IsZero() {
+		u.Until = t.Until.Unix()
+	}
+	u.MaxFee, _ = iatp.ParseMoney(t.MaxFee, t.Currency) // zero if none was named
+	return u
+}
+
+// outcomeOfState is what a receipt says of a transaction in that state.
+func outcomeOfState(state undo.State) flight.Outcome {
+	switch state {
+	case undo.Committed, undo.CompensationFailed:
+		return flight.OutcomeExecuted
+	case undo.Failed:
+		return flight.OutcomeFailed
+	case undo.Compensated:
+		return iatp.OutcomeCompensated
+	case undo.Partially:
+		return iatp.OutcomePartiallyCompensated
+	}
+	return flight.OutcomeUnknown
 }
 
 // tombstone closes an unseen key durably, with a receipt that says so.
@@ -143,11 +206,11 @@ func (s *Sidecar) askPeer(x *exchange) flight.Outcome {
 	if err != nil || r.Iss != x.met.Peer.URI || r.Aud != s.mesh.self.url || r.Req.Key != x.sentKey {
 		return flight.OutcomeUnknown
 	}
-	closing := r.Req.Base == base && r.Res.Digest == iatp.DigestOf(body) && r.Outcome == iatp.OutcomeNone
+	closing := r.Req.Base == base && r.Res.Digest == iatp.DigestOf(body)
 	if want := s.expected(x, r.Req.Base); !closing && !slices.Contains(want.Bases, r.Req.Base) {
 		return flight.OutcomeUnknown
 	}
-	x.receipt, x.proof = resp.Header.Get(iatp.HeaderReceipt), proofValid
+	x.receipt, x.proof, x.undo.proven = resp.Header.Get(iatp.HeaderReceipt), proofValid, r
 	return flight.Outcome(r.Outcome)
 }
 

@@ -88,6 +88,18 @@ type Config struct {
 	// reversibility.compensation_endpoint in the operator's manifest file).
 	Compensation Compensation `yaml:"compensation"`
 
+	// Check names where the wrapped agent says what it knows of a transaction, asked
+	// with GET: {"executed": true, "state": "…"}, or 404. With it what became of a call
+	// under which somebody died is found out and not guessed, and an undo_conditions.until_state
+	// of the manifest is held to.
+	Check Inquiry `yaml:"check"`
+
+	// Recovery is "auto" or "off". With auto a call from outside that fails half way is
+	// retried or rolled back as far as the manifest allows, and one that a crash cut off is
+	// looked into. With off what fails is reported and left as it is; what somebody asks to
+	// have undone is undone all the same.
+	Recovery RecoveryMode `yaml:"recovery"`
+
 	// Data is the directory of the flight recorder, its keys and the operator
 	// token. One sidecar per directory.
 	Data string `yaml:"data"`
@@ -200,6 +212,21 @@ type Compensation struct {
 	Method string `yaml:"method"`
 }
 
+// Inquiry is where the wrapped agent says what it knows.
+type Inquiry struct {
+	// URL is relative to the agent's, with {transaction_id} in it.
+	URL string `yaml:"url"`
+}
+
+// RecoveryMode says what is done about failures unasked.
+type RecoveryMode string
+
+// The two modes of Config.Recovery.
+const (
+	RecoveryAuto RecoveryMode = "auto"
+	RecoveryOff  RecoveryMode = "off"
+)
+
 // Requirements is policy.Requirements as the configuration file spells it.
 type Requirements struct {
 	Reversibility iatp.ReversibilityLevel `yaml:"reversibility"` // none | partial | full
@@ -219,6 +246,7 @@ type Limits struct {
 	Deadline    Duration `yaml:"deadline"`     // to the first byte of the agent's answer; later is 504
 	Idle        Duration `yaml:"idle"`         // silence inside an answer, either side
 	RetryBudget Duration `yaml:"retry_budget"` // for retries of an idempotent agent, inside Deadline
+	Undo        Duration `yaml:"undo"`         // how long a peer is asked to undo before a person is
 	PerPeer     PerPeer  `yaml:"per_peer"`     // one caller on the public listener; more is 429
 }
 
@@ -262,6 +290,7 @@ func DefaultConfig() Config {
 		Durability: DurabilityDefault,
 		Override:   OverrideAuto,
 		Privacy:    Privacy{Request: "default", Response: "record", Opaque: "record", MinConfidence: 0.5},
+		Recovery:   RecoveryAuto,
 		Limits: Limits{
 			Body:        1 << 20,
 			BodyTime:    Duration(30 * time.Second),
@@ -272,6 +301,7 @@ func DefaultConfig() Config {
 			Deadline:    Duration(120 * time.Second),
 			Idle:        Duration(60 * time.Second),
 			RetryBudget: Duration(10 * time.Second),
+			Undo:        Duration(15 * time.Minute),
 			PerPeer:     PerPeer{Rate: Rate{600, time.Minute}, Burst: 60},
 		},
 		Retention: Retention{Age: Duration(720 * time.Hour), Size: 10 << 30},
@@ -349,6 +379,9 @@ func (c *Config) Validate() error {
 	case DurabilityDefault, DurabilityStrict:
 	default:
 		bad("durability", "%q is not one of default, strict", c.Durability)
+	}
+	if c.Recovery != RecoveryAuto && c.Recovery != RecoveryOff {
+		bad("recovery", "%q is not one of auto, off", c.Recovery)
 	}
 	c.validateOverride(bad)
 	c.validatePublic(bad)
@@ -436,7 +469,7 @@ func (c *Config) validateLimits(bad func(string, string, ...any)) {
 	if l.Concurrency < 1 || l.Connections < 1 {
 		bad("limits.concurrency, limits.connections", "must be 1 or more")
 	}
-	for key, d := range map[string]Duration{"body_time": l.BodyTime, "deadline": l.Deadline, "idle": l.Idle} {
+	for key, d := range map[string]Duration{"body_time": l.BodyTime, "deadline": l.Deadline, "idle": l.Idle, "undo": l.Undo} {
 		if d <= 0 || d > Duration(24*time.Hour) {
 			bad("limits."+key, "must be more than 0 and at most 24h")
 		}

@@ -24,7 +24,7 @@ const signatureLife = 60 * time.Second
 
 // agentRequest is the call as the wrapped agent gets it.
 func (s *Sidecar) agentRequest(x *exchange) *upstream.Request {
-	fields := make([]upstream.Field, 0, len(forwardedHeaders)+4)
+	fields := make([]upstream.Field, 0, len(forwardedHeaders)+5)
 	for _, name := range forwardedHeaders {
 		for _, v := range x.in.forward[name] {
 			fields = append(fields, upstream.Field{Name: name, Value: v})
@@ -36,6 +36,9 @@ func (s *Sidecar) agentRequest(x *exchange) *upstream.Request {
 		upstream.Field{Name: "Accept-Encoding", Value: "identity"},
 		upstream.Field{Name: "User-Agent", Value: userAgent},
 	)
+	if x.dir == flight.In {
+		fields = append(fields, upstream.Field{Name: iatp.HeaderTransaction, Value: x.undo.ref.ID()})
+	}
 	return &upstream.Request{Method: http.MethodPost, Target: s.agentTarget, Fields: fields, Body: x.body}
 }
 

@@ -75,6 +75,8 @@ type exchange struct {
 	money     *budget.Reservation // Out: set aside for the call
 	cost      iatp.Money          // In: said by our agent; Out: by the receipt
 	proof     proof               // Out: what the receipt came to
+	undo      undoing             // In, Out: what is recorded about undoing it
+	control   bool                // In: about calls, and no call: outside quotas and scans
 }
 
 // changed says which bodies are not passed on as they came.
@@ -267,6 +269,7 @@ func (s *Sidecar) leave(x *exchange) {
 	if x.money != nil {
 		x.money.End()
 	}
+	x.undo.let()
 	s.bodies.give(x.held)
 	if x.entered {
 		<-s.inFlight

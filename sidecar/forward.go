@@ -134,13 +134,19 @@ func (s *Sidecar) tryAgent(c *call, x *exchange) (*http.Response, []byte, *faile
 	var whole []byte
 	var last recovery.Failure
 	sent := false // in any attempt: what counts for the outcome
+	back := s.rollBack(x)
 	attempt := func(context.Context) error {
 		x.attempts++
 		var err error
 		if resp, whole, err = s.attempt(c, x); err == nil {
-			return nil
+			if back == nil || whole == nil || resp.StatusCode < 500 {
+				return nil
+			}
+			resp.Body.Close() // half done, as far as anybody can tell
+			last = recovery.Failure{TraceID: x.in.trace.id, Kind: recovery.Status, Status: resp.StatusCode, Sent: true, Attempt: x.attempts, Remaining: c.end.Sub(s.now())}
+		} else {
+			last = s.classify(c, x, err)
 		}
-		last = s.classify(c, x, err)
 		sent = sent || last.Sent
 		return &last
 	}
@@ -149,8 +155,11 @@ func (s *Sidecar) tryAgent(c *call, x *exchange) (*http.Response, []byte, *faile
 	}
 	bounded := last
 	bounded.Remaining = min(bounded.Remaining, time.Duration(s.cfg.Limits.RetryBudget))
-	result := recovery.Handle(c.ctx, bounded, x.repeatable(), attempt, nil)
-	if result.Success {
+	if s.cfg.Recovery == RecoveryOff {
+		return nil, nil, &failed{last, recovery.Result{Strategy: recovery.GiveUp, ActionsTaken: []string{"none: recovery is off"}}}
+	}
+	result := recovery.Handle(c.ctx, bounded, x.repeatable(), attempt, back)
+	if result.Success && result.Strategy == recovery.Retry {
 		return resp, whole, nil
 	}
 	last.Sent = sent
@@ -280,7 +289,10 @@ func (s *Sidecar) classify(c *call, x *exchange, err error) recovery.Failure {
 func (s *Sidecar) agentFailed(x *exchange, f *failed) *iatp.Problem {
 	p := &iatp.Problem{
 		Slug: iatp.SlugUpstreamFailed, Status: http.StatusBadGateway, Outcome: outcomeOf(f.Sent),
-		Recovery: &iatp.Recovery{Strategy: string(f.Strategy), Success: false, ActionsTaken: f.ActionsTaken},
+		Recovery: &iatp.Recovery{Strategy: string(f.Strategy), Success: f.Success, ActionsTaken: f.ActionsTaken},
+	}
+	if x.dir == flight.In {
+		p.Outcome = x.undo.outcome(p.Outcome)
 	}
 	if x.dir == flight.Out && f.Sent {
 		p.Outcome = string(s.askPeer(x))
@@ -298,6 +310,8 @@ func (s *Sidecar) agentFailed(x *exchange, f *failed) *iatp.Problem {
 		if x.dir == flight.Out {
 			p.Error, p.Hint = "the peer cannot be reached", "is its sidecar running at the address in peers: ?"
 		}
+	case recovery.Status:
+		p.Error = "the agent answered with status " + strconv.Itoa(f.Status)
 	case recovery.Truncated:
 		p.Error = errTruncated.Error()
 	default:

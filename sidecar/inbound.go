@@ -32,6 +32,7 @@ type inbound struct {
 	coding         string // content codings of the body; "" if none
 	idempotencyKey string // without quotes; "" if none
 	override       string
+	saga           string      // id of the saga that the call is a part of; "" if none
 	budget         iatp.Money  // what the caller is ready to pay; zero if it does not say
 	forward        http.Header // what the agent may see of the caller's headers
 	trace          traceContext
@@ -82,6 +83,7 @@ func (s *Sidecar) readHead(r *http.Request) (inbound, *iatp.Problem) {
 	if p := in.readBudget(h); p != nil {
 		return in, p
 	}
+	in.saga = h.Get(iatp.HeaderSaga)
 	in.contentType = h.Get("Content-Type")
 	in.forward = make(http.Header, len(forwardedHeaders))
 	for _, name := range forwardedHeaders {
@@ -135,7 +137,7 @@ func (s *Sidecar) clean(text string) bool {
 func singleValued(name string) bool {
 	switch name {
 	case "Content-Type", "Content-Encoding", "Idempotency-Key", "X-Idempotency-Key", "Traceparent",
-		http.CanonicalHeaderKey(iatp.HeaderTraceID), http.CanonicalHeaderKey(iatp.HeaderOverride), http.CanonicalHeaderKey(iatp.HeaderBudget), "Accept-Language", "Accept", "Prefer":
+		http.CanonicalHeaderKey(iatp.HeaderTraceID), http.CanonicalHeaderKey(iatp.HeaderOverride), http.CanonicalHeaderKey(iatp.HeaderBudget), iatp.HeaderSaga, "Accept-Language", "Accept", "Prefer":
 		return true
 	}
 	return false

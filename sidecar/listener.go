@@ -74,6 +74,9 @@ func (s *Sidecar) serveDeep(w http.ResponseWriter, r *http.Request, path string)
 		s.operatorOnly(s.forgetPeer)(w, r)
 		return
 	}
+	if s.serveLocalUndo(w, r, path) {
+		return
+	}
 	if h := s.operatorRoute(path); h != nil {
 		s.get(w, r, s.operatorOnly(h))
 		return

@@ -334,7 +334,7 @@ func delivered(t testing.TB, call []byte) string {
 func flat(s iatptest.Seen, parent string) string {
 	var lines []string
 	for name, values := range s.Header {
-		if name != "Traceparent" && name != "Content-Length" {
+		if name != "Traceparent" && name != "Content-Length" && name != "Iatp-Transaction" {
 			lines = append(lines, fmt.Sprintf("%s: %q", name, values))
 		}
 	}

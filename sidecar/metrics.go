@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/inter-agent-trust/iatp/flight"
+	"github.com/inter-agent-trust/iatp/internal/undo"
 )
 
 // metrics are what a dashboard counts. Labels come from closed sets only: no
@@ -29,6 +30,8 @@ type metrics struct {
 	replyBytes    prometheus.Counter
 	slaBreaches   prometheus.Counter
 	reloads       *prometheus.CounterVec // by result
+	undoAttempts  *prometheus.CounterVec // by result
+	feeBreaches   prometheus.Counter
 }
 
 func newMetrics(s *Sidecar) *metrics {
@@ -69,16 +72,31 @@ func newMetrics(s *Sidecar) *metrics {
 	m.slaBreaches = counter("iatp_sla_breaches_total", "Exchanges that took longer than the sla_latency_ms of the manifest.")
 	m.reloads = vec("iatp_reloads_total", "Reloads of manifest and policies, by result.", "result")
 
+	m.undoAttempts = vec("iatp_undo_attempts_total", "Compensation calls to the wrapped agent, by result.", "result")
+	m.feeBreaches = counter("iatp_undo_fee_breaches_total", "Undos for which the wrapped agent kept more than the max_fee of its manifest.")
+
 	// A counter that nobody has touched is shown as 0, not left out: a rate
 	// over something absent alarms nobody.
 	for _, d := range []string{decidedAllow, decidedAsk, decidedDeny, decidedOverride, decidedBusy, decidedFailed, decidedReplay, decidedRefused} {
 		m.requests.WithLabelValues(d)
+	}
+	for _, r := range []string{"answered", "refused", "no_answer"} {
+		m.undoAttempts.WithLabelValues(r)
 	}
 	m.reloads.WithLabelValues("done")
 	m.reloads.WithLabelValues("refused")
 
 	gauge("iatp_request_body_bytes_held", "Bytes of request bodies held in memory.", func() float64 { return float64(s.bodies.held.Load()) })
 	gauge("iatp_quarantine_open", "Quarantined traces that nobody has released.", func() float64 { return float64(s.quarantine.open()) })
+	if s.mesh != nil {
+		moving := func(name, help string, value func(undo.Figures) int) {
+			gauge(name, help, func() float64 { return float64(value(s.mesh.undo.Figures())) })
+		}
+		moving("iatp_undo_active", "Transactions, calls and sagas under way.", func(f undo.Figures) int { return f.Active })
+		moving("iatp_undo_unknown", "Transactions of which nobody knows yet whether they took effect.", func(f undo.Figures) int { return f.Unknown })
+		moving("iatp_undo_compensating", "Transactions, calls and sagas that are being undone.", func(f undo.Figures) int { return f.Compensating })
+		moving("iatp_undo_waiting", "Transactions, calls and sagas that wait for a person. Alarm on this one.", func(f undo.Figures) int { return f.Waiting })
+	}
 	stat := func(name, help string, value func(flight.Stats) float64) {
 		gauge(name, help, func() float64 { return value(s.book.Stats()) })
 	}

@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -15,18 +16,22 @@ import (
 	"github.com/inter-agent-trust/iatp/internal/budget"
 	"github.com/inter-agent-trust/iatp/internal/handshake"
 	"github.com/inter-agent-trust/iatp/internal/once"
+	"github.com/inter-agent-trust/iatp/internal/undo"
 	"github.com/inter-agent-trust/iatp/trust"
 )
 
 // mesh is what a sidecar with a key has besides: whom it knows, what happened
 // only once, and how it signs. It is nil without public_url.
 type mesh struct {
-	self   *identity
-	known  atomic.Pointer[handshake.Peers] // replaced as a whole on reload
-	once   *once.Book
-	nonces *once.Nonces
-	budget *budget.Ledger
-	sent   *attempts
+	self    *identity
+	known   atomic.Pointer[handshake.Peers] // replaced as a whole on reload
+	once    *once.Book
+	nonces  *once.Nonces
+	budget  *budget.Ledger
+	sent    *attempts
+	undo    *undo.Book
+	toAgent *http.Transport // for undoing
+	undoing chan struct{}   // requests for an undo at a time
 
 	agreements *agreements.Book
 	proposals  proposals
@@ -43,7 +48,7 @@ func (s *Sidecar) openMesh() error {
 		return err
 	}
 	m := &mesh{
-		self: s.cfg.identity(), networks: newBuckets(s.now), verify: make(chan struct{}, 2),
+		self: s.cfg.identity(), networks: newBuckets(s.now), verify: make(chan struct{}, 2), undoing: make(chan struct{}, maxUndoing), toAgent: newUndoClient(),
 		quotas: newQuotas(s.cfg.Limits.PerPeer, s.now),
 	}
 	opts, err := s.cfg.handshakeOptions()
@@ -68,6 +73,9 @@ func (s *Sidecar) openMesh() error {
 	if m.once, err = once.Open(s.book, s.cfg.Data, once.Options{Logger: s.log, Now: s.now}); err != nil {
 		return err
 	}
+	if m.undo, err = s.openUndo(); err != nil {
+		return err
+	}
 	m.sent = &attempts{bases: map[string][]attempt{}}
 	if err := s.book.Attach("attempts", m.sent); err != nil {
 		return err
@@ -84,7 +92,9 @@ func (m *mesh) close() error {
 		return nil
 	}
 	m.peers().Close()
-	return m.once.Close()
+	err := errors.Join(m.undo.Close(), m.once.Close())
+	m.toAgent.CloseIdleConnections()
+	return err
 }
 
 // settleInterrupted ends the claims of calls that were under way when the

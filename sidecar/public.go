@@ -62,6 +62,9 @@ func (s *Sidecar) servePublicDeep(w http.ResponseWriter, r *http.Request, path s
 		s.serveSigned(w, r, http.MethodGet, func(x *exchange) *iatp.Problem { return s.showReceipt(x, id) })
 		return
 	}
+	if s.servePublicUndo(w, r, path) {
+		return
+	}
 	s.refuse(w, &iatp.Problem{Slug: iatp.SlugNotFound, Status: http.StatusNotFound, Error: "there is nothing at this path"})
 }
 

@@ -38,12 +38,17 @@ func (s *Sidecar) issue(x *exchange, status int, body iatp.Digest, mediaType str
 		Res: iatp.Responded{Status: status, Digest: body, Type: mediaType},
 		Agr: x.signed.Agreement, Mft: x.signed.Manifest, Cost: x.cost, Outcome: string(outcome), MS: now.Sub(x.start).Milliseconds(),
 	}
-	if outcome == flight.OutcomeExecuted || outcome == flight.OutcomeUnknown {
+	if outcome == flight.OutcomeExecuted && x.undo.known != nil {
+		r.Undo = x.undo.known
+	} else if outcome == flight.OutcomeExecuted || outcome == flight.OutcomeUnknown {
 		terms, err := x.terms() // of the agreement, else of the manifest that mft names: a reload may have come since
 		if err != nil {
 			return "", err
 		}
 		r.Undo = undoOf(terms, now)
+	}
+	if x.undo.task() {
+		r.Tx, x.undo.promise, x.undo.receipt = x.undo.ref.ID(), r.Undo, r.JTI
 	}
 	return r.Sign(x.st.keys.key) // a key that the manifest of mft names: see above
 }
@@ -234,6 +239,7 @@ func (s *Sidecar) checkProof(x *exchange, resp *http.Response, jws string, body 
 		s.log.Warn("receipt of a peer is not valid", "peer", x.met.Peer.URI, "trace_id", x.in.trace.id, "error", err)
 		return proofInvalid, flight.OutcomeUnknown, false
 	}
+	x.undo.proven = r
 	if slices.Contains(x.bases, r.Req.Base) { // or it was paid for before
 		x.cost = r.Cost
 	}

@@ -51,12 +51,17 @@ func (s *Sidecar) recordRequest(x *exchange) *iatp.Problem {
 	if x.claim != nil {
 		x.claim.Hold(&e)
 	}
+	if p := s.beginUndo(x, &e); p != nil {
+		return p
+	}
+	defer x.undo.let()
 	if x.released == nil {
-		if _, err := s.book.Append(&e, x.durable); err != nil {
+		seq, err := s.book.Append(&e, x.durable)
+		if err != nil {
 			return s.logUnavailable(err)
 		}
 		x.recorded, x.nonce = true, nil
-		return nil
+		return s.begun(x, seq)
 	}
 	x.decision = decidedOverride
 	said := s.line(x, flight.UserOverride)
@@ -66,11 +71,15 @@ func (s *Sidecar) recordRequest(x *exchange) *iatp.Problem {
 	held.Reason, held.State = overrideReason(x.verdict), quarantineOpen
 	leave := s.line(x, flight.Forward)
 	leave.Action, leave.Quarantined = said.Action, true
-	if err := s.appendAll(x.durable, &e, &said, &held, &leave); err != nil {
+	seq, err := s.book.Append(&e, flight.Written)
+	if err == nil {
+		err = s.appendAll(x.durable, &said, &held, &leave)
+	}
+	if err != nil {
 		return s.logUnavailable(err)
 	}
 	x.recorded = true
-	return nil
+	return s.begun(x, seq)
 }
 
 // recordRefusal writes the request and that it went no further.
@@ -206,6 +215,9 @@ func (s *Sidecar) recordEnd(x *exchange, end *ending) error {
 	s.finishClaim(x, &e, end)
 	s.settle(x, &e, end.outcome)
 	s.metrics.found("response", end.findings)
+	if err := s.endUndo(x, &e, end.outcome); err != nil {
+		return err
+	}
 	lines := []*flight.Entry{&e}
 	if reason := x.proof.quarantines(); reason != "" {
 		held := s.line(x, flight.Quarantine)
@@ -215,6 +227,7 @@ func (s *Sidecar) recordEnd(x *exchange, end *ending) error {
 	err := s.appendAll(x.durable, lines...)
 	if err == nil {
 		x.recorded = false
+		s.callEnded(x)
 	}
 	return err
 }

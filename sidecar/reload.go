@@ -15,7 +15,7 @@ import (
 
 // reloaded are the keys of the configuration that take effect at run time.
 var reloaded = map[string]bool{
-	"manifest": true, "compensation": true, "allow_unbacked_claims": true, "policy": true, "privacy": true, "require": true,
+	"manifest": true, "compensation": true, "check": true, "allow_unbacked_claims": true, "policy": true, "privacy": true, "require": true,
 	"key": true, "tls": true, "peers": true, "default_peer": true, "authorities": true, "revoked_keys": true, "ingress": true,
 }
 

@@ -71,7 +71,7 @@ func (s *Sidecar) unrecorded(x *exchange, err error, outcome string) *iatp.Probl
 func (s *Sidecar) proveWhole(x *exchange, resp *http.Response, sum iatp.Digest, end *ending) *iatp.Problem {
 	switch x.dir {
 	case flight.In:
-		x.cost = s.costOf(x, resp)
+		x.cost, x.undo.data = s.costOf(x, resp), s.undoDataOf(x, resp)
 		s.giveReceipt(x, end, sum)
 	case flight.Out:
 		jws := resp.Header.Get(iatp.HeaderReceipt)
@@ -251,7 +251,7 @@ func (s *Sidecar) proveStream(x *exchange, resp *http.Response, end *ending, ope
 	sum := iatp.Digest(end.sum)
 	switch x.dir {
 	case flight.In:
-		x.cost = s.costOf(x, resp)
+		x.cost, x.undo.data = s.costOf(x, resp), s.undoDataOf(x, resp)
 		if open {
 			end.outcome = flight.OutcomeUnknown // nobody can tell whether this is all of it (hardening 39)
 		}

@@ -126,6 +126,11 @@ func New(cfg Config, o Options) (*Sidecar, error) {
 		return nil, errors.Join(err, s.mesh.close(), s.book.Close())
 	}
 	s.metrics = newMetrics(s)
+	if s.mesh != nil {
+		if err := s.mesh.undo.Run(); err != nil {
+			return nil, errors.Join(err, s.mesh.close(), s.book.Close())
+		}
+	}
 	return s, nil
 }
 

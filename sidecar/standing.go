@@ -1,8 +1,8 @@
 package sidecar
 
 import (
-	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"strings"
@@ -24,6 +24,7 @@ type standing struct {
 	rules      *policy.Set
 	scanner    *privacy.Scanner // nil of a peer
 	require    policy.Requirements
+	at         endpoints   // of the wrapped agent
 	keep       bool        // the wrapped agent does not promise to keep nothing: nor need its recorder
 	mft        iatp.Digest // digest, in another spelling
 	slots      int64       // capabilities.concurrency_limit, calls at a time; 0 = no limit promised
@@ -70,6 +71,7 @@ func (c *Config) load() (*standing, error) {
 		rules:   rules.With(looks.rules),
 		scanner: scanner,
 		require: c.requirements(),
+		at:      c.endpoints(m),
 		etag:    entityTag(m.Bytes()),
 	}
 	if st.mft, err = iatp.ParseContentDigest(digest); err != nil {
@@ -100,24 +102,72 @@ func (c *Config) manifest() (*iatp.Manifest, error) {
 
 // checkClaims refuses a promise that nothing stands behind (protocol 6.3).
 func (c *Config) checkClaims(m *iatp.Manifest) error {
-	level := m.Reversibility.Level
-	if level == "" || level == iatp.ReversibilityNone || c.AllowUnbackedClaims {
+	if !m.Reversibility.Level.Undoes() || c.AllowUnbackedClaims {
 		return nil
 	}
-	endpoint := c.Compensation.URL
-	if endpoint == "" {
-		endpoint = m.Reversibility.CompensationEndpoint
-	}
-	if endpoint == "" {
+	e := c.endpoints(m)
+	switch {
+	case e.undo == "":
 		return fmt.Errorf("the manifest promises reversibility %q, but no compensation endpoint stands behind it: "+
-			"set compensation: {url: \"/compensate/{transaction_id}\"}, or reversibility \"none\", or --allow-unbacked-claims for a demonstration", level)
+			"set compensation: {url: \"/compensate/{transaction_id}\"}, or reversibility \"none\", or --allow-unbacked-claims for a demonstration", m.Reversibility.Level)
+	case m.Reversibility.UntilState != "" && e.check == "":
+		return fmt.Errorf("the manifest promises undo until the state is %q, but nothing says what the state is: "+
+			"set check: {url: \"/transactions/{transaction_id}\"}, or leave out undo_conditions", iatp.Printable(m.Reversibility.UntilState))
 	}
-	if !strings.Contains(endpoint, "{transaction_id}") {
-		return errors.New("the compensation endpoint must contain {transaction_id}, as in /compensate/{transaction_id}")
+	if err := goodEndpoint("compensation", e.undo, "/compensate/{transaction_id}"); err != nil {
+		return err
 	}
-	u, err := url.Parse(strings.ReplaceAll(endpoint, "{transaction_id}", "tx"))
+	if e.check == "" {
+		return nil
+	}
+	return goodEndpoint("check", e.check, "/transactions/{transaction_id}")
+}
+
+// endpoints are where the wrapped agent undoes things and says what it knows of them:
+// templates, relative to the agent. They come from the operator only, and are asked by
+// this sidecar only (hardening 32).
+type endpoints struct{ undo, method, check string }
+
+// endpoints are those of the configuration, else those of the operator's manifest file,
+// where the reference writes a method in front.
+func (c *Config) endpoints(m *iatp.Manifest) endpoints {
+	e := endpoints{undo: c.Compensation.URL, method: c.Compensation.Method, check: c.Check.URL}
+	if e.undo == "" {
+		e.undo = strings.TrimPrefix(m.Reversibility.CompensationEndpoint, "POST ")
+	}
+	if e.check == "" {
+		e.check = strings.TrimPrefix(m.Reversibility.CheckEndpoint, "GET ")
+	}
+	if e.method == "" {
+		e.method = http.MethodPost
+	}
+	return e
+}
+
+// goodEndpoint checks a template.
+func goodEndpoint(name, endpoint, example string) error {
+	if !strings.Contains(endpoint, idInURL) {
+		return fmt.Errorf("the %s endpoint must contain %s, as in %s", name, idInURL, example)
+	}
+	u, err := url.Parse(strings.ReplaceAll(endpoint, idInURL, "tx"))
 	if err != nil || u.User != nil || u.Fragment != "" || (u.Scheme != "" && u.Scheme != "http" && u.Scheme != "https") {
-		return errors.New("the compensation endpoint is not a path or an http(s) URL, such as /compensate/{transaction_id}")
+		return fmt.Errorf("the %s endpoint is not a path or an http(s) URL, such as %s", name, example)
 	}
 	return nil
+}
+
+// idInURL is replaced by the id of a transaction.
+const idInURL = "{transaction_id}"
+
+// at is where an endpoint of the agent is for a transaction.
+func at(agent, endpoint, id string) (string, error) {
+	base, err := url.Parse(agent)
+	if err != nil {
+		return "", err
+	}
+	u, err := base.Parse(strings.ReplaceAll(endpoint, idInURL, id))
+	if err != nil {
+		return "", err
+	}
+	return u.String(), nil
 }

@@ -3,6 +3,7 @@ package handshake
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/inter-agent-trust/iatp"
@@ -53,6 +54,17 @@ func (p *Peers) Caller(ctx context.Context, keyid, agentURI string) (*Caller, *i
 // without asking: where the pin led, or the one of the last visit.
 func (p *Peers) expected(t *target) iatp.Key {
 	return continuity(t.Peer, p.memory.of(t.URI), iatp.Key{}).from
+}
+
+// Continues reports whether the key with the thumbprint to is the one with the
+// thumbprint from, of the same principal, or one that a recorded chain of keys leads
+// to. A key that comes back after it was replaced does not continue.
+func (p *Peers) Continues(uri, from, to string) bool {
+	if from == to {
+		return from != ""
+	}
+	known := p.memory.of(uri)
+	return known.has(from) && known.has(to) && slices.Index(known.Chain, from) < slices.Index(known.Chain, to)
 }
 
 // byKey finds the configured peer that is expected to sign with the key. The one

@@ -1,0 +1,173 @@
+package undo
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/inter-agent-trust/iatp/flight"
+)
+
+// inOrder are calls in the order in which they are undone: the one that ended last
+// comes first; those of which it is not known whether they ended come before all.
+func inOrder(calls []*Thing) []*Thing {
+	order := slices.Clone(calls)
+	slices.SortStableFunc(order, func(x, y *Thing) int {
+		switch a, b := x.unsettled(), y.unsettled(); {
+		case a != b && a:
+			return -1
+		case a != b:
+			return 1
+		case x.EndedAt != y.EndedAt:
+			return int(max(min(y.EndedAt-x.EndedAt, 1), -1))
+		}
+		return int(max(min(y.At-x.At, 1), -1))
+	})
+	return order
+}
+
+func (t *Thing) unsettled() bool { return t.State == Active || t.State == Unknown }
+
+// undoCalls undoes calls, the last one first, after it is known of each what became of
+// it. It returns them as they are then, and how long to wait if that is not the end.
+func (b *Book) undoCalls(ctx context.Context, calls []*Thing, who string) ([]*Thing, time.Duration, error) {
+	known := make([]*Thing, 0, len(calls))
+	for _, c := range inOrder(calls) {
+		if c.State == Active {
+			return nil, firstPause, nil // it ends by itself, at its deadline at the latest
+		}
+		if c.State == Unknown {
+			next, wait, err := b.learnFate(ctx, c)
+			if err != nil || wait > 0 {
+				return nil, wait, err
+			}
+			c = next
+		}
+		known = append(known, c)
+	}
+	for i, c := range inOrder(known) {
+		next, wait, err := b.undoCall(ctx, c, who)
+		if err != nil || wait > 0 {
+			return nil, wait, err
+		}
+		known[i] = next
+	}
+	return known, 0, nil
+}
+
+// learnFate asks the peer what became of a call.
+func (b *Book) learnFate(ctx context.Context, c *Thing) (*Thing, time.Duration, error) {
+	f := b.opt.Host.Ask(ctx, c)
+	if ctx.Err() != nil {
+		return nil, longestPause, nil
+	}
+	if f.State == "" || f.State == Unknown && f.Remote == "" {
+		if b.opt.Now().Sub(c.Ended) < b.opt.GiveUp {
+			return nil, b.patience(c.Ended), nil
+		}
+		next, err := b.advance(c.Ref, func(*Thing) (*move, error) {
+			return &move{to: CompensationFailed, who: ByRecovery, code: "outcome_unknown", tx: flight.Tx{Manual: true}}, nil
+		})
+		return next, 0, err
+	}
+	m := &move{to: f.State, who: ByRecovery, tx: flight.Tx{
+		ID: f.Remote, Level: f.Level, Until: f.Until, MaxFee: f.MaxFee, Currency: f.Currency, Receipt: f.Receipt, Fee: f.Fee,
+	}}
+	if f.State == Unknown { // but there is a transaction there, which can be undone
+		m.to = Compensating
+	}
+	next, err := b.advance(c.Ref, func(*Thing) (*move, error) { return m, nil })
+	return next, 0, err
+}
+
+// patience is the pause after asking in vain for something that began then.
+func (b *Book) patience(since time.Time) time.Duration {
+	return min(max(b.opt.Now().Sub(since)/4, firstPause), longestPause)
+}
+
+// undoCall undoes one call. A wait that is not zero says that it is not at its end.
+func (b *Book) undoCall(ctx context.Context, c *Thing, who string) (*Thing, time.Duration, error) {
+	if c.State == Committed {
+		if !c.Undoable() {
+			return c, 0, nil // nobody promised that it can be
+		}
+		next, err := b.advance(c.Ref, func(*Thing) (*move, error) { return &move{to: Compensating, who: who}, nil })
+		if err != nil {
+			return nil, 0, err
+		}
+		c = next
+	}
+	if c.State != Compensating || c.Manual {
+		return c, 0, nil
+	}
+	r := b.opt.Host.Undo(ctx, c)
+	if ctx.Err() != nil {
+		return nil, longestPause, nil
+	}
+	m := &move{keep: r.Chain, code: r.Code, tx: flight.Tx{
+		Fee: r.Fee, Returned: r.Returned, Currency: r.Currency, Receipt: r.Receipt, Breach: r.Breach,
+	}}
+	switch r.Verdict {
+	case Done:
+		if m.to = r.State; m.to == "" {
+			m.to = Compensated
+		}
+	case Never:
+		m.to = Failed
+	case Later:
+		if b.opt.Now().Sub(c.Began) < b.opt.GiveUp {
+			return nil, max(r.After, b.patience(c.Began)), nil
+		}
+		m.to, m.code = CompensationFailed, "peer_does_not_answer"
+	default:
+		m.to = CompensationFailed
+	}
+	if m.to == CompensationFailed {
+		m.tx.Manual = true
+		b.opt.Logger.Error("a person is asked: a peer did not undo a call", "peer", c.Peer, "transaction", c.Remote, "why", m.code)
+	}
+	next, err := b.advance(c.Ref, func(t *Thing) (*move, error) {
+		if t.State != Compensating {
+			return nil, nil
+		}
+		return m, nil
+	})
+	return next, 0, err
+}
+
+// doCall goes on with a call that is undone by itself.
+func (b *Book) doCall(ctx context.Context, ref Ref) (time.Duration, error) {
+	c, err := b.Load(ref)
+	if err != nil {
+		return 0, err
+	}
+	_, wait, err := b.undoCall(ctx, c, ByOperator)
+	return wait, err
+}
+
+// UndoCall has one call of ours undone, on the word of an operator.
+func (b *Book) UndoCall(ctx context.Context, ref Ref, a Ask) (*Thing, error) {
+	c, err := b.Load(ref)
+	if err != nil {
+		return nil, err
+	}
+	if c.State == Unknown {
+		next, wait, err := b.learnFate(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		if wait > 0 {
+			return c, ErrConflict
+		}
+		c = next
+	}
+	if c.State == Committed && !c.Undoable() {
+		return c, ErrIrreversible
+	}
+	return b.advance(ref, func(t *Thing) (*move, error) {
+		if t.State == Committed || t.State == CompensationFailed {
+			return &move{to: Compensating, who: ByOperator, why: a.Reason, more: a.More}, nil
+		}
+		return nil, nil
+	})
+}

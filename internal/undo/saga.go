@@ -1,0 +1,206 @@
+package undo
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"time"
+
+	iatp "github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/flight"
+)
+
+// Why a saga does not take a call, or does not close.
+var (
+	ErrOver     = errors.New("the saga is over")
+	ErrTooMany  = errors.New("the saga has as many calls as one may have")
+	ErrInFlight = errors.New("a call of the saga is under way")
+)
+
+// OpenSaga begins a saga. onFailure has it cancelled by the first call that does not
+// end well; deadline is when it is cancelled in any case.
+func (b *Book) OpenSaga(agent iatp.AgentID, onFailure bool, deadline time.Time) (*Thing, error) {
+	if err := b.Room(flight.Label{}); err != nil {
+		return nil, err
+	}
+	var label flight.Label
+	rand.Read(label[:])
+	seq, err := b.log.Append(&flight.Entry{
+		Type: flight.Compensation, Time: b.opt.Now(), Dir: flight.Local, AgentID: agent,
+		Tx: &flight.Tx{Kind: flight.TxSaga, At: flight.TxBegins, Label: label, State: string(Active), Promise: onFailure, Until: deadline},
+	}, flight.Durable)
+	if err != nil {
+		return nil, err
+	}
+	return b.Load(Ref{seq, label})
+}
+
+// Join holds a saga while a call of it is recorded, and returns its label. release
+// gives it back.
+func (b *Book) Join(ref Ref) (label flight.Label, release func(), err error) {
+	release = b.locks.hold(ref.At)
+	defer func() {
+		if err != nil {
+			release()
+		}
+	}()
+	t, err := b.Load(ref)
+	switch {
+	case err != nil:
+	case t.Kind != flight.TxSaga:
+		err = ErrUnknown
+	case t.State != Active || !b.opt.Now().Before(t.Until):
+		err = ErrOver
+	default:
+		err = b.fewCalls(t)
+	}
+	return ref.Label, release, err
+}
+
+// Continue holds the task that a label names while a call of it is recorded. The label
+// is zero if there is none: then the call continues nothing. ErrOver says that the task
+// is being undone, or was: what is done for it now would stay.
+func (b *Book) Continue(label flight.Label) (_ flight.Label, release func(), err error) {
+	nothing := func() {}
+	t, err := b.ByLabel(label)
+	if errors.Is(err, ErrUnknown) {
+		return flight.Label{}, nothing, nil
+	}
+	if err != nil {
+		return flight.Label{}, nothing, err
+	}
+	if t.Kind != flight.TxTask {
+		return flight.Label{}, nothing, nil
+	}
+	release = b.locks.hold(t.At)
+	if t, err = b.Load(t.Ref); err == nil && (t.State != Active && t.State != Committed || t.Asked != "") {
+		err = ErrOver
+	}
+	if err == nil {
+		err = b.fewCalls(t)
+	}
+	if err != nil {
+		release()
+		return flight.Label{}, nothing, err
+	}
+	return label, release, nil
+}
+
+// fewCalls refuses another call of a thing that has as many as it may have.
+func (b *Book) fewCalls(t *Thing) error {
+	calls, err := b.calls(t.Label, t.At)
+	if err == nil && len(calls) >= maxCalls {
+		return ErrTooMany
+	}
+	return err
+}
+
+// CloseSaga keeps what was done.
+func (b *Book) CloseSaga(ref Ref) (*Thing, error) {
+	return b.advance(ref, func(t *Thing) (*move, error) {
+		switch {
+		case t.Kind != flight.TxSaga:
+			return nil, ErrUnknown
+		case t.State == Closed:
+			return nil, nil
+		case t.State != Active:
+			return nil, ErrOver
+		}
+		calls, err := b.calls(t.Label, t.At)
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range calls {
+			if c.State == Active {
+				return nil, ErrInFlight
+			}
+		}
+		return &move{to: Closed, who: BySaga}, nil
+	})
+}
+
+// CancelSaga undoes what was done. A saga that is kept is cancelled by an operator
+// only.
+func (b *Book) CancelSaga(ref Ref, a Ask) (*Thing, error) {
+	if a.Who == ByOperator {
+		if err := b.tryAgain(ref); err != nil {
+			return nil, err
+		}
+	}
+	return b.advance(ref, func(t *Thing) (*move, error) {
+		switch {
+		case t.Kind != flight.TxSaga:
+			return nil, ErrUnknown
+		case t.State == Closed:
+			return nil, ErrOver
+		case t.State == Active, t.State == CompensationFailed && a.Who == ByOperator:
+			return &move{to: Compensating, who: a.Who, why: a.Reason, more: a.More}, nil
+		}
+		return nil, nil
+	})
+}
+
+// tryAgain puts the calls of a saga that could not be undone back to where they are
+// being undone.
+func (b *Book) tryAgain(ref Ref) error {
+	t, err := b.Load(ref)
+	if err != nil || t.State != CompensationFailed {
+		return err
+	}
+	calls, err := b.calls(t.Label, t.At)
+	for _, c := range calls {
+		if c.State == CompensationFailed && c.Remote != "" && err == nil {
+			_, err = b.advance(c.Ref, func(*Thing) (*move, error) { return &move{to: Compensating, who: BySaga}, nil })
+		}
+	}
+	return err
+}
+
+// Calls are the calls of a saga or a task, in the order in which they began.
+func (b *Book) Calls(t *Thing) ([]*Thing, error) { return b.calls(t.Label, t.At) }
+
+// doSaga does what is next about a saga.
+func (b *Book) doSaga(ctx context.Context, ref Ref) (time.Duration, error) {
+	t, err := b.Load(ref)
+	if err != nil {
+		return 0, err
+	}
+	if t.State == Active && !b.opt.Now().Before(t.Until) {
+		t, err = b.CancelSaga(ref, Ask{Who: BySaga, Reason: "deadline"})
+	}
+	if err != nil || t.State != Compensating {
+		return 0, err
+	}
+	calls, err := b.calls(t.Label, t.At)
+	if err != nil {
+		return 0, err
+	}
+	calls, wait, err := b.undoCalls(ctx, calls, BySaga)
+	if err != nil || wait > 0 {
+		return wait, err
+	}
+	_, err = b.advance(ref, func(t *Thing) (*move, error) {
+		if t.State != Compensating {
+			return nil, nil
+		}
+		return &move{to: sagaOutcome(calls)}, nil
+	})
+	return 0, err
+}
+
+// sagaOutcome is the state of a saga whose calls are at their end.
+func sagaOutcome(calls []*Thing) State {
+	state := Compensated
+	for _, c := range calls {
+		switch c.State {
+		case Compensated, Failed:
+		case Partially, Committed: // undone for a fee, or nobody promised that it can be
+			if state == Compensated {
+				state = Partially
+			}
+		default:
+			state = CompensationFailed
+		}
+	}
+	return state
+}

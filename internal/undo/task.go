@@ -1,0 +1,301 @@
+package undo
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/inter-agent-trust/iatp/flight"
+)
+
+// An Ask is somebody's wish to have something undone.
+type Ask struct {
+	Who    string
+	Reason string
+	At     time.Time           // when it was made: what counts for the window
+	More   func(*flight.Entry) // puts more on the line that records it
+}
+
+// Why a thing is not undone.
+var (
+	ErrExpired      = errors.New("the undo window is over")
+	ErrIrreversible = errors.New("nothing was promised about undoing it")
+	ErrConflict     = errors.New("it cannot be undone in the state that it is in")
+)
+
+// Undo has a task undone, and returns it as it is then. Whoever asks again changes
+// nothing. A task that is under way is undone when it has ended.
+func (b *Book) Undo(ref Ref, a Ask) (*Thing, error) {
+	return b.advance(ref, func(t *Thing) (*move, error) {
+		m := &move{to: Compensating, who: a.Who, why: a.Reason, more: a.More}
+		switch t.State {
+		case Active:
+			if a.Who == ByIngress { // which has ended it
+				return m, t.mayUndo(a)
+			}
+			if t.Asked != "" {
+				return nil, nil
+			}
+			m.to = ""
+			return m, t.mayUndo(a)
+		case Committed:
+			if !b.inTime(t, a.At) && a.Who != ByOperator {
+				return nil, ErrExpired
+			}
+			return m, t.mayUndo(a)
+		case Unknown:
+			return m, t.mayUndo(a)
+		case CompensationFailed:
+			if a.Who == ByOperator {
+				return m, nil
+			}
+		case Closed:
+			return nil, ErrConflict
+		}
+		return nil, nil // it is being undone, or was, or there is nothing to undo
+	})
+}
+
+// mayUndo refuses what nobody promised. An operator may try all the same.
+func (t *Thing) mayUndo(a Ask) error {
+	if t.Kind == flight.TxTask && !t.Undoable() && a.Who != ByOperator {
+		return ErrIrreversible
+	}
+	return nil
+}
+
+// inTime reports whether an undo counts as asked for in time: also one that was, and
+// could not be recorded for want of room.
+func (b *Book) inTime(t *Thing, asked time.Time) bool {
+	if t.InTime(asked) {
+		return true
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, late := b.late[t.At]
+	return late && t.Undoable()
+}
+
+// maxLate bounds the wishes that could not be recorded.
+const maxLate = 4096
+
+// Postpone remembers that an undo was asked for in time although it cannot be taken
+// now.
+func (b *Book) Postpone(ref Ref, asked time.Time) {
+	t, err := b.Load(ref)
+	if err != nil || !t.InTime(asked) {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.late) < maxLate {
+		b.late[ref.At] = b.opt.Now().Add(time.Hour)
+	}
+}
+
+// A Resolution is a person's word on what waits for one.
+type Resolution struct {
+	State                   State
+	By, Note                string
+	Fee, Returned, Currency string
+}
+
+// Resolve records it. Only what waits for a person can be resolved.
+func (b *Book) Resolve(ref Ref, r Resolution) (*Thing, error) {
+	return b.advance(ref, func(t *Thing) (*move, error) {
+		if !t.Manual && t.State != CompensationFailed || !t.State.mayFollow(r.State) || r.State == Compensating {
+			return nil, ErrConflict
+		}
+		return &move{to: r.State, who: ByOperator, why: r.Note,
+			tx:   flight.Tx{Fee: r.Fee, Returned: r.Returned, Currency: r.Currency},
+			more: func(e *flight.Entry) { e.Actor = r.By }}, nil
+	})
+}
+
+// doTask does what is next about a task.
+func (b *Book) doTask(ctx context.Context, ref Ref) (time.Duration, error) {
+	t, err := b.Load(ref)
+	if err != nil {
+		return 0, err
+	}
+	switch {
+	case t.State == Unknown:
+		return b.findOut(ctx, t)
+	case t.State == Compensating:
+		return b.compensate(ctx, t)
+	case t.State == Committed && t.Asked != "":
+		_, err = b.advance(ref, func(t *Thing) (*move, error) { return &move{to: Compensating, who: t.Asked}, nil })
+	}
+	return 0, err
+}
+
+// findOut asks the agent what became of a task whose outcome is not known: unknown is
+// not failed. If it does not say, the task is undone if that was promised, else a
+// person is asked.
+func (b *Book) findOut(ctx context.Context, t *Thing) (time.Duration, error) {
+	k := b.opt.Host.Check(ctx, t)
+	if ctx.Err() != nil {
+		return 0, nil
+	}
+	if k.Retry && b.opt.Now().Sub(t.Ended) < b.opt.Host.Patience() {
+		return b.patience(t.Ended), nil
+	}
+	_, err := b.advance(t.Ref, func(t *Thing) (*move, error) {
+		m := &move{who: ByRecovery}
+		switch {
+		case k.Known && !k.Executed:
+			m.to = Failed
+		case k.Known && t.Asked == "":
+			m.to, m.tx.Until = Committed, b.until(t)
+		case t.Undoable() && (t.Asked != "" || b.opt.Host.CanRollBack()):
+			m.to = Compensating
+			if t.Asked != "" {
+				m.who = t.Asked
+			}
+		default:
+			m.tx.Manual, m.code = true, "outcome_unknown"
+		}
+		return m, nil
+	})
+	return 0, err
+}
+
+// until is the end of the window of a task that took effect now at the latest.
+func (b *Book) until(t *Thing) time.Time {
+	if t.Window == nil || *t.Window == 0 {
+		return time.Time{}
+	}
+	return b.opt.Now().Add(time.Duration(min(*t.Window, 1<<32)) * time.Second)
+}
+
+// manualMethod is the method that is a person's work.
+const manualMethod = "manual_intervention"
+
+// bestEffort promises an attempt.
+const bestEffort = "best_effort"
+
+// compensate undoes a task: first the calls that our agent made for it, the last one
+// first, then what the agent itself did.
+func (b *Book) compensate(ctx context.Context, t *Thing) (time.Duration, error) {
+	calls, err := b.calls(t.Label, t.At)
+	if err != nil {
+		return 0, err
+	}
+	calls, wait, err := b.undoCalls(ctx, calls, BySaga)
+	if err != nil || wait > 0 {
+		return wait, err
+	}
+	if t.Method == manualMethod {
+		return 0, b.askPerson(t, "manual_intervention")
+	}
+	r := b.opt.Host.Compensate(ctx, b.order(t))
+	if ctx.Err() != nil {
+		return 0, nil // we are stopping: nothing is known of it
+	}
+	return b.settle(t, calls, r)
+}
+
+// askPerson records that a task waits for a person.
+func (b *Book) askPerson(t *Thing, code string) error {
+	_, err := b.advance(t.Ref, func(t *Thing) (*move, error) {
+		if t.State != Compensating || t.Manual {
+			return nil, nil
+		}
+		return &move{tx: flight.Tx{Manual: true}, code: code}, nil
+	})
+	if err == nil {
+		b.opt.Logger.Error("a person is asked: a transaction has to be undone by hand", "transaction", t.ID(), "why", code)
+	}
+	return err
+}
+
+// settle records what came of the agent's compensation.
+func (b *Book) settle(t *Thing, calls []*Thing, r Result) (time.Duration, error) {
+	next := &move{tx: flight.Tx{Fee: r.Fee, Returned: r.Returned, Currency: r.Currency, Breach: r.Breach}, code: r.Code}
+	switch r.Verdict {
+	case Done:
+		next.to = outcome(t, r, calls)
+	case Never:
+		if next.to = Failed; !t.wasUnknown() { // it did take effect
+			next.to, next.code = CompensationFailed, "agent_does_not_know_it"
+		}
+	case Later:
+		if b.opt.Now().Sub(t.Began) < b.opt.Host.Patience() {
+			return max(r.After, 0), nil
+		}
+		next.to, next.code = CompensationFailed, "not_in_time"
+	default:
+		next.to = CompensationFailed
+	}
+	if next.to == CompensationFailed {
+		next.tx.Manual = true
+		b.opt.Logger.Error("a person is asked: a transaction could not be undone", "transaction", t.ID(), "why", next.code)
+	}
+	_, err := b.advance(t.Ref, func(t *Thing) (*move, error) {
+		if t.State != Compensating {
+			return nil, nil
+		}
+		return next, nil
+	})
+	return 0, err
+}
+
+// wasUnknown reports whether it was never known that the task took effect.
+func (t *Thing) wasUnknown() bool {
+	for _, s := range t.History {
+		if s.State == Committed {
+			return false
+		}
+	}
+	return true
+}
+
+// outcome is the state of a task that its agent has undone.
+func outcome(t *Thing, r Result, calls []*Thing) State {
+	switch {
+	case r.State == Partially, r.Fee != "" && !isZero(r.Fee):
+		return Partially
+	case t.Method == bestEffort && r.State != Compensated:
+		return Partially
+	}
+	for _, c := range calls {
+		if c.State != Compensated && c.State != Failed {
+			return Partially
+		}
+	}
+	return Compensated
+}
+
+// isZero reports an amount that is nothing.
+func isZero(amount string) bool {
+	for _, r := range amount {
+		if r >= '1' && r <= '9' {
+			return false
+		}
+	}
+	return true
+}
+
+// Chain lists what was undone for a task or a saga, the last first, a task's own part
+// at the end.
+func (b *Book) Chain(t *Thing) ([]Link, error) {
+	calls, err := b.calls(t.Label, t.At)
+	if err != nil {
+		return nil, err
+	}
+	now := b.opt.Now()
+	chain := []Link{}
+	for _, c := range inOrder(calls) {
+		switch {
+		case c.State == Failed || c.Remote == "":
+		case len(c.Chain) > 0:
+			chain = append(chain, c.Chain...)
+		default:
+			chain = append(chain, c.link(now))
+		}
+	}
+	if t.Kind == flight.TxTask {
+		chain = append(chain, t.link(now))
+	}
+	return chain, nil
+}

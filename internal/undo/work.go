@@ -1,0 +1,211 @@
+package undo
+
+import (
+	"container/heap"
+	"context"
+	"errors"
+	"time"
+
+	"github.com/inter-agent-trust/iatp/flight"
+)
+
+// The pauses between two attempts: the first, and the longest.
+const (
+	firstPause   = 100 * time.Millisecond
+	longestPause = 10 * time.Second
+)
+
+// pause is how long to wait after so many attempts.
+func pause(tries int) time.Duration {
+	if tries > 10 {
+		return longestPause
+	}
+	return min(firstPause<<tries, longestPause)
+}
+
+// job is when to look at a thing again.
+type job struct {
+	m  *motion
+	at time.Time
+}
+
+// queue is a heap, the next one first.
+type queue []job
+
+func (q queue) Len() int           { return len(q) }
+func (q queue) Less(i, j int) bool { return q[i].at.Before(q[j].at) }
+func (q queue) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
+func (q *queue) Push(x any)        { *q = append(*q, x.(job)) }
+func (q *queue) Pop() any {
+	last := len(*q) - 1
+	x := (*q)[last]
+	*q = (*q)[:last]
+	return x
+}
+
+// schedule queues a thing of which something is to be done. It needs mu.
+func (b *Book) schedule(m *motion, in time.Duration) {
+	if m.busy || !m.needsWork() {
+		return
+	}
+	at := b.opt.Now().Add(in)
+	if m.kind == flight.TxSaga && m.state == Active {
+		at = m.until
+	}
+	heap.Push(&b.due, job{m, at})
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+// needsWork reports whether a thing goes on by itself.
+func (m *motion) needsWork() bool {
+	switch {
+	case m.manual || m.state == CompensationFailed:
+		return false
+	case m.kind == flight.TxSaga:
+		return m.state == Active || m.state == Compensating
+	case m.kind == flight.TxCall:
+		return m.alone && m.state == Compensating
+	}
+	return m.state == Unknown || m.state == Compensating || m.asked && m.state != Active
+}
+
+// Run ends what a crash left under way, and then makes everything in motion go on,
+// until Close. Call it once, before anything new is begun.
+func (b *Book) Run() error {
+	for _, ref := range b.interrupted() {
+		if _, err := b.advance(ref, func(t *Thing) (*move, error) {
+			return &move{to: Unknown, who: ByRecovery, code: "interrupted"}, nil
+		}); err != nil && !errors.Is(err, ErrUnknown) {
+			return err
+		}
+	}
+	b.sweep()
+	b.ended.Go(b.work)
+	return nil
+}
+
+// interrupted are the tasks and calls that were under way when the process died.
+func (b *Book) interrupted() []Ref {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var all []Ref
+	for _, m := range b.moving {
+		if m.state == Active && m.kind != flight.TxSaga {
+			all = append(all, m.ref)
+		}
+	}
+	return all
+}
+
+// sweepInterval is how often what has expired is erased.
+const sweepInterval = time.Minute
+
+// work hands out what is due.
+func (b *Book) work() {
+	places := make(chan struct{}, workers)
+	tick := time.NewTicker(sweepInterval)
+	defer tick.Stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-b.running.Done():
+			return
+		case <-tick.C:
+			b.sweep()
+			continue
+		case <-b.wake:
+		case <-timer.C:
+		}
+		for {
+			m, wait := b.next()
+			if m == nil {
+				timer.Reset(wait)
+				break
+			}
+			select {
+			case places <- struct{}{}:
+			case <-b.running.Done():
+				return
+			}
+			b.ended.Go(func() {
+				b.do(m)
+				<-places
+			})
+		}
+	}
+}
+
+// next takes the first thing that is due, or says how long nothing is.
+func (b *Book) next() (*motion, time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.opt.Now()
+	for len(b.due) > 0 {
+		if wait := b.due[0].at.Sub(now); wait > 0 {
+			return nil, wait
+		}
+		m := heap.Pop(&b.due).(job).m
+		if b.moving[m.ref.At] != m || m.busy || !m.needsWork() {
+			continue
+		}
+		if m.kind == flight.TxSaga && m.state == Active && now.Before(m.until) {
+			continue
+		}
+		m.busy = true
+		return m, 0
+	}
+	return nil, time.Hour
+}
+
+// do works on a thing once, and has it looked at again if that was not the end.
+func (b *Book) do(m *motion) {
+	var wait time.Duration
+	var err error
+	switch m.kind {
+	case flight.TxTask:
+		wait, err = b.doTask(b.running, m.ref)
+	case flight.TxCall:
+		wait, err = b.doCall(b.running, m.ref)
+	case flight.TxSaga:
+		wait, err = b.doSaga(b.running, m.ref)
+	}
+	if err != nil && b.running.Err() == nil {
+		b.opt.Logger.Error("an undo cannot go on now", "transaction", m.ref.ID(), "error", err)
+		wait = longestPause
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	m.busy = false
+	if m.try++; wait == 0 {
+		wait = pause(m.try - 1)
+	}
+	if b.moving[m.ref.At] == m {
+		b.schedule(m, wait)
+	}
+}
+
+// Await returns when a thing rests, waits for a person, or ctx ends.
+func (b *Book) Await(ctx context.Context, ref Ref) {
+	for {
+		b.mu.Lock()
+		m := b.moving[ref.At]
+		rests := m == nil || m.manual || m.state == CompensationFailed
+		var turned chan struct{}
+		if !rests {
+			turned = m.turned
+		}
+		b.mu.Unlock()
+		if rests {
+			return
+		}
+		select {
+		case <-turned:
+		case <-ctx.Done():
+			return
+		}
+	}
+}

@@ -1,0 +1,237 @@
+package sidecar
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/api"
+	"github.com/inter-agent-trust/iatp/flight"
+	"github.com/inter-agent-trust/iatp/internal/handshake"
+	"github.com/inter-agent-trust/iatp/internal/undo"
+)
+
+// undoAtPeerTime bounds one request to a peer about an undo.
+const undoAtPeerTime = 20 * time.Second
+
+// said is what a peer answered to a request about a call.
+type said struct {
+	status  int
+	header  http.Header
+	body    []byte
+	receipt *iatp.Receipt // of this very question; nil if it has none that holds
+	earlier *iatp.Receipt // of another request with the same key
+}
+
+// peerName is the name in the configuration of a principal; "" if it has none.
+func (s *Sidecar) peerNamed(uri string) string {
+	for name, p := range s.active.Load().Peers {
+		if p.principal() == uri {
+			return name
+		}
+	}
+	return ""
+}
+
+// askAbout sends a signed request about a call to the peer that got it. key is its
+// idempotency key, about the one that its receipt must name.
+func (s *Sidecar) askAbout(ctx context.Context, c *undo.Thing, path, key, about string, body []byte) (*said, *handshake.Met, error) {
+	name := s.peerNamed(c.Peer)
+	if name == "" {
+		return nil, nil, errors.New("the peer is not in the configuration any more")
+	}
+	ctx, cancel := context.WithTimeout(ctx, undoAtPeerTime)
+	defer cancel()
+	met, p := s.mesh.peers().Meet(ctx, name)
+	if p != nil {
+		return nil, nil, errors.New(p.Error)
+	}
+	target := met.Peer.URI + path
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(body))
+	if err != nil {
+		return nil, nil, err
+	}
+	req.GetBody = nil
+	req.Header = http.Header{
+		"Content-Type": {"application/json"}, iatp.HeaderContentDigest: {iatp.DigestOf(body).ContentDigest()},
+		iatp.HeaderIdempotencyKey: {iatp.FormatIdempotencyKey(key)},
+		"Accept-Encoding":         {"identity"}, "User-Agent": {userAgent},
+	}
+	if _, ok := c.TraceID.Bits(); ok {
+		req.Header.Set(iatp.HeaderTraceID, string(c.TraceID))
+	}
+	base, err := s.sign(&exchange{own: s.standing.Load()}, req.Method, target, req.Header)
+	if err != nil {
+		return nil, nil, err
+	}
+	e := flight.Entry{Type: flight.Forward, TraceID: c.TraceID, Time: s.now(), Dir: flight.Out, Peer: c.Peer, JKT: c.JKT, AgentID: c.AgentID, Path: path, Base: base}
+	if _, err := s.book.Append(&e, flight.Durable); err != nil {
+		return nil, nil, err
+	}
+	resp, err := met.Transport.RoundTrip(req)
+	if err != nil {
+		return nil, nil, errors.New("the peer does not answer")
+	}
+	defer resp.Body.Close()
+	a := &said{status: resp.StatusCode, header: resp.Header}
+	if a.body, err = io.ReadAll(io.LimitReader(resp.Body, maxUndoReply)); err != nil {
+		return nil, nil, errors.New("the peer broke off")
+	}
+	r, err := iatp.VerifyReceipt(resp.Header.Get(iatp.HeaderReceipt), met.Keys)
+	switch {
+	case err != nil || r.Iss != met.Peer.URI || r.Aud != s.mesh.self.url || r.Req.Key != about:
+	case r.Req.Base == base && r.Res.Digest == iatp.DigestOf(a.body):
+		a.receipt = r
+	case r.Req.Base != base:
+		a.earlier = r
+	}
+	return a, met, nil
+}
+
+// askFate asks a peer what became of a call: the key is closed if it was never used, so
+// that what did not happen does not happen later.
+func (s *Sidecar) askFate(ctx context.Context, c *undo.Thing) undo.Fate {
+	key, err := s.book.Unseal("key of a call", c.Key)
+	if err != nil {
+		s.log.Error("the key of a call cannot be read", "trace_id", c.TraceID, "error", err)
+		return undo.Fate{}
+	}
+	body, err := json.Marshal(closeRequest{key})
+	if err != nil {
+		return undo.Fate{}
+	}
+	a, _, err := s.askAbout(ctx, c, "/transactions/close", "close:"+string(s.mintTrace()), key, body)
+	if err != nil || a.status != http.StatusOK {
+		return undo.Fate{Waiting: err == nil && a.status == http.StatusConflict}
+	}
+	r := a.receipt
+	if r == nil {
+		// The receipt of the call itself: its key is ours, and nobody else signs with the
+		// peer's.
+		if r = a.earlier; r == nil {
+			return undo.Fate{}
+		}
+	}
+	f := undo.Fate{State: stateOf(flight.Outcome(r.Outcome)), Remote: r.Tx, Receipt: r.JTI, Fee: ""}
+	if r.Undo != nil {
+		f.Level, f.MaxFee, f.Currency = string(r.Undo.Level), r.Undo.MaxFee.Amount(), r.Undo.MaxFee.Currency()
+		if r.Undo.Until != 0 {
+			f.Until = time.Unix(r.Undo.Until, 0)
+		}
+	}
+	return f
+}
+
+// undoAtPeer asks a peer to undo a call of ours.
+func (s *Sidecar) undoAtPeer(ctx context.Context, c *undo.Thing) undo.Result {
+	// The same bytes each time, as far as the book knows them.
+	body, err := json.Marshal(api.UndoRequest{Reason: reasonFor(c), Timestamp: c.Began.UTC().Format(time.RFC3339)})
+	if err != nil {
+		return undo.Result{}
+	}
+	key := "undo:" + c.Remote
+	a, _, err := s.askAbout(ctx, c, "/compensate/"+c.Remote, key, key, body)
+	if err != nil {
+		return undo.Result{Code: "peer_does_not_answer"}
+	}
+	return readPeerUndo(a, c)
+}
+
+func reasonFor(c *undo.Thing) string {
+	if c.Reason != "" {
+		return c.Reason
+	}
+	return c.Who
+}
+
+// readPeerUndo takes a peer's answer for what it proves. An undo is believed with its
+// receipt only; a refusal needs none, as a person will look at it.
+func readPeerUndo(a *said, c *undo.Thing) undo.Result {
+	switch a.status {
+	case http.StatusOK:
+	case http.StatusAccepted:
+		return undo.Result{After: retryAfter(a.header)}
+	case http.StatusNotFound:
+		return undo.Result{Verdict: undo.Refused, Code: "peer_does_not_know_it"}
+	case http.StatusConflict:
+		return undo.Result{Verdict: undo.Refused, Code: slugOf(a.body, "peer_refuses")}
+	case http.StatusBadGateway:
+		if slugOf(a.body, "") == iatp.SlugCompensationFailed {
+			return undo.Result{Verdict: undo.Refused, Code: iatp.SlugCompensationFailed}
+		}
+		return undo.Result{After: retryAfter(a.header), Code: "peer_fails"}
+	default:
+		return undo.Result{After: retryAfter(a.header), Code: "peer_fails"}
+	}
+	var reply api.Compensation
+	if a.receipt == nil || a.receipt.Tx != c.Remote || json.Unmarshal(a.body, &reply) != nil {
+		return undo.Result{Code: "peer_proves_nothing"}
+	}
+	r := undo.Result{Verdict: undo.Done, State: stateOf(flight.Outcome(a.receipt.Outcome)), Receipt: a.receipt.JTI, Chain: chainOf(&reply)}
+	switch r.State {
+	case undo.Failed:
+		r.Verdict = undo.Never
+	case undo.Compensated, undo.Partially:
+	default:
+		return undo.Result{Code: "peer_proves_nothing"}
+	}
+	fee := a.receipt.Cost
+	r.Fee, r.Currency = fee.Amount(), fee.Currency()
+	if back, err := iatp.ParseMoney(reply.AmountReturned, reply.Currency); err == nil {
+		r.Returned, r.Currency = back.Amount(), back.Currency()
+	}
+	if most, err := iatp.ParseMoney(c.MaxFee, c.Currency); err == nil && !fee.IsZero() {
+		order, err := fee.Cmp(most)
+		r.Breach = err != nil || order > 0
+	}
+	if r.Breach {
+		r.Code = "fee_breach"
+	}
+	return r
+}
+
+// maxChain bounds the links that a peer's answer may have.
+const maxChain = 64
+
+// chainOf is what a peer says that it undid, as far as it can be shown.
+func chainOf(reply *api.Compensation) []undo.Link {
+	var chain []undo.Link
+	for _, l := range reply.Chain[:min(len(reply.Chain), maxChain)] {
+		chain = append(chain, undo.Link{
+			AgentID: iatp.Printable(clip(l.AgentID, 64)), ID: iatp.Printable(clip(l.TransactionID, 64)),
+			Method: iatp.Printable(clip(l.Method, 64)), Status: undo.State(iatp.Printable(clip(l.Status, 32))),
+		})
+	}
+	return chain
+}
+
+// retryAfter reads the pause that a peer asks for, in seconds, within bounds.
+func retryAfter(h http.Header) time.Duration {
+	n, err := strconv.Atoi(h.Get("Retry-After"))
+	if err != nil || n < 0 {
+		return 0
+	}
+	return time.Duration(min(n, 60)) * time.Second
+}
+
+// slugOf is the kind of a problem; otherwise, if it is none that we know.
+func slugOf(body []byte, otherwise string) string {
+	var p struct {
+		Type string `json:"type"`
+	}
+	if json.Unmarshal(body, &p) != nil {
+		return otherwise
+	}
+	for _, slug := range []string{iatp.SlugUndoWindowExpired, iatp.SlugUndoConflict, iatp.SlugNotReversible, iatp.SlugCompensationFailed} {
+		if p.Type == iatp.BaseURI+"problems/"+slug {
+			return slug
+		}
+	}
+	return otherwise
+}
