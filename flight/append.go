@@ -25,15 +25,17 @@ func (l *Log) Append(e *Entry, ack Ack) (int64, error) {
 		return -1, err
 	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	seq, err := l.queue(c)
-	if err != nil {
-		return -1, err
-	}
-	if ack == Durable {
-		err = l.awaitSynced(seq)
-	} else {
+	switch {
+	case err != nil:
+		l.mu.Unlock()
+	case ack == Durable:
+		r := l.join()
+		l.mu.Unlock()
+		err = r.wait()
+	default:
 		err = l.awaitWritten(seq)
+		l.mu.Unlock()
 	}
 	if err != nil {
 		return -1, err
@@ -102,29 +104,46 @@ func (l *Log) awaitWritten(seq int64) error {
 	return nil
 }
 
-// awaitSynced returns when the record is on the disk. It needs mu.
-func (l *Log) awaitSynced(seq int64) error {
+// round is what one sync is for: all records that were queued before it began.
+// Who waits for it does not need mu when it ends: dozens wait, and would queue up
+// for mu behind those that are released already and bring their next record.
+type round struct {
+	done chan struct{} // closed at the end
+	err  error         // written before
+}
+
+func newRound() *round { return &round{done: make(chan struct{})} }
+
+func (r *round) wait() error {
+	<-r.done
+	return r.err
+}
+
+func (r *round) end(err error) {
+	r.err = err
+	close(r.done)
+}
+
+// join asks for a sync, and returns the round after which everything that is
+// queued now is on the disk. It needs mu.
+func (l *Log) join() *round {
 	l.needSync = true
 	l.work.Signal()
-	for l.synced <= seq {
-		if l.err != nil {
-			return l.err
-		}
-		l.durable.Wait()
-	}
-	return nil
+	return l.round
 }
 
 // writeBatch writes everything that is queued and lets the views see it. It
 // needs mu, gives it up meanwhile, and must not run while writing is set.
 func (l *Log) writeBatch() {
-	batch, from, end := l.pending, l.written, l.next
-	if len(batch) == 0 {
+	if len(l.pending) == 0 {
 		return
 	}
+	l.writing = true
+	l.awaitZeros()
+	batch, from, end := l.pending, l.written, l.next
 	l.pending, l.spare = l.spare[:0], nil
 	l.seg.queued += int64(len(batch))
-	l.writing = true
+	l.prepare()
 	l.mu.Unlock()
 	err := l.seg.write(batch)
 	if err == nil {
@@ -157,9 +176,9 @@ func (l *Log) fail(err error) {
 		}
 		l.err = fmt.Errorf("flight log failed: %w", err)
 		l.opt.Logger.Error("flight log failed", "dir", l.data, "error", err)
+		l.round.end(l.err) // nobody joins it any more
 	}
 	l.progress.Broadcast()
-	l.durable.Broadcast()
 	l.work.Signal()
 	l.wakeKeeper()
 }
@@ -174,10 +193,10 @@ func (l *Log) backgroundSync() {
 }
 
 // flush is the flusher: it syncs whenever somebody asks, for all that asked.
-// It keeps its thread: a thread that blocks in fdatasync takes the P of the
-// others with it until the scheduler notices.
+// It is an ordinary goroutine: while it is in fdatasync the scheduler takes its
+// P away within some 20 µs, and a thread of its own would cost two switches more
+// for each sync.
 func (l *Log) flush() {
-	runtime.LockOSThread()
 	defer close(l.flushed)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -188,9 +207,8 @@ func (l *Log) flush() {
 		if l.err != nil {
 			return
 		}
-		if err := l.syncOnce(); err != nil {
-			l.fail(err)
-			return
+		if l.syncOnce() != nil {
+			return // the log has failed, and says so
 		}
 		if l.seal || l.seg.size >= l.opt.SegmentBytes {
 			if err := l.rotate(); err != nil {
@@ -204,8 +222,8 @@ func (l *Log) flush() {
 	}
 }
 
-// syncOnce writes what is queued and syncs what is written. It needs mu and
-// gives it up meanwhile.
+// syncOnce writes what is queued, syncs what is written, and ends the round. It
+// needs mu and gives it up meanwhile.
 func (l *Log) syncOnce() error {
 	// Those that the last sync released are about to queue their next record:
 	// without a step aside every other sync would be for the first of them.
@@ -215,8 +233,19 @@ func (l *Log) syncOnce() error {
 	for l.writing {
 		l.progress.Wait()
 	}
+	if l.err != nil {
+		return l.err
+	}
 	// Before the write: what is queued while it runs asks again.
-	l.needSync = false
+	r := l.round
+	l.needSync, l.round = false, newRound()
+	err := l.syncWritten()
+	r.end(err)
+	return err
+}
+
+// syncWritten does the work of syncOnce.
+func (l *Log) syncWritten() error {
 	l.writeBatch()
 	if l.err != nil {
 		return l.err
@@ -231,11 +260,12 @@ func (l *Log) syncOnce() error {
 	took := time.Since(start)
 	l.mu.Lock()
 	if err != nil {
-		return fmt.Errorf("sync record %d: %w", mark-1, err)
+		err = fmt.Errorf("sync record %d: %w", mark-1, err)
+		l.fail(err)
+		return l.err
 	}
 	l.synced, l.lastSync = mark, took
 	l.syncs++
-	l.durable.Broadcast()
 	l.wakeKeeper()
 	return nil
 }
@@ -246,8 +276,8 @@ func (l *Log) syncOnce() error {
 func (l *Log) rotate() error {
 	l.seal = false
 	l.rotating = true // nothing is queued until the new segment stands
-	for l.err == nil && (l.writing || len(l.pending) > 0) {
-		if l.writing {
+	for l.err == nil && (l.writing || l.zeroing || len(l.pending) > 0) {
+		if l.writing || len(l.pending) == 0 {
 			l.progress.Wait()
 		} else {
 			l.writeBatch()
@@ -260,7 +290,7 @@ func (l *Log) rotate() error {
 	}
 	old, end := l.seg, l.written
 	// Lines queued from here on belong to the new segment.
-	l.seg = segment{first: end, born: l.opt.Now()}
+	l.seg, l.cramped = segment{first: end, born: l.opt.Now()}, false
 	l.writing = true
 	l.mu.Unlock()
 	file, err := l.replaceSegment(old.file, old.size, end)
@@ -274,7 +304,6 @@ func (l *Log) rotate() error {
 	l.seg.file, l.synced = file, max(l.synced, end)
 	l.segments = append(l.segments, sealed{first: old.first, next: end, bytes: old.size, newest: l.opt.Now()})
 	l.unindexed = append(l.unindexed, unindexed{old.first, old.index})
-	l.durable.Broadcast()
 	l.wakeKeeper()
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -88,6 +89,7 @@ func benchAppend(b *testing.B, ack Ack, producers int) {
 	body := make([]byte, 1024)
 	b.ReportAllocs()
 	b.ResetTimer()
+	before := processorTime(b)
 	var wg sync.WaitGroup
 	for p := range producers {
 		wg.Go(func() {
@@ -104,6 +106,17 @@ func benchAppend(b *testing.B, ack Ack, producers int) {
 	b.StopTimer()
 	b.ReportMetric(float64(b.N)/float64(max(1, l.Stats().Syncs)), "records/sync")
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
+	b.ReportMetric(float64(processorTime(b)-before)/float64(b.N), "cpu-ns/op")
+}
+
+// processorTime is what this process has used so far.
+func processorTime(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // BenchmarkOpen opens a log of a million records that was closed in order.

@@ -291,6 +291,9 @@ func TestFullDisk(t *testing.T) {
 func TestFailedSyncIsFinal(t *testing.T) {
 	l := mustOpen(t, t.TempDir(), Options{})
 	mustAppend(t, l, entry(0), Durable)
+	for l.zeroesUnderWay() {
+		time.Sleep(time.Millisecond)
+	}
 	l.seg.file.Close()
 	if _, err := l.Append(entry(1), Durable); err == nil {
 		t.Fatal("Append to a closed file succeeded")

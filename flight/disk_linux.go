@@ -18,9 +18,7 @@ func datasync(f *os.File) error {
 	}
 }
 
-// preallocate makes room for [off, off+n): a sync within that range need not
-// write a new file length, which halves its cost. A file system that cannot do
-// it, or has no room left, is no error: the write itself will tell.
+// preallocate reserves [off, off+n), or says that it cannot.
 func preallocate(f *os.File, off, n int64) bool {
 	return unix.Fallocate(int(f.Fd()), 0, off, n) == nil
 }

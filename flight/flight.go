@@ -119,7 +119,7 @@ func (o Options) withDefaults() Options {
 // Producers build their lines apart, then queue them under mu, where seq is
 // given. Whoever finds nobody writing becomes the writer for everything that
 // is queued: without contention an Append is one write(2) and no goroutine
-// changes hands. The flusher (one goroutine with a thread of its own) syncs and
+// changes hands. The flusher (one goroutine) syncs and
 // rotates; the keeper (another) folds leaf hashes into the tree, signs
 // checkpoints and looks after sealed segments.
 type Log struct {
@@ -133,7 +133,6 @@ type Log struct {
 
 	mu       sync.Mutex
 	progress sync.Cond // written, writing or err changed
-	durable  sync.Cond // synced or err changed
 	work     sync.Cond // the flusher has something to do
 
 	// Guarded by mu.
@@ -152,7 +151,11 @@ type Log struct {
 	writing   bool        // somebody uses seg.file or the views
 	rotating  bool        // producers wait for the next segment
 	needSync  bool        // somebody waits for the flusher
+	round     *round      // those that the next sync is for
 	seal      bool        // the open segment is to be sealed
+	zeroing   bool        // zeros are being written ahead of the lines
+	cramped   bool        // there is no room for that in this segment
+	ahead     int64       // how many bytes of them
 	closing   bool
 	timer     *time.Timer // background sync
 	timed     bool        // timer runs
@@ -193,9 +196,9 @@ func Open(dir string, o Options) (*Log, error) {
 func open(data string, o Options) (_ *Log, err error) {
 	l := &Log{
 		data: data, dir: filepath.Join(data, "log"), opt: o,
-		hasher: sha256.New(), wake: make(chan struct{}, 1), flushed: make(chan struct{}),
+		hasher: sha256.New(), wake: make(chan struct{}, 1), flushed: make(chan struct{}), round: newRound(),
 	}
-	l.progress.L, l.durable.L, l.work.L = &l.mu, &l.mu, &l.mu
+	l.progress.L, l.work.L = &l.mu, &l.mu
 	l.encoders.New = func() any { return new(encoder) }
 	if err := os.MkdirAll(l.dir, 0o700); err != nil {
 		return nil, err

@@ -326,7 +326,6 @@ func (l *Log) openLast(first int64) (*Entry, error) {
 		}
 	}
 	l.seg.index, l.seg.size, l.seg.queued = t.index, t.end, t.end
-	l.seg.alloc = t.end
 	l.next, l.written, l.synced = t.next, t.next, t.next
 	return entry, nil
 }

@@ -18,8 +18,10 @@ const (
 	segmentSuffix = ".jsonl"
 	indexSuffix   = ".index"
 
-	// prealloc is how much a segment grows ahead of its lines.
-	prealloc = 4 << 20
+	// minAhead and maxAhead bound how much of a segment is zeroed ahead of its
+	// lines: twice as much each time, so that a short log stays short.
+	minAhead = 256 << 10
+	maxAhead = 8 << 20
 )
 
 // segment is the segment that is being written. Its fields are guarded by the
@@ -29,7 +31,7 @@ type segment struct {
 	file   *os.File
 	size   int64 // bytes written
 	queued int64 // bytes written or in flight
-	alloc  int64 // bytes preallocated
+	ready  int64 // bytes below which the file was written to before: see ahead.go
 	index  []indexEntry
 	born   time.Time
 }
@@ -62,12 +64,6 @@ func createSegment(dir string, first int64) (*os.File, error) {
 // write puts lines behind what the segment holds. After an error the segment
 // is as long as before, as far as the disk lets us: a part of a batch is none.
 func (s *segment) write(lines []byte) error {
-	if end := s.size + int64(len(lines)); end > s.alloc {
-		room := max(prealloc, int64(len(lines)))
-		if preallocate(s.file, s.alloc, end+room-s.alloc) {
-			s.alloc = end + room
-		}
-	}
 	if _, err := s.file.WriteAt(lines, s.size); err != nil {
 		_ = s.file.Truncate(s.size)
 		return err

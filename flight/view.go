@@ -176,14 +176,15 @@ func (l *Log) snapshots(lag int64) error {
 	}
 	l.mu.Lock()
 	l.letGo()
-	var err error
-	if len(taken) > 0 {
+	var sync *round
+	if len(taken) > 0 && l.synced < size {
 		// Only what is durable may be covered: see decodeSnapshot.
-		err = l.awaitSynced(size - 1)
+		sync = l.join()
 	}
+	failed := l.err != nil
 	l.mu.Unlock()
-	if err != nil || len(taken) == 0 {
-		return nil
+	if failed || len(taken) == 0 || sync != nil && sync.wait() != nil {
+		return nil // the log has failed, which is said elsewhere
 	}
 	return l.saveSnapshots(taken, size)
 }
