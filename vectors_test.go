@@ -385,22 +385,6 @@ func TestOpenSSLVerifies(t *testing.T) {
 	}
 }
 
-// Node has Ed25519 and JSON, and verify.mjs has the rest: no line of ours.
-func TestNodeVerifies(t *testing.T) {
-	node, err := exec.LookPath("node")
-	if err != nil {
-		t.Skip("no node here")
-	}
-	for _, file := range []string{"verify.mjs", "hardened.json", "manifest-hardened.json", "manifest.json", "v1.json", "corpus.json"} {
-		read(t, filepath.Join("spec", "vectors", file)) // so that the test cache knows about them
-	}
-	out, err := exec.Command(node, "spec/vectors/verify.mjs").CombinedOutput()
-	if err != nil {
-		t.Errorf("node spec/vectors/verify.mjs: %v\n%s", err, out)
-	}
-	t.Logf("%s", out)
-}
-
 // corpus is spec/vectors/corpus.json: for each kind of text what every
 // implementation accepts and refuses.
 type corpus map[string]struct {
