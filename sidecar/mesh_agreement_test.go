@@ -2,6 +2,7 @@ package sidecar_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -448,5 +449,336 @@ func TestAgreementsAreBounded(t *testing.T) {
 	}
 	if n := len(made(t, b)); n != 16 {
 		t.Errorf("b has recorded %d agreements, want 16", n)
+	}
+}
+
+// signs answers a proposal with a document.
+func signs(t testing.TB, w http.ResponseWriter, status int, a *iatp.Agreement) {
+	t.Helper()
+	doc, err := json.Marshal(a)
+	if err != nil {
+		t.Error(err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(doc)
+}
+
+// counter signs as the responder with that key, whoever the text names.
+func counter(t testing.TB, a *iatp.Agreement, k iatp.PrivateKey) *iatp.Agreement {
+	t.Helper()
+	if err := a.Countersign(k); err != nil {
+		t.Error(err)
+	}
+	return a
+}
+
+// A responder that gives back anything but the proposal with its signature under
+// the key that the proposal names has agreed on nothing: the call is not sent.
+func TestLiesInAgreements(t *testing.T) {
+	a, l := startLiar(t, func(c *sidecar.Config) {
+		p := c.Peers["b"]
+		p.Agreement = "require"
+		c.Peers["b"] = p
+	})
+	other := newKey(t)
+	// rewritten is the proposal with other words, which the liar cannot get signed by
+	// a: it signs both sides itself, or takes a's signature along.
+	rewritten := func(x *iatp.Agreement, change func(*iatp.Agreement), by iatp.PrivateKey) *iatp.Agreement {
+		y := &iatp.Agreement{Initiator: x.Initiator, Responder: x.Responder, Terms: x.Terms, Iat: x.Iat, Exp: x.Exp, Nonce: x.Nonce}
+		y.Initiator.JKT = by.Thumbprint()
+		change(y)
+		if err := y.Sign(by); err != nil {
+			t.Error(err)
+		}
+		return y
+	}
+	grafted := func(x *iatp.Agreement, change func(payload string) string) []byte {
+		doc, _ := json.Marshal(counter(t, x, l.Key))
+		var d struct {
+			Payload    string          `json:"payload"`
+			Signatures json.RawMessage `json:"signatures"`
+		}
+		_ = json.Unmarshal(doc, &d)
+		raw, _ := base64.RawURLEncoding.DecodeString(d.Payload)
+		d.Payload = base64.RawURLEncoding.EncodeToString([]byte(change(string(raw))))
+		doc, _ = json.Marshal(d)
+		return doc
+	}
+	write := func(w http.ResponseWriter, doc []byte) { w.WriteHeader(201); _, _ = w.Write(doc) }
+	problem := func(w http.ResponseWriter, status int, slug, more string) {
+		w.Header().Set("Content-Type", iatp.ProblemContentType)
+		w.WriteHeader(status)
+		fmt.Fprintf(w, `{"type":"%sproblems/%s","status":%d%s,"error":"\u001b[31mcall 555\u202e"}`, iatp.BaseURI, slug, status, more)
+	}
+	var earlier *iatp.Agreement // which a has signed, and which came to nothing
+	l.set(func() {
+		l.agree = func(w http.ResponseWriter, x *iatp.Agreement) { earlier = x; panic(http.ErrAbortHandler) }
+	})
+	post(t, a, "/proxy/b", bookNYC, nil)
+	for name, c := range map[string]struct {
+		agree func(http.ResponseWriter, *iatp.Agreement)
+		slug  string
+	}{
+		"an earlier proposal": {func(w http.ResponseWriter, _ *iatp.Agreement) {
+			signs(t, w, 201, counter(t, earlier, l.Key))
+		}, iatp.SlugAgreementInvalid},
+		"other terms, a's signature": {func(w http.ResponseWriter, x *iatp.Agreement) {
+			write(w, grafted(x, func(p string) string { return strings.Replace(p, `"temporary"`, `"permanent"`, 1) }))
+		}, iatp.SlugAgreementInvalid},
+		"another nonce": {func(w http.ResponseWriter, x *iatp.Agreement) {
+			signs(t, w, 201, counter(t, rewritten(x, func(y *iatp.Agreement) { y.Nonce = "AAAAAAAAAAAA" }, other), l.Key))
+		}, iatp.SlugAgreementInvalid},
+		"a text of its own": {func(w http.ResponseWriter, x *iatp.Agreement) {
+			signs(t, w, 201, counter(t, rewritten(x, func(y *iatp.Agreement) { y.Terms = iatp.Terms{} }, other), l.Key))
+		}, iatp.SlugAgreementInvalid},
+		"a longer life": {func(w http.ResponseWriter, x *iatp.Agreement) {
+			write(w, grafted(x, func(p string) string { return strings.Replace(p, fmt.Sprint(x.Exp), fmt.Sprint(x.Exp-1), 1) }))
+		}, iatp.SlugAgreementInvalid},
+		"the signature of a third party": {func(w http.ResponseWriter, x *iatp.Agreement) {
+			doc, _ := json.Marshal(counter(t, x, l.Key))
+			var d map[string]any
+			_ = json.Unmarshal(doc, &d)
+			third, _ := json.Marshal(counter(t, rewritten(x, func(y *iatp.Agreement) { y.Responder.JKT = other.Thumbprint(); y.Initiator.JKT = l.Key.Thumbprint() }, l.Key), other))
+			var e map[string]any
+			_ = json.Unmarshal(third, &e)
+			d["signatures"].([]any)[1] = e["signatures"].([]any)[1]
+			doc, _ = json.Marshal(d)
+			write(w, doc)
+		}, iatp.SlugAgreementInvalid},
+		"the initiator's signature twice": {func(w http.ResponseWriter, x *iatp.Agreement) {
+			doc, _ := json.Marshal(x)
+			var d map[string]any
+			_ = json.Unmarshal(doc, &d)
+			d["signatures"] = append(d["signatures"].([]any), d["signatures"].([]any)[0])
+			doc, _ = json.Marshal(d)
+			write(w, doc)
+		}, iatp.SlugAgreementInvalid},
+		"no signature":   {func(w http.ResponseWriter, x *iatp.Agreement) { signs(t, w, 201, x) }, iatp.SlugAgreementInvalid},
+		"not JSON":       {func(w http.ResponseWriter, x *iatp.Agreement) { write(w, []byte("yes")) }, iatp.SlugAgreementInvalid},
+		"endless":        {func(w http.ResponseWriter, x *iatp.Agreement) { write(w, make([]byte, 1<<20)) }, iatp.SlugAgreementInvalid},
+		"another status": {func(w http.ResponseWriter, x *iatp.Agreement) { signs(t, w, 202, counter(t, x, l.Key)) }, iatp.SlugUpstreamFailed},
+		"a redirect": {func(w http.ResponseWriter, x *iatp.Agreement) {
+			w.Header().Set("Location", "http://127.0.0.1:1/")
+			w.WriteHeader(307)
+		}, iatp.SlugUpstreamFailed},
+		"a question": {func(w http.ResponseWriter, x *iatp.Agreement) { problem(w, 449, "override-required", "") }, iatp.SlugUpstreamFailed},
+		"hung up":    {func(http.ResponseWriter, *iatp.Agreement) { panic(http.ErrAbortHandler) }, iatp.SlugUpstreamFailed},
+		"a counter": {func(w http.ResponseWriter, x *iatp.Agreement) {
+			problem(w, 409, iatp.SlugTermsRejected, `,"counter":{"receipt":true,"retention_policy":"permanent"}`)
+		}, iatp.SlugTermsRejected},
+		"a counter that is none": {func(w http.ResponseWriter, x *iatp.Agreement) {
+			problem(w, 409, iatp.SlugTermsRejected, `,"counter":{"please":"call 555"}`)
+		}, iatp.SlugTermsRejected},
+		"changed terms": {func(w http.ResponseWriter, x *iatp.Agreement) { problem(w, 409, iatp.SlugTermsChanged, "") }, iatp.SlugTermsChanged},
+	} {
+		l.set(func() { l.agree = c.agree })
+		r := post(t, a, "/proxy/b", bookNYC, nil)
+		if slugOf(t, r) != c.slug || r.Problem(t)["outcome"] != "none" || bytes.Contains(r.Body, []byte("555")) {
+			t.Errorf("%s: %d %s, want %s, outcome none, and none of the peer's words", name, r.Status, r.Body, c.slug)
+		}
+		if end := last(t, a, r); end["type"] != "agreement" || end["reason"] != "not_made" || end["error"] != c.slug {
+			t.Errorf("%s: a's last record is %v, want that no agreement was made", name, end)
+		}
+		if want := name == "a counter"; (r.Problem(t)["counter"] != nil) != want {
+			t.Errorf("%s: counter %v", name, r.Problem(t)["counter"])
+		}
+	}
+	if n := l.count("/task"); n != 0 || len(made(t, a)) != 0 {
+		t.Fatalf("%d calls were sent, %d agreements recorded", n, len(made(t, a)))
+	}
+	l.set(func() {
+		l.agree = func(w http.ResponseWriter, x *iatp.Agreement) { signs(t, w, 201, counter(t, x, l.Key)) }
+	})
+	r := post(t, a, "/proxy/b", bookNYC, nil)
+	clean(t, "an honest one", r)
+	if len(made(t, a)) != 1 {
+		t.Errorf("%d agreements", len(made(t, a)))
+	}
+
+	// And a receipt that names another agreement, or none, is not of this call.
+	for name, agr := range map[string]iatp.Digest{"none": {}, "another": iatp.DigestOf([]byte("another"))} {
+		l.set(func() {
+			l.task = func(w http.ResponseWriter, c *told) { c.receipt.Agr = agr; l.answer(t, w, c, l.Key) }
+		})
+		if r := post(t, a, "/proxy/b", bookNYC, nil); r.Header.Get("Iatp-Proof") != "invalid" {
+			t.Errorf("a receipt that names %s: proof %q, want invalid", name, r.Header.Get("Iatp-Proof"))
+		}
+	}
+}
+
+// A receipt that promises less than was agreed breaks it.
+func TestReceiptKeepsToTheAgreement(t *testing.T) {
+	a, l := startLiar(t, func(c *sidecar.Config) {
+		p := c.Peers["b"]
+		p.Agreement = "require"
+		c.Peers["b"] = p
+	})
+	hour := time.Hour
+	undo := map[string]any{"level": "partial", "undo_window_seconds": int(hour.Seconds()), "max_fee": "50.00", "currency": "USD"}
+	l.set(func() {
+		l.manifest = l.serve(l.document(t, map[string]any{"reversibility": undo}, l.Key))
+		l.agree = func(w http.ResponseWriter, x *iatp.Agreement) { signs(t, w, 201, counter(t, x, l.Key)) }
+	})
+	fee := func(amount string) iatp.Money { m, _ := iatp.ParseMoney(amount, "USD"); return m }
+	until := time.Now().Add(hour).Unix()
+	for name, c := range map[string]struct {
+		undo  *iatp.Undo
+		proof string
+	}{
+		"as agreed":        {&iatp.Undo{Level: iatp.ReversibilityPartial, Until: until + 60, MaxFee: fee("50.00")}, ""},
+		"better":           {&iatp.Undo{Level: iatp.ReversibilityFull, MaxFee: fee("1.00")}, ""},
+		"none":             {nil, "invalid"},
+		"a shorter window": {&iatp.Undo{Level: iatp.ReversibilityPartial, Until: until - 600, MaxFee: fee("50.00")}, "invalid"},
+		"a higher fee":     {&iatp.Undo{Level: iatp.ReversibilityPartial, Until: until + 60, MaxFee: fee("50.01")}, "invalid"},
+	} {
+		l.set(func() {
+			l.task = func(w http.ResponseWriter, c2 *told) { c2.receipt.Undo = c.undo; l.answer(t, w, c2, l.Key) }
+		})
+		r := post(t, a, "/proxy/b", bookNYC, nil)
+		if r.Status != 200 || r.Header.Get("Iatp-Proof") != c.proof {
+			t.Errorf("%s: %d, proof %q, want %q", name, r.Status, r.Header.Get("Iatp-Proof"), c.proof)
+		}
+	}
+}
+
+// Whatever a man in the middle changes in a proposal or in what comes back, a and b
+// have signed one and the same text, or there is no call.
+func TestWireChangesAnAgreement(t *testing.T) {
+	p := wired(t, agreeing("require", "require", nil))
+	calls := 0
+	spoil := func(where string, at int, bit byte) {
+		t.Helper()
+		flip := func(text []byte) []byte {
+			body := bytes.Index(text, []byte("\r\n\r\n")) + 4
+			if at < 0 {
+				at = -at % body // in the head
+			} else {
+				at = body + at%(len(text)-body)
+			}
+			changed := slices.Clone(text)
+			changed[at] ^= bit
+			return changed
+		}
+		isProposal := func(text []byte) bool { return bytes.HasPrefix(text, []byte("POST /agreements ")) }
+		proposing := false
+		p.tap(func(text []byte) []byte {
+			if proposing = isProposal(text); proposing && where == "proposal" {
+				return flip(text)
+			}
+			return text
+		}, func(text []byte) []byte {
+			if proposing && where == "answer" {
+				return flip(text)
+			}
+			return text
+		})
+		r := post(t, p.a, "/proxy/b", bookNYC, nil)
+		p.tap(nil, nil)
+		if r.Status == 200 {
+			calls++
+			id := agrOf(t, p, r)
+			if of, with := made(t, p.a)[id], made(t, p.b)[id]; of == nil || with == nil {
+				t.Errorf("%s, byte %d: executed under %s, which a has %v and b %v", where, at, id, of != nil, with != nil)
+			}
+		} else if r.Problem(t)["outcome"] != "none" {
+			t.Errorf("%s, byte %d: %d %s, want outcome none", where, at, r.Status, r.Body)
+		}
+		if len(p.agent.Seen()) != calls {
+			t.Fatalf("%s, byte %d: b's agent was called %d times, a was answered %d times", where, at, len(p.agent.Seen()), calls)
+		}
+	}
+	for at := 0; at < 1300; at += 97 {
+		if len(made(t, p.a)) == 0 {
+			spoil("proposal", at, 1)
+		}
+		if len(made(t, p.a)) == 0 {
+			spoil("answer", at+13, 4)
+		}
+	}
+	if len(made(t, p.a)) != 0 {
+		t.Fatalf("an agreement came through, changed in its body")
+	}
+	spoil("neither", 0, 1)
+	if id := theOneOf(t, p); calls != 1 || id == "" {
+		t.Errorf("untouched: %d calls", calls)
+	}
+}
+
+// theOneOf is the one agreement that a has, and b has too, beside those that b has
+// signed and a never got.
+func theOneOf(t testing.TB, p *pair) string {
+	t.Helper()
+	of, with := made(t, p.a), made(t, p.b)
+	for id := range of {
+		if with[id] != nil && len(of) == 1 {
+			return id
+		}
+	}
+	return ""
+}
+
+// A call under an agreement that was made on other manifests than those of now, or
+// that has ended, is not executed, whatever else the caller says.
+func TestCallUnderAnOldAgreement(t *testing.T) {
+	pa, pb := iatptest.NewParty(t), iatptest.NewParty(t)
+	var cfgA, cfgB sidecar.Config
+	b := iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, Config: func(c *sidecar.Config) {
+		pb.Listen(c)
+		c.Peers, c.Limits.PerPeer = map[string]sidecar.Peer{"a": pa.AsPeer("trusted")}, plenty
+		cfgB = *c
+	}})
+	a := iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, Config: func(c *sidecar.Config) { pa.Listen(c); cfgA = *c }})
+	agree := func(lives ...int64) *iatp.Agreement { // the first that is long enough for this machine
+		t.Helper()
+		for _, life := range lives {
+			x := proposal(t, pa, pb, a, b)
+			x.Exp, x.Nonce = x.Iat+life, fmt.Sprintf("nonce-%06d", len(made(t, b)))
+			if err := x.Sign(pa.Key); err != nil {
+				t.Fatal(err)
+			}
+			doc, _ := json.Marshal(x)
+			r := says(t, pa, "POST", pb.URL+"/agreements", string(doc), nil, nil)
+			if r.Status == 201 {
+				return x
+			}
+			t.Logf("%d %s", r.Status, r.Body)
+		}
+		t.Fatal("no agreement")
+		return nil
+	}
+	call := func(when string, x *iatp.Agreement, want string) {
+		t.Helper()
+		mft := proposal(t, pa, pb, a, b).Responder.Manifest // the one in force
+		r := says(t, pa, "POST", pb.URL+"/task", bookNYC, func(h http.Header) {
+			h.Set("IATP-Manifest", mft.ByteSequence())
+			h.Set("IATP-Agreement", x.ID().ByteSequence())
+		}, nil)
+		if slugOf(t, r) != want || want == "" && r.Status != 200 {
+			t.Errorf("%s: %d %s, want %q", when, r.Status, r.Body, want)
+		}
+	}
+	change := func(n *iatptest.Node, cfg *sidecar.Config, level string) {
+		t.Helper()
+		cfg.Manifest = writeFile(t, level+".json", strings.Replace(iatptest.Friend, "verified_partner", level, 1), 0o600)
+		if _, err := n.Sidecar.Reload(*cfg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := agree(600)
+	call("on the manifests of now", first, "")
+	change(b, &cfgB, "trusted")
+	call("after b's manifest changed", first, iatp.SlugTermsChanged)
+	second := agree(600)
+	call("agreed anew", second, "")
+	change(a, &cfgA, "standard")
+	third := agree(600) // which makes b look at a's manifest
+	call("after a's manifest changed", second, iatp.SlugTermsChanged)
+	call("agreed anew", third, "")
+	short := agree(1, 2, 5, 15, 60)
+	time.Sleep(time.Until(time.Unix(short.Exp, 0)))
+	call("after its end", short, iatp.SlugAgreementRequired)
+	if n := len(b.Agent.Seen()); n != 3 {
+		t.Errorf("b's agent was called %d times, want 3", n)
 	}
 }

@@ -29,7 +29,8 @@ type liar struct {
 	manifest  http.HandlerFunc
 	directory http.HandlerFunc
 	task      func(http.ResponseWriter, *told)
-	asked     map[string]int // by path
+	agree     func(http.ResponseWriter, *iatp.Agreement) // gets each proposal
+	asked     map[string]int                             // by path
 }
 
 // told is a call that reached the liar, and the receipt that an honest peer
@@ -70,7 +71,7 @@ func startLiar(t *testing.T, change func(*sidecar.Config)) (*iatptest.Node, *lia
 func (l *liar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	l.mu.Lock()
 	l.asked[r.URL.Path]++
-	manifest, directory, task := l.manifest, l.directory, l.task
+	manifest, directory, task, agree := l.manifest, l.directory, l.task, l.agree
 	l.mu.Unlock()
 	switch r.URL.Path {
 	case "/.well-known/agent-manifest":
@@ -84,6 +85,17 @@ func (l *liar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		task(w, c)
+	case "/agreements":
+		doc, err := io.ReadAll(r.Body)
+		var proposal *iatp.Agreement
+		if err == nil {
+			proposal, err = iatp.ParseAgreement(doc)
+		}
+		if err != nil || agree == nil {
+			http.NotFound(w, r)
+			return
+		}
+		agree(w, proposal)
 	default:
 		http.NotFound(w, r)
 	}
@@ -122,7 +134,7 @@ func (l *liar) read(r *http.Request) (*told, error) {
 		Iss: l.URL, Aud: l.caller.URL, Iat: time.Now().Unix(), JTI: "r_" + v.Nonce, TraceID: v.TraceID,
 		Req: iatp.Requested{Base: v.Base, Key: v.IdempotencyKey},
 		Res: iatp.Responded{Status: 200, Digest: iatp.DigestOf([]byte(honestBody)), Type: "application/json"},
-		Mft: v.Manifest, Outcome: iatp.OutcomeExecuted, MS: 1,
+		Agr: v.Agreement, Mft: v.Manifest, Outcome: iatp.OutcomeExecuted, MS: 1,
 	}}, nil
 }
 
