@@ -41,4 +41,13 @@ type Peer struct {
 	Pinned   bool         `json:"pinned"`          // the operator named a key
 	LastSeen *time.Time   `json:"last_seen,omitempty"`
 	Error    string       `json:"error,omitempty"` // why it is refused
+
+	Agreement *Agreement `json:"agreement,omitempty"` // the newest in force
+}
+
+// Agreement is one that is in force with a peer.
+type Agreement struct {
+	ID       string    `json:"id"`       // as records and receipts name it
+	Proposed string    `json:"proposed"` // "out": by us; "in": by the peer
+	Until    time.Time `json:"until"`
 }

@@ -3,6 +3,7 @@ package sidecar
 import (
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/api"
@@ -34,7 +35,11 @@ func (s *Sidecar) servePeers(w http.ResponseWriter, r *http.Request) {
 		own := s.standing.Load()
 		out.URI, out.Key = s.mesh.self.url, own.keys.key.Public().String()
 		for _, seen := range s.mesh.peers().Sightings() {
-			out.Peers = append(out.Peers, own.peerView(seen))
+			peer := own.peerView(seen)
+			if h := s.mesh.agreements.With(peer.URI); h != nil {
+				peer.Agreement = &api.Agreement{ID: h.ID().Base64URL(), Proposed: string(h.Dir), Until: time.Unix(h.Exp, 0).UTC()}
+			}
+			out.Peers = append(out.Peers, peer)
 		}
 	}
 	writeJSON(w, r, http.StatusOK, out)

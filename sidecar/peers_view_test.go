@@ -3,6 +3,7 @@ package sidecar_test
 import (
 	"encoding/json"
 	"testing"
+	"time"
 
 	"github.com/inter-agent-trust/iatp/api"
 	"github.com/inter-agent-trust/iatp/iatptest"
@@ -48,6 +49,24 @@ func TestPeersAreShown(t *testing.T) {
 	}
 	if r := a.Get(t, "/peers?visit=yes", a.Operator(t)); r.Status != 400 {
 		t.Errorf("visit=yes: %d, want 400", r.Status)
+	}
+}
+
+// The agreement that is in force with a peer is shown on both sides.
+func TestPeersAreShownWithTheirAgreement(t *testing.T) {
+	a, b := iatptest.Pair(t, agreeing("require", "", nil))
+	if p := peersOf(t, a, "").Peers[0]; p.Agreement != nil {
+		t.Errorf("before any call: %+v", p.Agreement)
+	}
+	if r := post(t, a, "/proxy/b", bookNYC, nil); r.Status != 200 {
+		t.Fatalf("%d %s", r.Status, r.Body)
+	}
+	id := theOne(t, a, b)
+	for n, proposed := range map[*iatptest.Node]string{a: "out", b: "in"} {
+		got := peersOf(t, n, "").Peers[0].Agreement
+		if got == nil || got.ID != id || got.Proposed != proposed || time.Until(got.Until) < 23*time.Hour {
+			t.Errorf("%+v, want %s, proposed %s", got, id, proposed)
+		}
 	}
 }
 

@@ -103,6 +103,8 @@ func (e *entry) headline() (string, ink) {
 		return e.forward(), plain
 	case flight.Key:
 		return e.key()
+	case flight.Agreement:
+		return e.agreement()
 	case flight.Recovery:
 		return e.recovery(), yellow
 	}
@@ -153,11 +155,58 @@ func (e *entry) key() (string, ink) {
 	return "peer " + shown(e.Peer) + ": " + words(e.Reason), look
 }
 
+// agreement says what became of a proposal.
+func (e *entry) agreement() (string, ink) {
+	if e.Reason != "made" {
+		return "no agreement with " + shown(e.Peer) + ": " + words(e.Error), red
+	}
+	a, err := iatp.ParseAgreement(e.Payload)
+	if err != nil {
+		return "agreement with " + shown(e.Peer) + " that cannot be read", red
+	}
+	who := "proposed to it"
+	if e.Dir == flight.In {
+		who = "proposed by it"
+	}
+	return join(", ", "agreed with "+shown(e.Peer), who, "until "+time.Unix(a.Exp, 0).UTC().Format("2006-01-02 15:04:05 UTC")), green
+}
+
+// agreed are the terms of an agreement in words.
+func (e *entry) agreed() string {
+	a, err := iatp.ParseAgreement(e.Payload)
+	if err != nil {
+		return ""
+	}
+	t := &a.Terms
+	undo := "undo: none"
+	if t.Reversibility.Undoes() {
+		undo = "undo: " + shown(string(t.Reversibility))
+		switch {
+		case t.UndoWindowSeconds == nil:
+		case *t.UndoWindowSeconds == 0:
+			undo += " without limit of time"
+		default:
+			undo += " within " + (time.Duration(*t.UndoWindowSeconds) * time.Second).String()
+		}
+		if !t.MaxFee.IsZero() {
+			undo += " for at most " + t.MaxFee.String()
+		}
+	}
+	return join("; ", undo, chosen(t.RetentionPolicy != "", "keeps data: "+shown(string(t.RetentionPolicy)), ""),
+		chosen(len(t.Scopes) > 0, "for: "+shown(strings.Join(t.Scopes, ", ")), ""))
+}
+
 // forward is a permission to send, or, with the digest of what was signed, an
 // attempt at a peer.
 func (e *entry) forward() string {
 	switch {
 	case e.Base != "" || strings.HasPrefix(e.Note, "base "):
+		switch e.Path {
+		case "/agreements":
+			return "an agreement was proposed" + e.other()
+		case "/transactions/close":
+			return "asked what became of it" + e.other()
+		}
 		return "signed and sent" + e.other()
 	case e.Dir == flight.Out:
 		return "may go" + e.other()
@@ -252,6 +301,8 @@ func (e *entry) details() []string {
 // body is the redacted payload, or why there is none.
 func (e *entry) body() string {
 	switch {
+	case e.Type == flight.Agreement:
+		return e.agreed()
 	case e.Opaque != "":
 		return "no text is kept (" + words(e.Opaque) + ")"
 	case len(e.Payload) == 0:

@@ -134,6 +134,9 @@ func printPeer(out page, peer *api.Peer, now time.Time) {
 		row("notes", wordList(peer.Notes)+chosen(slices.Contains(peer.Notes, noteUnavailable), " (the log of our sidecar says why)", ""))
 		row("seen", ago(*peer.LastSeen, now))
 	}
+	if a := peer.Agreement; a != nil {
+		row("agreed", fmt.Sprintf("%s, until %s", shown(a.ID), a.Until.UTC().Format("2006-01-02 15:04:05 UTC")))
+	}
 	if peer.Key != "" {
 		row("key", shown(peer.Key)+chosen(peer.Pinned, " (pinned)", ""))
 	}

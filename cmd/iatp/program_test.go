@@ -3,11 +3,13 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -267,5 +269,49 @@ func TestSafeID(t *testing.T) {
 	}
 	if id, err := safeID("trip-1"); err != nil || id != iatp.TraceID("trip-1") {
 		t.Errorf("safeID = %q, %v", id, err)
+	}
+}
+
+// An agreement is shown as what it says, and a proposal as what became of it.
+func TestEntryOfAnAgreement(t *testing.T) {
+	var keys [2]iatp.PrivateKey
+	var parties [2]iatp.Party
+	for i, name := range []string{"travel", "hotel"} {
+		k, err := iatp.GeneratePrivateKey(strings.NewReader(strings.Repeat(name[:1], 32)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys[i], parties[i] = k, iatp.Party{URI: "https://" + name + ".example", JKT: k.Thumbprint(), Manifest: iatp.DigestOf([]byte(name))}
+	}
+	fee, err := iatp.ParseMoney("50.00", "USD")
+	if err != nil {
+		t.Fatal(err)
+	}
+	window := int64(3600)
+	a := iatp.Agreement{Initiator: parties[0], Responder: parties[1], Iat: 1794650000, Exp: 1794653600, Nonce: "kq7Zx0M1c2kKq7Zx", Terms: iatp.Terms{
+		Reversibility: iatp.ReversibilityPartial, UndoWindowSeconds: &window, MaxFee: fee, RetentionPolicy: iatp.RetentionTemporary, Scopes: []string{"book\x1b[2J"}, Receipt: true}}
+	if err := errors.Join(a.Sign(keys[0]), a.Countersign(keys[1])); err != nil {
+		t.Fatal(err)
+	}
+	doc, err := json.Marshal(&a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line, want := range map[string][]string{
+		`{"type":"agreement","reason":"made","dir":"out","peer":"https://hotel.example","payload":` + string(doc) + `}`: {
+			"agreed with https://hotel.example, proposed to it, until 2026-11-14 10:53:20 UTC",
+			`undo: partial within 1h0m0s for at most 50.00 USD; keeps data: temporary; for: book\x1b[2J`},
+		`{"type":"agreement","reason":"made","dir":"in","peer":"https://travel.example","payload":{}}`:     {"agreement with https://travel.example that cannot be read"},
+		`{"type":"agreement","reason":"not_made","error":"terms-rejected","peer":"https://hotel.example"}`: {"no agreement with https://hotel.example: terms-rejected"},
+		`{"type":"forward","dir":"out","base":"x","path":"/agreements","peer":"https://hotel.example"}`:    {"an agreement was proposed to https://hotel.example"},
+	} {
+		e, err := parseEntry([]byte(line))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, _ := e.headline()
+		if got := append([]string{text}, e.details()...); !slices.Equal(got, want) {
+			t.Errorf("%s\n is shown as %q\n want        %q", line, got, want)
+		}
 	}
 }
