@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"syscall"
 	"time"
 )
@@ -61,7 +62,22 @@ func (cn *conn) quiet() bool {
 	if err != nil || raw.Read(cn.peek) != nil {
 		return false
 	}
-	return errors.Is(cn.peeked, syscall.EAGAIN) || errors.Is(cn.peeked, syscall.EWOULDBLOCK)
+	if !errors.Is(cn.peeked, syscall.EAGAIN) && !errors.Is(cn.peeked, syscall.EWOULDBLOCK) {
+		return false
+	}
+	return cn.Conn == cn.raw || cn.drained()
+}
+
+// drained reports whether TLS holds nothing that it has decrypted: a record may
+// hold the end of an answer and more. The deadline keeps it off the socket, so
+// that it gives what it has or says that the time is up.
+func (cn *conn) drained() bool {
+	if cn.SetReadDeadline(longAgo) != nil {
+		return false
+	}
+	var one [1]byte
+	n, err := cn.Conn.Read(one[:])
+	return n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && cn.SetReadDeadline(time.Time{}) == nil
 }
 
 // longAgo makes every wait on a connection end.

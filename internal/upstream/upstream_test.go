@@ -278,6 +278,41 @@ func TestNothingSpillsOver(t *testing.T) {
 	}
 }
 
+// TestNothingSpillsOverInTLS: a record of TLS may hold the end of one answer and
+// more. What is more was decrypted already, where nobody sees it on the socket.
+func TestNothingSpillsOverInTLS(t *testing.T) {
+	long := strings.Repeat("x", 30_000)
+	var conns atomic.Int64
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		c, buf, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		answer := "HTTP/1.1 200 OK\r\nContent-Length: 30000\r\n\r\n" + long
+		if conns.Add(1) == 1 {
+			answer += "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
+		}
+		_, _ = io.WriteString(c, answer) // the test sees what arrived
+		_, _, _ = readOne(buf.Reader)    // the connection stays open
+		_, _ = io.WriteString(c, answer)
+	}))
+	srv.StartTLS()
+	defer srv.Close()
+	pool := x509.NewCertPool()
+	pool.AddCert(srv.Certificate())
+	c := client(t, Options{Origin: srv.URL, TLS: &tls.Config{RootCAs: pool}})
+	for n := range 2 {
+		if g := fetch(bounded(t), c, post); g != (got{200, long, ""}) {
+			t.Errorf("answer %d: status %d, %.20q, %q", n+1, g.Status, g.Body, g.Err)
+		}
+	}
+	if n := conns.Load(); n != 2 {
+		t.Errorf("%d connections; want another one for the second answer", n)
+	}
+}
+
 // TestReuse holds the pool to its rules.
 func TestReuse(t *testing.T) {
 	origin, conns := serve(t, func(_ int64, w net.Conn, r *bufio.Reader) {
