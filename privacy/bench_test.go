@@ -3,10 +3,9 @@ package privacy
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"slices"
 	"testing"
-
-	"github.com/inter-agent-trust/iatp/internal/ijson"
 )
 
 // cleanJSON returns about size bytes of what agents send each other: text,
@@ -16,6 +15,14 @@ func cleanJSON(size int) []byte {
 		`"created":"2026-11-23T04:05:06.789Z","data":{"destination":"New York","passengers":2,` +
 		`"note":"Window seat if there is one, please; otherwise any seat near the front.","tags":["travel","refundable",null]}}`
 	return items(size, func(b *bytes.Buffer, i int) { fmt.Fprintf(b, item, i) })
+}
+
+// busyJSON is clean too, but each string has to be read to know it: links,
+// order numbers, dates, digests, identifiers, text with numbers.
+func busyJSON(size int) []byte {
+	const item = `{"url":"https://shop.example/orders/%d?page=2&sort=asc","order":"ORD-2026-%06d","date":"2026-11-23","sha256":"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",` +
+		`"session":"req_01HZX3K7Q8V5N2M4P6R8T0W2Y4","note":"Delivery on 24 November between 10:30 and 12:00, gate 7; the total of 149.95 EUR was paid.","path":"/srv/data/2026/11/23/part-000%d.json"}`
+	return items(size, func(b *bytes.Buffer, i int) { fmt.Fprintf(b, item, i, i, i%10) })
 }
 
 // denseJSON is full of cards, social security numbers and addresses.
@@ -43,17 +50,15 @@ func BenchmarkScanJSON(b *testing.B) {
 	for _, body := range []struct {
 		name string
 		make func(int) []byte
-	}{{"clean", cleanJSON}, {"dense", denseJSON}} {
+	}{{"clean", cleanJSON}, {"busy", busyJSON}, {"dense", denseJSON}} {
 		for _, size := range benchSizes {
 			b.Run(fmt.Sprintf("%s/%dKiB", body.name, size>>10), func(b *testing.B) {
 				doc, s := body.make(size), New()
-				b.SetBytes(int64(len(doc)))
-				b.ReportAllocs()
-				for b.Loop() {
-					if _, err := s.ScanJSON(doc, ijson.Limits{}); err != nil {
+				perCore(b, len(doc), func() {
+					if _, err := s.ScanJSON(doc, Limits{}); err != nil {
 						b.Fatal(err)
 					}
-				}
+				})
 			})
 		}
 	}
@@ -61,26 +66,45 @@ func BenchmarkScanJSON(b *testing.B) {
 
 func BenchmarkStream(b *testing.B) {
 	doc, s := cleanJSON(1<<20), New()
-	b.SetBytes(int64(len(doc)))
-	b.ReportAllocs()
-	for b.Loop() {
+	perCore(b, len(doc), func() {
 		st := s.NewStream(8 << 10)
 		for chunk := range slices.Chunk(doc, 32<<10) {
 			_, _ = st.Write(chunk)
 		}
 		_ = st.Close()
+	})
+}
+
+func BenchmarkRedactor(b *testing.B) {
+	for _, c := range []struct {
+		name   string
+		format Format
+		doc    []byte
+	}{
+		{"JSON/clean", FormatJSON, cleanJSON(1 << 20)},
+		{"JSON/dense", FormatJSON, denseJSON(1 << 20)},
+		{"events/clean", FormatEvents, bytes.ReplaceAll(cleanJSON(1<<20), []byte(`,{"id"`), []byte("\n\ndata: {\"id\""))},
+		{"text/clean", FormatText, cleanJSON(1 << 20)},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			s := New()
+			perCore(b, len(c.doc), func() {
+				r := s.NewRedactor(io.Discard, c.format, nil)
+				for chunk := range slices.Chunk(c.doc, 32<<10) {
+					_, _ = r.Write(chunk)
+				}
+				_ = r.Close()
+			})
+		})
 	}
 }
 
 func BenchmarkAppendRedacted(b *testing.B) {
 	doc, s := denseJSON(64<<10), New()
-	r, err := s.ScanJSON(doc, ijson.Limits{})
+	r, err := s.ScanJSON(doc, Limits{})
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.SetBytes(int64(len(doc)))
-	b.ReportAllocs()
-	for b.Loop() {
-		AppendRedacted(nil, doc, r)
-	}
+	var out []byte
+	perCore(b, len(doc), func() { out = AppendRedacted(out[:0], doc, r) })
 }

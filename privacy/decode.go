@@ -47,7 +47,15 @@ func appendEscaped(dst, text []byte) []byte {
 
 // pointer returns the pointer of the current token of the body, without
 // sensitive member names.
-func (w *work) pointer() string { return w.clean(w.levels[0].reader.Pointer()) }
+func (w *work) pointer() string { return string(w.appendPointer(nil)) }
+
+func (w *work) appendPointer(dst []byte) []byte {
+	l := &w.levels[0]
+	if l.path.odd(l.reader.Depth()) {
+		return append(dst, w.clean(l.reader.Pointer())...)
+	}
+	return l.reader.AppendPointer(dst)
+}
 
 // clean returns a pointer without sensitive member names.
 func (w *work) clean(pointer string) string {

@@ -105,8 +105,13 @@ type catalog struct {
 	always  []*detector
 	opens   [maxDigits + 1]bool // how long a group is that may begin a value anywhere in a chain
 
-	// byRun[n] are the patterns whose first letters and digits are n in a row.
-	byRun   [maxRun + 1][]pattern
+	alone  topics // who may report without a telling word
+	first  topics // always as a set
+	digits topics // who is made of digits alone
+
+	// byRun[n] are the patterns whose first letters and digits are n in a row,
+	// by whether the first two are digits.
+	byRun   [maxRun + 1][4][]pattern
 	lexicon lexicon
 
 	// loose are the values that a word makes out of any letters and digits,
@@ -153,6 +158,9 @@ func newCatalog(all []*detector) *catalog {
 		for _, p := range d.patterns {
 			c.addPattern(d, p)
 		}
+		if d.min > 0 {
+			c.digits.add(d)
+		}
 		switch {
 		case d.min == 0:
 		case i < alwaysLookedFor:
@@ -160,6 +168,9 @@ func newCatalog(all []*detector) *catalog {
 		default:
 			for n := d.min; n <= d.max; n++ {
 				c.byCount[n].add(d)
+			}
+			if slices.ContainsFunc(d.forms, func(f form) bool { return f.alone >= reported }) {
+				c.alone.add(d)
 			}
 		}
 	}
@@ -169,6 +180,7 @@ func newCatalog(all []*detector) *catalog {
 // addAlways makes d one of those that are asked about every row of digits.
 func (c *catalog) addAlways(d *detector) {
 	c.always = append(c.always, d)
+	c.first.add(d)
 	for n := d.min; n <= d.max; n++ {
 		c.opens[n] = true
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"slices"
 	"unicode/utf8"
 )
@@ -59,25 +60,38 @@ func decodeBase64(dst, src []byte) (int, error) {
 	for len(src) > 0 && src[len(src)-1] == '=' {
 		src = src[:len(src)-1]
 	}
-	encoding := base64.RawStdEncoding
+	std, web := false, false
 	for _, c := range src {
-		if c == '-' || c == '_' {
-			encoding = base64.RawURLEncoding
+		switch c {
+		case '-', '_':
+			web = true
+		case '+', '/':
+			std = true
+		case '=':
+			return 0, errNoBase64
 		}
 	}
-	return encoding.Decode(dst, src)
+	switch {
+	case len(src)%4 == 1 || std && web:
+		return 0, errNoBase64
+	case web:
+		return base64.RawURLEncoding.Decode(dst, src)
+	}
+	return base64.RawStdEncoding.Decode(dst, src)
 }
+
+// errNoBase64 costs nothing: most rows are something else.
+var errNoBase64 = errors.New("no base64")
 
 // inside looks for values in text[i:end] decoded, and reports the one that
 // counts most. It returns where to go on, or i.
 func (f *finder) inside(i, end int, decode func(dst, src []byte) (int, error)) int {
-	const taste = 16 // enough to tell text from noise
-	var first [taste]byte
-	n, err := decode(first[:], f.text[i:min(end, i+taste)])
+	first := &f.taste
+	n, err := decode(first[:], f.text[i:min(end, i+len(first))])
 	if err != nil {
 		return i
 	}
-	if !readable(first[:n], end-i > taste) {
+	if !readable(first[:n], end-i > len(first)) {
 		if compressed(first[:n], end-i) {
 			f.veiled(OpaqueCompressed, i, end)
 		} else if end-i >= shortestBinary {
@@ -103,7 +117,7 @@ func (f *finder) inside(i, end int, decode func(dst, src []byte) (int, error)) i
 	}
 	d.folded.fold(d.buf[:n])
 	sub := &d.finder
-	sub.catalog, sub.least, sub.nested, sub.longest = f.catalog, f.least, f.nested+1, f.longest
+	sub.catalog, sub.least, sub.nested, sub.longest, sub.known = f.catalog, f.least, f.nested+1, f.longest, f.known
 	hits := sub.find(d.folded.b, f.around)
 	if len(sub.veils) > 0 {
 		f.veiled(sub.veils[0].reason, i, end)

@@ -17,6 +17,18 @@ type hit struct {
 	sealed     bool // encoded: no part of it is a part of the value
 }
 
+// all reports whether the whole text is one value: others would be inside it.
+func (f *finder) all() bool {
+	return f.catalog.allowed == nil && len(f.hits) == 1 && f.hits[0].start == 0 && f.hits[0].end == len(f.text)
+}
+
+// sortHits orders hits. They are few and nearly in order, or else many.
+func sortHits(hits []hit) {
+	if !slices.IsSortedFunc(hits, byStart) {
+		slices.SortStableFunc(hits, byStart)
+	}
+}
+
 // byStart orders hits by where they begin, the longest first, then by rank.
 func byStart(a, b hit) int {
 	if c := cmp.Compare(a.start, b.start); c != 0 {
@@ -39,13 +51,15 @@ type finder struct {
 	walk   walk
 	chars  [maxRun + 6]byte // of a pattern
 
-	lastLabel int       // where the last of the words ended that tell of a loose value
-	labels    topics    // whom it tells
-	known     nameCache // what names tell
+	lastLabel int        // where the last of the words ended that tell of a loose value
+	labels    topics     // whom it tells
+	labelled  int        // up to where words were read
+	known     *nameCache // what names tell
 
 	veils   []veil   // what could not be looked into
 	nested  int      // how often what is read was encoded
 	longest int      // how much of what is encoded is read
+	taste   [16]byte // the beginning of it: enough to tell text from noise
 	decoder *decoder // for what is encoded in the text
 
 	// Rows that were looked through: a row may have many beginnings, and must
@@ -64,15 +78,21 @@ type finder struct {
 func (f *finder) find(text []byte, around place) []hit {
 	f.text, f.around, f.hits, f.veils, f.namesRead = text, around, f.hits[:0], f.veils[:0], false
 	f.findDigits()
+	if f.all() {
+		return f.hits
+	}
 	digits := len(f.hits)
 	f.findMailboxes()
-	f.findWords()
+	if f.all() {
+		return f.hits
+	}
+	f.findWords(digits)
 	f.findCustom()
 	if f.catalog.allowed != nil {
 		f.withoutAllowed()
 	}
-	if len(f.hits) != digits {
-		slices.SortStableFunc(f.hits, byStart)
+	if len(f.hits) > 1 {
+		sortHits(f.hits)
 		f.hits = withoutRepeats(f.hits)
 	}
 	return f.hits
@@ -142,6 +162,11 @@ func (f *finder) judgeOthers(told *telling) (hit, bool) {
 	}
 	if fit.none() {
 		return hit{}, false
+	}
+	if f.least >= reported { // else a check digit alone may be enough
+		if fit = fit.and(f.catalog.alone.or(told.within(w.end[0], w.end[w.n-1]))); fit.none() {
+			return hit{}, false
+		}
 	}
 	best, found := hit{}, false
 	for half, set := range fit {
@@ -406,13 +431,18 @@ func (t *telling) about(end int) topics {
 	return t.before.or(t.after)
 }
 
+// within returns what is told around values that begin where the telling does,
+// and end from one place to another: perhaps more than of each of them.
+func (t *telling) within(from, to int) topics {
+	t.about(from)
+	return t.before.or(t.f.catalog.lexicon.read(t.f.text, from, to+wordsAfter))
+}
+
 // names returns what the names around the text tell.
 func (f *finder) names() topics {
 	if !f.namesRead {
-		f.namesRead = true
-		names := f.around.names()
-		f.inner = f.topicsOf(names[1])
-		f.named = f.inner.or(f.topicsOf(names[0]))
+		f.namesRead, f.inner, f.named = true, topics{}, topics{}
+		f.readNames(&f.around, 0)
 	}
 	return f.named
 }

@@ -176,18 +176,22 @@ var keyFormats = []keyFormat{
 	{"APP_USR-", wordBytes, 50, 90}, // Mercado Pago
 }
 
-// keyStarts and keysAt make most words cost one look: by the first two
+// keyStarts and keysAt make most words cost one look: by the first three
 // characters, and by the first one.
 var (
-	keyStarts = func() *pairs {
-		var p pairs
+	keyStarts = func() *triples {
+		var t triples
 		for _, k := range keyFormats {
-			p.add(k.prefix[0], k.prefix[1])
+			for c := range 256 {
+				if len(k.prefix) > 2 && k.prefix[2] == byte(c) || len(k.prefix) == 2 && k.set[c] {
+					t.add(k.prefix[0], k.prefix[1], byte(c))
+				}
+			}
 		}
-		for _, k := range []string{"ey", "AG", "ho", "re"} {
-			p.add(k[0], k[1])
+		for _, k := range []string{"eyJ", "AGE", "hoo"} {
+			t.add(k[0], k[1], k[2])
 		}
-		return &p
+		return &t
 	}()
 	keysAt = func() (t [128][]keyFormat) {
 		for _, k := range keyFormats {

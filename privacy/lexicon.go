@@ -19,9 +19,9 @@ type lexicon struct {
 	// phrases by their first word; a phrase that begins with a word that is
 	// not in the table cannot be there.
 	phrases map[string][]phrase
-	// lengths says for each first letter how long first words are, a bit for
-	// each length: most words of a text need no look-up.
-	lengths [26]uint32
+	// lengths says for each first and last letter how long first words are, a bit
+	// for each length: most words of a text need no look-up.
+	lengths [32 * 32]uint32
 }
 
 // A phrase is what follows a first word, and whom both together tell.
@@ -33,11 +33,14 @@ type phrase struct {
 // maxWord is the length of the longest first word.
 const maxWord = 31
 
+// twoLetters numbers the first and the last letter of a word, in any case.
+func twoLetters(first, last byte) int { return int(first&31)<<5 | int(last&31) }
+
 // learn adds the words of a detector.
 func (x *lexicon) learn(d *detector, words []string) {
 	for _, text := range words {
 		first, rest, _ := strings.Cut(text, " ")
-		x.lengths[first[0]-'a'] |= 1 << len(first)
+		x.lengths[twoLetters(first[0], first[len(first)-1])] |= 1 << len(first)
 		known := x.phrases[first]
 		i := 0
 		for i < len(known) && known[i].rest != rest {
@@ -76,7 +79,7 @@ func (x *lexicon) read(text []byte, from, to int) topics {
 func (x *lexicon) at(text []byte, i, end, limit int) topics {
 	var found topics
 	n := end - i
-	if n > maxWord || end > limit || x.lengths[(text[i]|0x20)-'a']>>n&1 == 0 {
+	if n > maxWord || end > limit || x.lengths[twoLetters(text[i], text[end-1])]>>n&1 == 0 {
 		return found
 	}
 	var word [maxWord]byte

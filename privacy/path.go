@@ -19,18 +19,39 @@ type names [2][]byte
 // A path knows the member names around the current token of a document.
 type path struct {
 	outside place // of the whole document
-	current []ijson.Token
+	steps   []step
+}
+
+// A step is the current name of an open object, or none of an array.
+type step struct {
+	name ijson.Token
+	told topics // what the name tells, if read
+	read bool
+	odd  bool // the name may be sensitive itself: see worthReading
+}
+
+// at returns the step of a depth.
+func (p *path) at(depth int) *step {
+	for len(p.steps) <= depth {
+		p.steps = append(p.steps, step{})
+	}
+	return &p.steps[depth]
 }
 
 // enter notes that an object or array was opened at the given depth.
-func (p *path) enter(depth int) { p.set(depth, ijson.Token{}) }
+func (p *path) enter(depth int) { p.at(depth).name.Kind = 0 }
 
 // set makes name the current one of the object at the given depth.
-func (p *path) set(depth int, name ijson.Token) {
-	for len(p.current) <= depth {
-		p.current = append(p.current, ijson.Token{})
+func (p *path) set(depth int, name ijson.Token) { *p.at(depth) = step{name: name, odd: true} }
+
+// odd reports whether a name of the current token may be sensitive itself.
+func (p *path) odd(depth int) bool {
+	for i := 1; i <= depth && i < len(p.steps); i++ {
+		if s := &p.steps[i]; s.name.Kind == ijson.Name && s.odd {
+			return true
+		}
 	}
-	p.current[depth] = name
+	return false
 }
 
 // A place is where a text stands. It is good until its path moves on.
@@ -41,8 +62,8 @@ type place struct {
 	depth int
 }
 
-// at returns the place of a value at the given depth of doc.
-func (p *path) at(doc []byte, depth int) place { return place{path: p, doc: doc, depth: depth} }
+// place returns the place of a value at the given depth of doc.
+func (p *path) place(doc []byte, depth int) place { return place{path: p, doc: doc, depth: depth} }
 
 // of returns the place of a token at the given depth of doc. A name does not
 // stand under itself.
@@ -50,7 +71,7 @@ func (p *path) of(doc []byte, depth int, tok ijson.Token) place {
 	if tok.Kind == ijson.Name {
 		depth--
 	}
-	return p.at(doc, depth)
+	return p.place(doc, depth)
 }
 
 // names returns the names around the place. They are worked out when somebody
@@ -61,17 +82,11 @@ func (at place) names() names {
 	}
 	found, n := at.path.outside.names(), 0
 	for depth := at.depth; depth > 0 && n < 2; depth-- {
-		tok := at.path.current[depth]
+		tok := at.path.steps[depth].name
 		if tok.Kind != ijson.Name {
 			continue
 		}
-		text := at.doc[tok.Start:tok.End]
-		if tok.Escaped {
-			var f folded
-			f.fold(text[:min(len(text), 6*(maxName+nameAhead))]) // an escape is six bytes
-			text = f.b
-		}
-		text = text[:min(len(text), maxName+nameAhead)]
+		text := nameText(at.doc, tok)
 		if n++; n == 1 {
 			found = names{found[1], text}
 		} else {
@@ -81,34 +96,102 @@ func (at place) names() names {
 	return found
 }
 
+// nameText returns the text of a name, what is looked at of it.
+func nameText(doc []byte, tok ijson.Token) []byte {
+	text := doc[tok.Start:tok.End]
+	if tok.Escaped {
+		var f folded
+		f.fold(text[:min(len(text), 6*(maxName+nameAhead))]) // an escape is six bytes
+		text = f.b
+	}
+	return text[:min(len(text), maxName+nameAhead)]
+}
+
+// readNames notes what the names around a place tell, the innermost first; n
+// says how many were read.
+func (f *finder) readNames(at *place, n int) {
+	note := func(told topics) {
+		if n++; n == 1 {
+			f.inner = told
+		}
+		f.named = f.named.or(told)
+	}
+	if at.path == nil {
+		for i := len(at.given) - 1; i >= 0 && n < len(at.given); i-- {
+			note(f.topicsOf(at.given[i]))
+		}
+		return
+	}
+	for depth := at.depth; depth > 0 && n < len(at.given); depth-- {
+		s := &at.path.steps[depth]
+		if s.name.Kind != ijson.Name {
+			continue
+		}
+		if !s.read {
+			s.read, s.told = true, f.topicsOf(nameText(at.doc, s.name))
+		}
+		note(s.told)
+	}
+	if n < len(at.given) {
+		f.readNames(&at.path.outside, n)
+	}
+}
+
 // A nameCache remembers what member names tell. Names of up to 16 bytes, which
 // are most of them, come again and again.
-type nameCache [64]struct {
+type nameCache [128]knownName
+
+type knownName struct {
 	head, tail uint64
 	size       int
+	labels     bool // tells of a value that is secret because it is called so
+	odd        bool // may be sensitive itself
 	topics     topics
 }
 
 // topicsOf returns what a name tells.
 func (f *finder) topicsOf(name []byte) topics {
-	n := len(name)
-	if n < 2 {
+	if n := len(name); n < 2 {
 		return topics{}
-	}
-	if n > 16 {
+	} else if n > 16 {
 		return f.catalog.lexicon.read(name, 0, maxName)
 	}
+	return f.knownName(name).topics
+}
+
+// judgeName reports whether the name of a member makes its value a secret, or an
+// account, or whatever has no form of its own, and whether it may be sensitive
+// itself.
+func (f *finder) judgeName(doc []byte, tok ijson.Token) (labels, odd bool) {
+	name := doc[tok.Start:tok.End]
+	switch n := len(name); {
+	case tok.Escaped:
+		return true, worthReading(doc, tok)
+	case n < 2:
+		return false, false
+	case n > 16:
+		return !f.topicsOf(name).and(f.catalog.labelled).none(), worthReading(doc, tok)
+	}
+	k := f.knownName(name)
+	return k.labels, k.odd
+}
+
+// knownName returns what is known of a name of 2 to 16 bytes.
+func (f *finder) knownName(name []byte) *knownName {
+	n := len(name)
 	var head, tail uint64
-	if n >= 8 {
+	switch {
+	case n >= 8:
 		head, tail = binary.LittleEndian.Uint64(name), binary.LittleEndian.Uint64(name[n-8:])
-	} else {
-		var b [8]byte
-		copy(b[:], name)
-		head = binary.LittleEndian.Uint64(b[:])
+	case n >= 4:
+		head, tail = uint64(binary.LittleEndian.Uint32(name)), uint64(binary.LittleEndian.Uint32(name[n-4:]))
+	default:
+		head, tail = uint64(binary.LittleEndian.Uint16(name)), uint64(name[n-1])
 	}
-	e := &f.known[(head^tail*0x9E3779B97F4A7C15)*0x9E3779B97F4A7C15>>58]
+	e := &f.known[(head^tail*0x9E3779B97F4A7C15)*0x9E3779B97F4A7C15>>57]
 	if e.head != head || e.tail != tail || e.size != n {
-		e.head, e.tail, e.size, e.topics = head, tail, n, f.catalog.lexicon.read(name, 0, maxName)
+		told := f.catalog.lexicon.read(name, 0, maxName)
+		*e = knownName{head, tail, n, !told.and(f.catalog.labelled).none(), n >= shortestText && sift(name), told}
 	}
-	return e.topics
+	return e
 }

@@ -2,6 +2,7 @@ package privacy
 
 import (
 	"io"
+	"math/bits"
 	"slices"
 	"sync"
 
@@ -40,9 +41,12 @@ type work struct {
 	levels  [maxNesting + 1]level
 	deepest int // last level to read
 
-	report Report
-	budget int    // bytes of pointers left
-	steps  []byte // a pointer
+	report   Report
+	findings []Finding // of the report, while it is made
+	spots    []spot    // where the pointers of the findings are
+	pointers []byte
+	budget   int    // bytes of pointers left
+	steps    []byte // a pointer
 
 	cleaner *work // of pointers with sensitive names
 
@@ -64,8 +68,8 @@ func workFor(c *catalog, least float64) *work {
 
 // use makes w look for what is in a catalog.
 func (w *work) use(c *catalog, least float64) {
-	if w.finder.catalog != c {
-		w.finder.known = nameCache{}
+	if w.finder.catalog != c || w.finder.known == nil {
+		w.finder.known = new(nameCache)
 	}
 	w.finder.catalog, w.finder.least = c, least
 }
@@ -87,6 +91,9 @@ func (w *work) release() {
 		if cap(l.text) > maxScratch {
 			l.text, l.from = nil, nil
 		}
+	}
+	if cap(w.findings) > maxScratch>>6 {
+		w.findings, w.spots = nil, nil
 	}
 	if cap(w.steps) > maxScratch {
 		w.steps = nil
@@ -111,10 +118,14 @@ func (s *Scanner) ScanJSON(body []byte, lim Limits) (Report, error) {
 	defer w.release()
 	l := &w.levels[0]
 	l.doc, l.base, l.at, l.path.outside = body, 0, nil, place{}
-	if err := w.scanDocument(0, lim); err != nil {
+	w.report.Findings, w.spots, w.pointers = w.findings[:0], w.spots[:0], w.pointers[:0]
+	err := w.scanDocument(0, lim)
+	w.findings = w.report.Findings
+	if err != nil {
 		return Report{}, err
 	}
 	r := w.report
+	r.Findings = w.located()
 	r.json, r.limits = true, lim
 	r.catalog, r.least = w.finder.catalog, w.finder.least
 	return r, nil
@@ -140,9 +151,12 @@ func (w *work) scanDocument(n int, lim Limits) error {
 				w.scanString(n, tok, lim)
 			}
 		case ijson.Name:
-			l.path.set(l.reader.Depth(), tok)
-			telling = tok.Escaped || !w.finder.topicsOf(l.doc[tok.Start:tok.End]).and(w.finder.catalog.labelled).none()
-			if custom || worthReading(l.doc, tok) {
+			var odd bool
+			telling, odd = w.finder.judgeName(l.doc, tok)
+			odd = odd || custom
+			s := l.path.at(l.reader.Depth())
+			s.name, s.odd, s.read = tok, odd, false
+			if odd {
 				w.scanString(n, tok, lim)
 			}
 		case ijson.Number:
@@ -228,13 +242,13 @@ func looksLikeJSON(text []byte) bool {
 // scanNested reads text as a document of its own. If it is none, nothing of it
 // is reported.
 func (w *work) scanNested(n int, text []byte, from []int32, base int, around place, lim Limits) bool {
-	found, opaque := len(w.report.Findings), len(w.report.Opaque)
+	found, spots, opaque := len(w.report.Findings), len(w.spots), len(w.report.Opaque)
 	l := &w.levels[n]
 	l.doc, l.base, l.at, l.path.outside = text, base, from, around
 	if w.scanDocument(n, lim) == nil {
 		return true
 	}
-	w.report.Findings, w.report.Opaque = w.report.Findings[:found], w.report.Opaque[:opaque]
+	w.report.Findings, w.spots, w.report.Opaque = w.report.Findings[:found], w.spots[:spots], w.report.Opaque[:opaque]
 	return false
 }
 
@@ -261,24 +275,50 @@ func (w *work) find(text []byte, around place) []hit {
 	if len(hits) == 0 {
 		return nil
 	}
-	if len(w.folded.b) == 0 {
-		w.folded.keep(text)
-	}
 	w.found = w.found[:0]
 	for range maxRounds {
 		if len(hits) == 0 {
 			break
 		}
-		w.spliced.splice(&w.folded, hits)
 		for _, h := range hits {
 			h.start, h.end = w.folded.place(h.start), w.folded.place(h.end)
 			w.found = append(w.found, h)
 		}
+		if !w.finder.mayShow(hits) {
+			break
+		}
+		if len(w.folded.b) == 0 {
+			w.folded.keep(text)
+		}
+		w.spliced.splice(&w.folded, hits)
 		w.folded, w.spliced = w.spliced, w.folded
 		hits = w.finder.find(w.folded.b, around)
 	}
-	slices.SortStableFunc(w.found, byStart)
+	sortHits(w.found)
 	return w.found
+}
+
+// mayShow reports whether more may be found once hits have gone from the text:
+// something is left that is worth reading, or was joined to a hit, or the names
+// around make a value of what is not worth reading.
+func (f *finder) mayShow(hits []hit) bool {
+	if len(f.catalog.custom) > 0 {
+		return true
+	}
+	if hits[0].start == 0 && hits[0].end == len(f.text) {
+		return false
+	}
+	if !f.names().and(f.catalog.labelled).none() {
+		return true
+	}
+	end := 0
+	for _, h := range hits {
+		if h.start > end && (byteKind[f.text[h.start-1]] == runByte || sift(f.text[end:h.start])) || h.end < len(f.text) && byteKind[f.text[h.end]] == runByte {
+			return true
+		}
+		end = max(end, h.end)
+	}
+	return sift(f.text[end:])
 }
 
 // maxPad is how many leading zeros a number under a telling name may lack.
@@ -292,21 +332,27 @@ func (w *work) scanNumber(n int, tok ijson.Token) {
 		return
 	}
 	f := &w.finder
-	f.around, f.namesRead = l.path.at(l.doc, l.reader.Depth()), false
-	for _, d := range f.catalog.all {
-		if d.min == 0 || d.rank >= alwaysLookedFor && f.names().none() && f.least >= reported {
-			continue
-		}
-		padded := digits
-		if missing := d.min - len(digits); missing > 0 && missing <= d.pad {
-			padded = append(append(w.padded[:0], "000000000"[:missing]...), digits...)
-		}
-		if len(padded) < d.min || len(padded) > d.max {
-			continue
-		}
-		if conf := d.weighRun(padded, f); conf >= f.least {
-			w.add(n, false, hit{by: d, start: tok.Start, end: tok.End, confidence: conf})
-			return
+	f.around, f.namesRead = l.path.place(l.doc, l.reader.Depth()), false
+	who := f.catalog.first
+	if told := f.names(); f.least < reported {
+		who = f.catalog.digits
+	} else if !told.none() {
+		who = who.or(told.or(f.catalog.alone).and(f.catalog.digits))
+	}
+	for half, set := range who {
+		for ; set != 0; set &= set - 1 {
+			d := f.catalog.all[half<<6+bits.TrailingZeros64(set)]
+			padded := digits
+			if missing := d.min - len(digits); missing > 0 && missing <= d.pad {
+				padded = append(append(w.padded[:0], "000000000"[:missing]...), digits...)
+			}
+			if len(padded) < d.min || len(padded) > d.max {
+				continue
+			}
+			if conf := d.weighRun(padded, f); conf >= f.least {
+				w.add(n, false, hit{by: d, start: tok.Start, end: tok.End, confidence: conf})
+				return
+			}
 		}
 	}
 }
@@ -394,6 +440,22 @@ func exponent(b []byte) (e int, ok bool) {
 	return e, true
 }
 
+// A spot is a pointer in work.pointers.
+type spot struct{ start, end int }
+
+// located returns a copy of the findings with their pointers, which share one
+// string.
+func (w *work) located() []Finding {
+	if len(w.findings) == 0 {
+		return nil
+	}
+	found, all := slices.Clone(w.findings), string(w.pointers)
+	for i := range found {
+		found[i].Pointer = all[w.spots[i].start:w.spots[i].end]
+	}
+	return found
+}
+
 // span returns where doc[start:end] of level n stands in the body.
 func (w *work) span(n, start, end int) (int, int) {
 	for i := n; i > 0; i-- {
@@ -422,18 +484,22 @@ func (w *work) addOpaque(n int, reason Reason, start, end int) {
 // add reports what was found in the document of level n.
 func (w *work) add(n int, inName bool, h hit) {
 	start, end := w.span(n, h.start, h.end)
-	pointer := ""
+	s := spot{}
 	if w.budget > 0 {
-		pointer = w.pointer()
-		if w.finder.catalog.mayBeAt(pointer) {
+		s.start = len(w.pointers)
+		w.pointers = w.appendPointer(w.pointers)
+		s.end = len(w.pointers)
+		if c := w.finder.catalog; len(c.pointers) > 0 && c.mayBeAt(string(w.pointers[s.start:])) {
+			w.pointers = w.pointers[:s.start]
 			return
 		}
-		if w.budget -= len(pointer) + 1; w.budget < 0 {
-			pointer = ""
+		if w.budget -= s.end - s.start + 1; w.budget < 0 {
+			w.pointers, s = w.pointers[:s.start], spot{}
 		}
 	}
+	w.spots = append(w.spots, s)
 	w.report.Findings = append(w.report.Findings, Finding{
-		Kind: h.by.kind, Pointer: pointer, InName: inName && n == 0, Start: start, End: end, Confidence: h.confidence, Encoded: h.sealed,
+		Kind: h.by.kind, InName: inName && n == 0, Start: start, End: end, Confidence: h.confidence, Encoded: h.sealed,
 	})
 }
 

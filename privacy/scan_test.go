@@ -3,6 +3,7 @@ package privacy
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -192,14 +193,16 @@ func TestLinear(t *testing.T) {
 		"zero width":      func(n int) string { return strings.Repeat("\u200b4", n/4) },
 	}
 	s := New()
+	runtime.LockOSThread() // others use the machine too: measure our own time
+	defer runtime.UnlockOSThread()
 	for name, make := range hostile {
 		measure := func(n int) time.Duration {
 			text := []byte(make(n))
 			best := time.Hour
 			for range 5 {
-				start := time.Now()
+				start := threadTime(t)
 				s.ScanText(text)
-				best = min(best, time.Since(start))
+				best = min(best, threadTime(t)-start)
 			}
 			return best
 		}
@@ -225,11 +228,13 @@ func TestManyTinyMembers(t *testing.T) {
 		fmt.Fprintf(&b, `"%d":%d,`, i, i)
 	}
 	b.WriteString(`"ssn":536904399}`)
-	start := time.Now()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	start := threadTime(t)
 	if r := scan(t, b.String()); len(r.Findings) != 1 {
 		t.Errorf("%d findings, want 1", len(r.Findings))
 	}
-	if d := time.Since(start); d > 20*time.Second {
+	if d := threadTime(t) - start; d > 20*time.Second {
 		t.Errorf("a million members take %v", d)
 	}
 }

@@ -28,10 +28,17 @@ const (
 // goes no further.
 func sift(b []byte) bool {
 	const low, high = 0x0101010101010101, 0x8080808080808080
-	digits, row, rest := 0, 0, b
 	var above, mark uint64
-	for ; len(rest) >= 8; rest = rest[8:] {
-		x := binary.LittleEndian.Uint64(rest)
+	digits, row := 0, 0
+	for rest := b; len(rest) > 0; {
+		x, n := uint64(0), 8
+		if len(rest) >= 8 {
+			x = binary.LittleEndian.Uint64(rest)
+		} else {
+			n = len(rest)
+			x = tail(rest)
+		}
+		rest = rest[n:]
 		above |= x
 		at, colon, equals, percent, amp := x^'@'*low, x^':'*low, x^'='*low, x^'%'*low, x^'&'*low
 		mark |= (at-low)&^at | (colon-low)&^colon | (equals-low)&^equals | (percent-low)&^percent | (amp-low)&^amp
@@ -44,24 +51,24 @@ func sift(b []byte) bool {
 			if row+bits.TrailingZeros64(m)/8 >= siftRow {
 				return true
 			}
-			row = bits.LeadingZeros64(m) / 8
-		} else if row += 8; row >= siftRow {
+			row = bits.LeadingZeros64(m)/8 - (8 - n)
+		} else if row += n; row >= siftRow {
 			return true
 		}
 	}
-	for _, c := range rest {
-		above |= uint64(c)
-		row++
-		switch {
-		case c == '@', c == ':', c == '=', c == '%', c == '&':
-			return true
-		case c == ' ':
-			row = 0
-		case isDigit(c):
-			digits++
-		}
+	return mark&high != 0 || digits >= siftDigits || above&high != 0 && siftUnicode(b, digits)
+}
+
+// tail returns the last one to seven bytes of a text as a word, with zeros
+// behind.
+func tail(b []byte) uint64 {
+	switch n := len(b); {
+	case n >= 4:
+		return uint64(binary.LittleEndian.Uint32(b)) | uint64(binary.LittleEndian.Uint32(b[n-4:]))<<(8*(n-4))
+	case n >= 2:
+		return uint64(binary.LittleEndian.Uint16(b)) | uint64(binary.LittleEndian.Uint16(b[n-2:]))<<(8*(n-2))
 	}
-	return mark&high != 0 || digits >= siftDigits || row >= siftRow || above&high != 0 && siftUnicode(b, digits)
+	return uint64(b[0])
 }
 
 // siftUnicode is sift for text with characters above ASCII.
@@ -106,30 +113,39 @@ func machineMade(b []byte) bool {
 
 // uuid wants letters in both halves: what has only digits may be something else.
 func uuid(b []byte) bool {
-	letters := [2]bool{}
-	for i, c := range b {
-		switch {
-		case i == 8 || i == 13 || i == 18 || i == 23:
-			if c != '-' {
-				return false
-			}
-		case isHexLetter(c):
-			letters[i/19] = true
-		case !isDigit(c):
-			return false
-		}
+	if b[8] != '-' || b[13] != '-' || b[18] != '-' || b[23] != '-' {
+		return false
 	}
-	return letters[0] && letters[1]
+	first, ok1 := hexWord(binary.LittleEndian.Uint64(b))
+	second, ok2 := hexWord(binary.LittleEndian.Uint64(b[9:])&0xFFFFFFFF | binary.LittleEndian.Uint64(b[10:])&^0xFFFFFFFF)
+	third, ok3 := hexWord(binary.LittleEndian.Uint64(b[19:])&0xFFFFFFFF | binary.LittleEndian.Uint64(b[20:])&^0xFFFFFFFF)
+	fourth, ok4 := hexWord(binary.LittleEndian.Uint64(b[28:]))
+	return ok1 && ok2 && ok3 && ok4 && (first || second) && (third || fourth)
+}
+
+// hexWord reports whether eight bytes are hexadecimal digits, and whether there
+// are letters among them.
+func hexWord(x uint64) (letters, ok bool) {
+	const low, high = 0x0101010101010101, 0x8080808080808080
+	z := x ^ '0'*low
+	digit := ^((z&^high + 0x76*low) | z) & high
+	// A letter is 1 to 6 after the exclusive or of 0x60, in lower case.
+	l := (x | 0x20*low) ^ 0x60*low
+	letter := (l&^high + 0x7F*low) &^ (l&^high + 0x79*low) &^ l & high
+	return letter != 0, digit|letter == high
 }
 
 func timestamp(b []byte) bool {
-	const form = "9999-99-99T99:99:99"
-	for i := range len(form) {
-		if c := form[i]; c == '9' && !isDigit(b[i]) || c != '9' && b[i] != c {
+	// 2026-11-23T04:05:06: digits, and what parts them.
+	if b[4] != '-' || b[7] != '-' || b[10] != 'T' || b[13] != ':' || b[16] != ':' {
+		return false
+	}
+	for _, i := range [...]uint8{0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18} {
+		if !isDigit(b[i]) {
 			return false
 		}
 	}
-	for _, c := range b[len(form):] {
+	for _, c := range b[19:] {
 		if !isDigit(c) && c != '.' && c != ':' && c != 'Z' && c != '+' && c != '-' {
 			return false
 		}

@@ -28,12 +28,13 @@ var byteKind = func() (t [256]uint8) {
 }()
 
 // findWords walks from one row of letters and digits to the next, and looks at
-// what may begin with it.
-func (f *finder) findWords() {
-	f.lastLabel, f.labels = -1, topics{}
+// what may begin with it. The first hits found are of digits.
+func (f *finder) findWords(found int) {
+	f.lastLabel, f.labels, f.labelled = -1, topics{}, 0
 	f.row, f.noKey = 0, 0
 	f.findNamed()
 	text := f.text
+	taken := f.hits[:found]
 	for i := 0; i < len(text); {
 		switch byteKind[text[i]] {
 		case 0:
@@ -51,9 +52,32 @@ func (f *finder) findWords() {
 				}
 				end++
 			}
+			for len(taken) > 0 && taken[0].end <= i {
+				taken = taken[1:]
+			}
+			if len(taken) > 0 && taken[0].start <= i && end <= taken[0].end && taken[0].by.rank < alwaysLookedFor {
+				i = end // what is within it does not count
+				continue
+			}
+			if digits == 0 && f.plain(i, end) {
+				i = end
+				continue
+			}
 			i = f.word(i, end, digits)
 		}
 	}
+}
+
+// plain reports whether a row of letters is nothing but a word.
+func (f *finder) plain(i, end int) bool {
+	text, n := f.text, end-i
+	if n >= shortestEncoded || i+2 < len(text) && keyStarts.has(text[i], text[i+1], text[i+2]) {
+		return false
+	}
+	if n > 6 {
+		return n != 8 && n != 11 || !upper(text[i])
+	}
+	return end+1 >= len(text) || !mayFollow(text[end]) || !isDigit(text[end+1])
 }
 
 // hit notes a value and returns where to go on.
@@ -92,13 +116,12 @@ func (f *finder) spark(i int) int {
 // word looks at a row of letters and digits, some of them digits.
 func (f *finder) word(i, end, digits int) int {
 	text, n := f.text, end-i
-	if i+1 < len(text) && keyStarts.has(text[i], text[i+1]) {
+	if i+2 < len(text) && keyStarts.has(text[i], text[i+1], text[i+2]) {
 		if last := f.key(i); last > i {
 			return last
 		}
 	}
 	if digits == 0 {
-		f.label(i, end)
 		if n <= 6 && (end+1 >= len(text) || !mayFollow(text[end]) || !isDigit(text[end+1])) {
 			return end
 		}
@@ -147,7 +170,31 @@ func (f *finder) word(i, end, digits int) int {
 // with letters only.
 func mayFollow(c byte) bool { return c == ' ' || c == '-' || c == '.' || c == '/' }
 
-// label notes which loose values the word text[i:end] tells of.
+// labelsBefore notes which loose values the words before text[i] tell of.
+func (f *finder) labelsBefore(i int) {
+	j := max(f.labelled, i-2*wordsBefore)
+	for j > 0 && j < i && byteKind[f.text[j-1]] == runByte {
+		j++ // not in the middle of a word
+	}
+	for j < i {
+		if !asciiLetter(f.text[j]) {
+			j++
+			continue
+		}
+		end, digits := j, false
+		for end < i && byteKind[f.text[end]] == runByte {
+			digits = digits || isDigit(f.text[end])
+			end++
+		}
+		if !digits {
+			f.label(j, end)
+		}
+		j = end
+	}
+	f.labelled = i
+}
+
+// label notes which loose values the words in the row text[i:end] tell of.
 func (f *finder) label(i, end int) {
 	for i < end {
 		next := endOfWord(f.text, i)
@@ -164,6 +211,10 @@ func (f *finder) label(i, end int) {
 // loose looks for values that have no form of their own: beside a telling word,
 // a row of digits and few letters is one.
 func (f *finder) loose(i, end, digits int) int {
+	if n := end - i; n-digits > mostLetters || digits < 3 && !f.mayBeDate(end) {
+		return end
+	}
+	f.labelsBefore(i)
 	told := f.names()
 	if f.lastLabel >= 0 && i-f.lastLabel <= wordsBefore {
 		told = told.or(f.labels)
@@ -182,6 +233,24 @@ func (f *finder) loose(i, end, digits int) int {
 	return end
 }
 
+// mostLetters is how many letters a value without a form of its own may have.
+const mostLetters = 4
+
+// mayBeDate reports whether one or two digits that end here may begin a date: a
+// number or the name of a month follows.
+func (f *finder) mayBeDate(end int) bool {
+	for j := end; j < len(f.text) && j < end+4; j++ {
+		switch c := f.text[j]; {
+		case c == ' ', c == '-', c == '.', c == '/', c == ',':
+		case j == end:
+			return false
+		default:
+			return isDigit(c) || bytes.IndexByte([]byte("jfmasond"), c|0x20) >= 0
+		}
+	}
+	return false
+}
+
 // A pattern is one way to write a value that has letters: L stands for a
 // letter, 9 for a digit, X for either, _ for one separator or none, and
 // everything else for itself.
@@ -193,25 +262,67 @@ type pattern struct {
 // addPattern files a pattern under the rows of letters and digits that it may
 // begin with.
 func (c *catalog) addPattern(d *detector, text string) {
+	classes := []int{0}
 	n := 0
 	for _, r := range text {
-		switch r {
-		case 'L', '9', 'X':
-			n++
-		case '_':
-			c.byRun[n] = append(c.byRun[n], pattern{d, text})
-		default:
-			c.byRun[n] = append(c.byRun[n], pattern{d, text})
-			return
+		if r == '_' {
+			c.filePattern(n, classes, pattern{d, text})
+			continue
+		}
+		if !strings.ContainsRune("L9X", r) && byteKind[byte(r)] != runByte {
+			break
+		}
+		if n++; n <= 2 {
+			classes = extend(classes, r)
 		}
 	}
-	c.byRun[n] = append(c.byRun[n], pattern{d, text})
+	c.filePattern(n, classes, pattern{d, text})
+}
+
+// extend adds a character of a pattern to the classes of two characters.
+func extend(classes []int, r rune) []int {
+	var out []int
+	for _, k := range classes {
+		if r != '9' && !isDigit(byte(r)) {
+			out = append(out, k<<1)
+		}
+		if r == '9' || r == 'X' || r != 'L' && isDigit(byte(r)) {
+			out = append(out, k<<1|1)
+		}
+	}
+	return out
+}
+
+func (c *catalog) filePattern(n int, classes []int, p pattern) {
+	for _, k := range classes {
+		if n == 1 { // the second is not of the row
+			c.byRun[n][k<<1] = append(c.byRun[n][k<<1], p)
+			k = k<<1 | 1
+		}
+		c.byRun[n][k] = append(c.byRun[n][k], p)
+	}
+}
+
+// classOf says whether the first two characters of a row are digits.
+func classOf(a, b byte) int {
+	k := 0
+	if isDigit(a) {
+		k = 2
+	}
+	if isDigit(b) {
+		k |= 1
+	}
+	return k
 }
 
 // matchPatterns tries all patterns that may begin with the n letters and digits
 // at i.
 func (f *finder) matchPatterns(i, n int) int {
-	for _, p := range f.catalog.byRun[n] {
+	second := byte(0)
+	if i+1 < len(f.text) {
+		second = f.text[i+1]
+	}
+	for _, p := range f.catalog.byRun[n][classOf(f.text[i], second)] {
 		chars, end := f.match(p.text, i)
 		if end == 0 {
 			continue
@@ -291,6 +402,19 @@ func (f *finder) partOfMore(i, end int) bool {
 	joins := func(c byte) bool { return c == '-' || c == '_' }
 	return i >= 2 && joins(text[i-1]) && byteKind[text[i-2]] == runByte ||
 		end+1 < len(text) && joins(text[end]) && byteKind[text[end+1]] == runByte
+}
+
+// triples is a set of three characters that something begins with. It may hold
+// more than was added.
+type triples [64]uint64
+
+func tripleAt(a, b, c byte) uint32 {
+	return (uint32(a)<<16 | uint32(b)<<8 | uint32(c)) * 2654435761 >> 20
+}
+
+func (t *triples) add(a, b, c byte) { t[tripleAt(a, b, c)>>6] |= 1 << (tripleAt(a, b, c) & 63) }
+func (t *triples) has(a, b, c byte) bool {
+	return t[tripleAt(a, b, c)>>6]>>(tripleAt(a, b, c)&63)&1 != 0
 }
 
 // pairs is a set of two characters that something begins with.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"strconv"
-	"strings"
 	"unicode/utf8"
 )
 
@@ -62,37 +61,54 @@ func Position(data []byte, offset int) (line, column int) {
 // a Name, of the container for its begin and end. It builds the string anew.
 func (r *Reader) Pointer() string { return r.pointer(-1) }
 
+// AppendPointer appends the pointer of the last token to dst.
+func (r *Reader) AppendPointer(dst []byte) []byte { return r.appendPointer(dst, -1) }
+
 // pointer stops before the first step that would make the pointer longer than
 // limit bytes. A negative limit is none.
-func (r *Reader) pointer(limit int) string {
-	var b strings.Builder
+func (r *Reader) pointer(limit int) string { return string(r.appendPointer(nil, limit)) }
+
+func (r *Reader) appendPointer(dst []byte, limit int) []byte {
+	begin := len(dst)
 	for i, f := range r.stack {
-		var step string
+		start := len(dst)
+		dst = append(dst, '/')
 		if f.array {
 			if f.index < 0 {
-				break
+				return dst[:start]
 			}
-			step = strconv.Itoa(f.index)
+			dst = strconv.AppendInt(dst, int64(f.index), 10)
 		} else {
 			end := len(r.names)
 			if i+1 < len(r.stack) {
 				end = r.stack[i+1].names
 			}
 			if end == f.names {
-				break
+				return dst[:start]
 			}
-			step = escapePointer.Replace(string(r.nameText(r.names[end-1])))
+			dst = appendEscaped(dst, r.nameText(r.names[end-1]))
 		}
-		if limit >= 0 && b.Len()+1+len(step) > limit {
-			break
+		if limit >= 0 && len(dst)-begin > limit {
+			return dst[:start]
 		}
-		b.WriteByte('/')
-		b.WriteString(step)
 	}
-	return b.String()
+	return dst
 }
 
-var escapePointer = strings.NewReplacer("~", "~0", "/", "~1")
+// appendEscaped appends a name as a step of a pointer.
+func appendEscaped(dst, name []byte) []byte {
+	for _, c := range name {
+		switch c {
+		case '~':
+			dst = append(dst, "~0"...)
+		case '/':
+			dst = append(dst, "~1"...)
+		default:
+			dst = append(dst, c)
+		}
+	}
+	return dst
+}
 
 // describe names the first character of b for a message.
 func describe(b []byte) string {

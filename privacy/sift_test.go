@@ -1,0 +1,73 @@
+package privacy
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"testing"
+)
+
+// slowSift is sift, a byte at a time.
+func slowSift(b []byte) bool {
+	digits, row, above := 0, 0, false
+	for _, c := range b {
+		above = above || c >= 0x80
+		if row++; c == ' ' {
+			row = 0
+		}
+		if isDigit(c) {
+			digits++
+		}
+		if bytes.IndexByte([]byte("@:=%&"), c) >= 0 || row >= siftRow {
+			return true
+		}
+	}
+	return digits >= siftDigits || above && siftUnicode(b, digits)
+}
+
+// slowUUID is uuid, a byte at a time.
+func slowUUID(b []byte) bool {
+	letters := [2]bool{}
+	for i, c := range b {
+		switch {
+		case i == 8 || i == 13 || i == 18 || i == 23:
+			if c != '-' {
+				return false
+			}
+		case isHexLetter(c):
+			letters[i/19] = true
+		case !isDigit(c):
+			return false
+		}
+	}
+	return letters[0] && letters[1]
+}
+
+// TestSiftAgainstSlow holds the arithmetic on words to loops over bytes.
+func TestSiftAgainstSlow(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	const set = "abcxyz  ABF019/:;@G`g{\x00\x7f-é=%&"
+	for range 200_000 {
+		b := make([]byte, r.IntN(40))
+		for i := range b {
+			if b[i] = set[r.IntN(len(set))]; r.IntN(8) > 0 {
+				b[i] = "abcdefgh "[r.IntN(9)]
+			}
+		}
+		if got, want := sift(b), slowSift(b); got != want {
+			t.Fatalf("sift(%q) = %t, want %t", b, got, want)
+		}
+	}
+	for range 200_000 {
+		b := []byte("8e03978e-40d5-43e8-bc93-6894a57f9324")
+		for range r.IntN(3) {
+			b[r.IntN(len(b))] = byte(r.IntN(256))
+		}
+		if r.IntN(4) == 0 {
+			b = []byte("80039780-4005-4308-0093-689405709324")
+			b[r.IntN(36)] = set[r.IntN(len(set))]
+		}
+		if got, want := uuid(b), slowUUID(b); got != want {
+			t.Fatalf("uuid(%q) = %t, want %t", b, got, want)
+		}
+	}
+}
