@@ -60,13 +60,14 @@ var plan = map[string]room{
 	"internal/budget":    {floor: 3, may: []string{".", "trust", "recovery", "flight"}},
 	"internal/bundle":    {floor: 3, may: []string{".", "internal/ijson", "flight"}, outside: []string{"golang.org/x/mod"}},
 
+	"internal/witness":    {floor: 3, may: []string{".", "flight"}},
 	"internal/agreements": {floor: 3, may: []string{".", "flight"}},
 
 	"sidecar": {
 		floor: 5,
 		may: []string{
 			".", "internal/ijson", "trust", "policy", "privacy", "recovery", "flight", "api",
-			"internal/keyring", "internal/httpsig", "internal/upstream", "internal/handshake", "internal/once", "internal/budget", "internal/undo", "internal/agreements", "internal/bundle",
+			"internal/keyring", "internal/httpsig", "internal/upstream", "internal/handshake", "internal/once", "internal/budget", "internal/undo", "internal/agreements", "internal/bundle", "internal/witness",
 		},
 		outside: []string{"github.com/goccy/go-yaml", "github.com/prometheus/client_golang", "golang.org/x/sys", "golang.org/x/time"},
 	},

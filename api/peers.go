@@ -41,6 +41,7 @@ type Peer struct {
 	Pinned   bool         `json:"pinned"`          // the operator named a key
 	LastSeen *time.Time   `json:"last_seen,omitempty"`
 	Error    string       `json:"error,omitempty"` // why it is refused
+	Log      *PeerLog     `json:"log,omitempty"`   // nil: it has shown none
 
 	Agreement *Agreement `json:"agreement,omitempty"` // the newest in force
 }
@@ -50,4 +51,14 @@ type Agreement struct {
 	ID       string    `json:"id"`       // as records and receipts name it
 	Proposed string    `json:"proposed"` // "out": by us; "in": by the peer
 	Until    time.Time `json:"until"`
+}
+
+// PeerLog is what was seen of a peer's flight log.
+type PeerLog struct {
+	// Verdict is "seen" while the log has kept to what it signed, else what is
+	// wrong: "fork", "set_back" or "bad_signature".
+	Verdict  string     `json:"verdict"`
+	Size     int64      `json:"size"`                // records that it had signed for when it was last good
+	LastSeen *time.Time `json:"last_seen,omitempty"` // when that was
+	Evidence int64      `json:"evidence"`            // our record of it
 }

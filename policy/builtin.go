@@ -42,7 +42,7 @@ func blocks(f *Facts) []Reason {
 func distrust(f *Facts) (reasons []Reason) {
 	for i := range f.Assessment.Reasons {
 		switch r := &f.Assessment.Reasons[i]; r.Code {
-		case trust.CodeKeyChanged, trust.CodeClaimsRaised:
+		case trust.CodeKeyChanged, trust.CodeClaimsRaised, trust.CodeLogForked:
 			reasons = append(reasons, Reason{Code: r.Code, Text: r.Text, Action: ActionWarn})
 		}
 	}

@@ -353,7 +353,7 @@ var reserved = []string{
 	CodeLowTrust, CodeNoReversibility, CodePermanentRetention, CodeHumanReview, CodeTrainingConsent,
 	CodeRequirementUnmet, CodePrivacyViolation, CodeTaintedTrace, CodeNoManifest,
 	CodeSensitiveData, CodeDataRedacted, CodeOpaqueContent,
-	CodeRevoked, CodeKeyChanged, CodeClaimsRaised,
+	CodeRevoked, CodeKeyChanged, CodeClaimsRaised, CodeLogForked,
 }
 
 func (l *loader) ruleName(v *ast.MappingValueNode) string {

@@ -151,6 +151,7 @@ const (
 	CodeRevoked            = trust.CodeRevoked
 	CodeKeyChanged         = trust.CodeKeyChanged
 	CodeClaimsRaised       = trust.CodeClaimsRaised
+	CodeLogForked          = trust.CodeLogForked
 )
 
 // Names of the built-in rules that deny, as [Reason].Rule. No rule of the

@@ -247,7 +247,7 @@ func TestGrantOnly(t *testing.T) {
 
 func TestTrustFindings(t *testing.T) {
 	allowAll := mustParse(t, "p.yaml", `[{name: all, action: allow, conditions: {score: [">=0"]}}]`)
-	for code, want := range map[string]Decision{trust.CodeRevoked: Deny, trust.CodeKeyChanged: Ask, trust.CodeClaimsRaised: Ask, trust.CodeLevel: Allow} {
+	for code, want := range map[string]Decision{trust.CodeRevoked: Deny, trust.CodeKeyChanged: Ask, trust.CodeClaimsRaised: Ask, trust.CodeLogForked: Ask, trust.CodeLevel: Allow} {
 		a := assessed(2)
 		a.Reasons = []trust.Reason{{Code: code, Text: "what was found"}}
 		v := allowAll.Decide(Facts{Manifest: manifest(nil), Assessment: a})

@@ -168,11 +168,11 @@ func (s *Sidecar) meetAgain(c *call, x *exchange, resp *http.Response, whole []b
 	}
 	s.mesh.peers().Stale(x.met.Peer.URI, x.st.digest)
 	met, p := s.mesh.peers().Meet(c.ctx, x.peer)
-	if p != nil || met.Manifest == nil || met.Digest == x.st.digest {
+	if p != nil || met.Manifest == nil || met.Digest == x.st.digest || s.kept.Keep(met.Manifest) != nil {
 		return false
 	}
 	own := s.standing.Load()
-	st := own.of(met)
+	st := own.of(met, s.mesh.logs.seen.Of(met.Peer.URI).Bad())
 	verdict := x.decide(st)
 	if verdict.Decision != policy.Allow || st.rules != x.st.rules || verdict.Redact != x.verdict.Redact || st.assessment.Score != x.st.assessment.Score || !slices.Equal(verdict.Codes(), x.verdict.Codes()) {
 		return false

@@ -180,6 +180,10 @@ func (s *Sidecar) serveWork(w http.ResponseWriter, r *http.Request, method strin
 		s.refuse(w, &iatp.Problem{Slug: iatp.SlugDraining, Status: http.StatusServiceUnavailable, RetryAfter: 2, Outcome: iatp.OutcomeNone, Error: "this sidecar is shutting down", Hint: "send it again after Retry-After"})
 		return
 	}
+	if s.setBack() != nil {
+		s.refuse(w, s.oldLog())
+		return
+	}
 	x.w, x.r, x.start = w, r, s.now()
 	serve(x)
 }

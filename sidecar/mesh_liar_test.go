@@ -29,6 +29,7 @@ type liar struct {
 	manifest  http.HandlerFunc
 	directory http.HandlerFunc
 	task      func(http.ResponseWriter, *told)
+	log       http.HandlerFunc                           // below /log/; nil: it shows none
 	agree     func(http.ResponseWriter, *iatp.Agreement) // gets each proposal
 	asked     map[string]int                             // by path
 }
@@ -71,8 +72,12 @@ func startLiar(t *testing.T, change func(*sidecar.Config)) (*iatptest.Node, *lia
 func (l *liar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	l.mu.Lock()
 	l.asked[r.URL.Path]++
-	manifest, directory, task, agree := l.manifest, l.directory, l.task, l.agree
+	manifest, directory, task, agree, log := l.manifest, l.directory, l.task, l.agree, l.log
 	l.mu.Unlock()
+	if log != nil && strings.HasPrefix(r.URL.Path, "/log/") {
+		log(w, r)
+		return
+	}
 	switch r.URL.Path {
 	case "/.well-known/agent-manifest":
 		manifest(w, r)

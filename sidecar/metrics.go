@@ -32,6 +32,7 @@ type metrics struct {
 	reloads       *prometheus.CounterVec // by result
 	undoAttempts  *prometheus.CounterVec // by result
 	feeBreaches   prometheus.Counter
+	logLooks      *prometheus.CounterVec // by what was found
 }
 
 func newMetrics(s *Sidecar) *metrics {
@@ -70,6 +71,13 @@ func newMetrics(s *Sidecar) *metrics {
 	m.requestBytes = counter("iatp_request_bytes_total", "Bytes of request bodies read.")
 	m.replyBytes = counter("iatp_reply_bytes_total", "Bytes of answers of the wrapped agent passed on.")
 	m.slaBreaches = counter("iatp_sla_breaches_total", "Exchanges that took longer than the sla_latency_ms of the manifest.")
+	m.logLooks = vec("iatp_peer_log_looks_total", "Looks at the flight logs of peers, by what was found (good, not_shown, fork, set_back, bad_signature).", "found")
+	gauge("iatp_peer_logs_bad", "Peers whose flight log has contradicted itself, and who were not forgotten since.", func() float64 {
+		if s.mesh == nil {
+			return 0
+		}
+		return float64(s.mesh.logs.seen.Bad())
+	})
 	m.reloads = vec("iatp_reloads_total", "Reloads of manifest and policies, by result.", "result")
 
 	m.undoAttempts = vec("iatp_undo_attempts_total", "Compensation calls to the wrapped agent, by result.", "result")

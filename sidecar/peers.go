@@ -37,6 +37,9 @@ type mesh struct {
 	proposals  proposals
 	signing    sync.Mutex // one second signature at a time
 
+	logs      *logWatch
+	published publishedState
+
 	networks *buckets      // before a signature is verified
 	verify   chan struct{} // verifications at a time
 	quotas   *quotas       // after
@@ -80,6 +83,9 @@ func (s *Sidecar) openMesh() error {
 	if err := s.book.Attach("attempts", m.sent); err != nil {
 		return err
 	}
+	if m.logs, err = s.openLogWatch(); err != nil {
+		return err
+	}
 	s.mesh = m
 	return s.settleInterrupted()
 }
@@ -91,6 +97,7 @@ func (m *mesh) close() error {
 	if m == nil {
 		return nil
 	}
+	m.logs.close()
 	m.peers().Close()
 	err := errors.Join(m.undo.Close(), m.once.Close())
 	m.toAgent.CloseIdleConnections()
@@ -165,7 +172,8 @@ func (s *Sidecar) meet(x *exchange) *iatp.Problem {
 		if p != nil {
 			return p
 		}
-		x.met, x.own, x.st = met, own, own.of(met)
+		x.met, x.own, x.st = met, own, own.of(met, s.mesh.logs.seen.Of(met.Peer.URI).Bad())
+		s.watchLog(met.Peer.Name, met.Peer.URI)
 		s.prepareOut(x)
 		x.agreed = s.findAgreement(x)
 		if met.Manifest != nil { // it may be needed as evidence when the peer has another
@@ -180,10 +188,12 @@ func (s *Sidecar) meet(x *exchange) *iatp.Problem {
 	return nil
 }
 
-// of is how a peer stands: its own manifest and evidence under our rules.
-func (own *standing) of(met *handshake.Met) *standing {
+// of is how a peer stands: its own manifest and evidence under our rules. forked
+// says that its log has contradicted itself.
+func (own *standing) of(met *handshake.Met, forked bool) *standing {
 	st := &standing{manifest: met.Manifest, digest: met.Digest, rules: own.rules, require: own.require, keep: own.keep}
 	input := met.Input
+	input.Negatives.LogForked = forked
 	if st.manifest == nil {
 		// Nothing is known of it: a stranger who promises nothing, about whom
 		// a person is asked (protocol 2.4).
@@ -208,6 +218,11 @@ func mustManifest(text string) *iatp.Manifest {
 
 // admitCaller holds a verified caller to the operator's lowest level.
 func (s *Sidecar) admitCaller(x *exchange) *iatp.Problem {
+	s.watchLog(x.caller.Name, x.caller.URI)
+	if s.mesh.logs.seen.Of(x.caller.URI).Bad() { // untrusted is below every level
+		return &iatp.Problem{Slug: iatp.SlugPolicy, Status: http.StatusForbidden, Blocked: true, Outcome: iatp.OutcomeNone,
+			Error: "the flight log of the caller contradicts what it has signed before", Hint: "the operators of both sidecars have to find out why; then: iatp peers forget"}
+	}
 	if least := s.active.Load().Ingress.MinLevel; least != "" {
 		return s.callerLevel(x, least)
 	}

@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"context"
 	"net/http"
 	"sync"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/api"
 	"github.com/inter-agent-trust/iatp/internal/handshake"
+	"github.com/inter-agent-trust/iatp/internal/witness"
 )
 
 // PublicKey is what other sidecars pin: the public half of our agent key. ok is
@@ -35,7 +37,7 @@ func (s *Sidecar) servePeers(w http.ResponseWriter, r *http.Request) {
 		own := s.standing.Load()
 		out.URI, out.Key = s.mesh.self.url, own.keys.key.Public().String()
 		for _, seen := range s.mesh.peers().Sightings() {
-			peer := own.peerView(seen)
+			peer := own.peerView(seen, s.mesh.logs.seen.Of(seen.Peer.URI))
 			if h := s.mesh.agreements.With(peer.URI); h != nil {
 				peer.Agreement = &api.Agreement{ID: h.ID().Base64URL(), Proposed: string(h.Dir), Until: time.Unix(h.Exp, 0).UTC()}
 			}
@@ -45,17 +47,22 @@ func (s *Sidecar) servePeers(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, r, http.StatusOK, out)
 }
 
-// visitPeers asks all peers at once. What comes of it Sightings says.
+// visitPeers asks all peers at once, for their logs too. What comes of it Sightings
+// says.
 func (s *Sidecar) visitPeers(r *http.Request) {
 	var wg sync.WaitGroup
 	for name := range s.active.Load().Peers {
-		wg.Go(func() { s.mesh.peers().Meet(r.Context(), name) })
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(r.Context(), logTime)
+			defer cancel()
+			s.lookAtLog(ctx, name)
+		})
 	}
 	wg.Wait()
 }
 
 // peerView is a peer as our rules judge it.
-func (own *standing) peerView(seen handshake.Sighting) api.Peer {
+func (own *standing) peerView(seen handshake.Sighting, log witness.Log) api.Peer {
 	p := api.Peer{Name: seen.Peer.Name, URI: seen.Peer.URI, Pinned: seen.Peer.Pin != (iatp.Key{})}
 	if seen.Key != (iatp.Key{}) {
 		p.Key = seen.Key.String()
@@ -64,11 +71,18 @@ func (own *standing) peerView(seen handshake.Sighting) api.Peer {
 		at := seen.At.UTC()
 		p.LastSeen = &at
 	}
+	if state := log.State(); state != nil || log.Bad() {
+		p.Log = &api.PeerLog{Verdict: log.Verdict, Evidence: log.Seq}
+		if state != nil {
+			at := log.At.UTC()
+			p.Log.Size, p.Log.LastSeen = state.Size, &at
+		}
+	}
 	switch {
 	case seen.Problem != nil:
 		p.Error = scrub(own.scanner, seen.Problem.Error)
 	case seen.Met != nil:
-		st := own.of(seen.Met)
+		st := own.of(seen.Met, log.Bad())
 		p.Level, p.Score, p.Evidence = st.assessment.Level.String(), &st.assessment.Score, st.assessment.Evidence.String()
 		p.Notes = seen.Met.Notes
 		if seen.Met.Manifest != nil {

@@ -39,8 +39,6 @@ func (s *Sidecar) servePublic(w http.ResponseWriter, r *http.Request) {
 		s.get(w, r, s.serveManifest)
 	case "/.well-known/http-message-signatures-directory", "/.well-known/jwks.json":
 		s.get(w, r, s.serveKeys)
-	case "/log/checkpoint":
-		s.get(w, r, s.serveCheckpoint)
 	case "/health":
 		s.get(w, r, s.serveHealth)
 	case "/transactions/close":
@@ -63,6 +61,10 @@ func (s *Sidecar) servePublicDeep(w http.ResponseWriter, r *http.Request, path s
 		return
 	}
 	if s.servePublicUndo(w, r, path) {
+		return
+	}
+	if strings.HasPrefix(path, "/log/") {
+		s.publicLog(w, r, path)
 		return
 	}
 	s.refuse(w, &iatp.Problem{Slug: iatp.SlugNotFound, Status: http.StatusNotFound, Error: "there is nothing at this path"})

@@ -62,6 +62,9 @@ func (s *Sidecar) unhealthy() []string {
 	if s.book.Err() != nil {
 		reasons = append(reasons, "the flight recorder cannot write")
 	}
+	if s.setBack() != nil {
+		reasons = append(reasons, errSetBack.Error())
+	}
 	return reasons
 }
 

@@ -126,6 +126,9 @@ func New(cfg Config, o Options) (*Sidecar, error) {
 		return nil, errors.Join(err, s.mesh.close(), s.book.Close())
 	}
 	s.metrics = newMetrics(s)
+	if err := s.askPeers(); err != nil { // before anything goes on by itself
+		return nil, errors.Join(err, s.mesh.close(), s.book.Close())
+	}
 	if s.mesh != nil {
 		if err := s.mesh.undo.Run(); err != nil {
 			return nil, errors.Join(err, s.mesh.close(), s.book.Close())

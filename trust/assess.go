@@ -23,6 +23,7 @@ const (
 	CodeRevoked               = "revoked"
 	CodeAttestationMissing    = "attestation_missing"
 	CodeKeyChanged            = "key_changed"
+	CodeLogForked             = "log_forked"
 	CodeLowReputation         = "low_reputation"
 )
 
@@ -55,8 +56,8 @@ func Assess(in Input) Assessment {
 	a := Assessment{Declared: declared(in.Manifest), RetentionUnnamed: in.RetentionUnnamed}
 	limit, negatives := negativeCap(in.Negatives)
 	claims := in.Claims
-	if in.Negatives.Revoked || in.Negatives.KeyChanged {
-		claims = nil // all evidence hangs on the key
+	if in.Negatives.Revoked || in.Negatives.KeyChanged || in.Negatives.LogForked {
+		claims = nil // all evidence hangs on the key, or on the word of one who has broken it
 	}
 	best := weigh(in, Claim{Evidence: E0}, limit)
 	a.Level, a.Evidence = best.level, E0
@@ -106,6 +107,9 @@ func negativeCap(n Negatives) (iatp.TrustLevel, []Reason) {
 	}
 	if n.KeyChanged {
 		note(iatp.Unknown, CodeKeyChanged, "its key is not the one seen before, and nothing vouches for the change")
+	}
+	if n.LogForked {
+		note(iatp.Untrusted, CodeLogForked, "its flight log has signed for two histories, or took back what it had signed")
 	}
 	if n.Reputation != nil && !(*n.Reputation >= 5) {
 		level := reputationCap(*n.Reputation)

@@ -101,6 +101,8 @@ func TestAssess(t *testing.T) {
 			[]string{"revoked", "level", "reversibility_unproven", "ephemeral_unproven"}},
 		{"key changed", Input{Manifest: bank, Claims: pinned, Negatives: Negatives{KeyChanged: true}}, iatp.Unknown, 2, E0,
 			[]string{"key_changed", "level", "level_capped", "reversibility_unproven", "ephemeral_unproven"}},
+		{"log forked", Input{Manifest: bank, Claims: operator, Negatives: Negatives{LogForked: true}}, iatp.Untrusted, 0, E0,
+			[]string{"log_forked", "level", "reversibility_unproven", "ephemeral_unproven"}},
 		{"no attestation", Input{Manifest: bank, Claims: operator, Negatives: Negatives{AttestationMissing: true}}, iatp.Unknown, 5, E6,
 			[]string{"attestation_missing", "level", "reversibility", "ephemeral"}},
 		{"reputation 5", Input{Manifest: bank, Claims: operator, Negatives: reputation(5)}, iatp.VerifiedPartner, 10, E6, []string{"level", "reversibility", "ephemeral", "limit"}},
@@ -214,6 +216,7 @@ func drawNegatives(t *rapid.T) Negatives {
 		Revoked:            rapid.IntRange(0, 4).Draw(t, "revoked") == 0,
 		AttestationMissing: rapid.IntRange(0, 4).Draw(t, "attestation missing") == 0,
 		KeyChanged:         rapid.IntRange(0, 4).Draw(t, "key changed") == 0,
+		LogForked:          rapid.IntRange(0, 4).Draw(t, "log forked") == 0,
 	}
 	if rapid.Bool().Draw(t, "reputation known") {
 		r := rapid.Float64Range(0, 10).Draw(t, "reputation")
@@ -259,6 +262,7 @@ func TestANegativeNeverRaises(t *testing.T) {
 		in.Negatives.Revoked = in.Negatives.Revoked || worse.Revoked
 		in.Negatives.AttestationMissing = in.Negatives.AttestationMissing || worse.AttestationMissing
 		in.Negatives.KeyChanged = in.Negatives.KeyChanged || worse.KeyChanged
+		in.Negatives.LogForked = in.Negatives.LogForked || worse.LogForked
 		if old := in.Negatives.Reputation; old == nil || worse.Reputation != nil && *worse.Reputation < *old {
 			in.Negatives.Reputation = worse.Reputation
 		}

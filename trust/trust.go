@@ -59,6 +59,7 @@ type Negatives struct {
 	Revoked            bool     // the key or the agent was revoked
 	AttestationMissing bool     // required and missing, expired or invalid
 	KeyChanged         bool     // the key is another one than before, without a handover
+	LogForked          bool     // its flight log has contradicted itself
 	Reputation         *float64 // 0 to 10; nil if unknown
 }
 

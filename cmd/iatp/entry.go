@@ -105,6 +105,8 @@ func (e *entry) headline() (string, ink) {
 		return e.key()
 	case flight.Agreement:
 		return e.agreement()
+	case flight.CheckpointSeen:
+		return e.seen()
 	case flight.Recovery:
 		return e.recovery(), yellow
 	}
@@ -194,6 +196,16 @@ func (e *entry) agreed() string {
 	}
 	return join("; ", undo, chosen(t.RetentionPolicy != "", "keeps data: "+shown(string(t.RetentionPolicy)), ""),
 		chosen(len(t.Scopes) > 0, "for: "+shown(strings.Join(t.Scopes, ", ")), ""))
+}
+
+// seen says what another sidecar's flight log has signed for, or what is wrong
+// with it.
+func (e *entry) seen() (string, ink) {
+	switch e.Reason {
+	case "seen", "new_key":
+		return "peer " + shown(e.Peer) + ": what its log has signed for: " + words(e.Reason), plain
+	}
+	return "peer " + shown(e.Peer) + ": its log contradicts what it has signed: " + words(e.Reason), red
 }
 
 // forward is a permission to send, or, with the digest of what was signed, an

@@ -137,9 +137,21 @@ func printPeer(out page, peer *api.Peer, now time.Time) {
 	if a := peer.Agreement; a != nil {
 		row("agreed", fmt.Sprintf("%s, until %s", shown(a.ID), a.Until.UTC().Format("2006-01-02 15:04:05 UTC")))
 	}
+	row("log", peerLog(out, peer.Log, now))
 	if peer.Key != "" {
 		row("key", shown(peer.Key)+chosen(peer.Pinned, " (pinned)", ""))
 	}
+}
+
+// peerLog says what was seen of a peer's flight log.
+func peerLog(out page, log *api.PeerLog, now time.Time) string {
+	switch {
+	case log == nil:
+		return ""
+	case log.Verdict == "seen" && log.LastSeen != nil:
+		return fmt.Sprintf("%d records signed for, seen %s", log.Size, ago(*log.LastSeen, now))
+	}
+	return out.in(red, words(log.Verdict)) + fmt.Sprintf(": it contradicts what it has signed; record %d of our log has the evidence", log.Evidence)
 }
 
 // noteUnavailable is the note on a peer whose manifest could not be had.
