@@ -355,6 +355,7 @@ func (s *Sidecar) understand(x *exchange) *iatp.Problem {
 	if err != nil {
 		p := &iatp.Problem{Slug: iatp.SlugInvalidJSON, Status: http.StatusBadRequest, Error: "Invalid JSON"}
 		if e, ok := errors.AsType[*ijson.Error](err); ok {
+			e.Pointer = s.scrubPointer(e.Pointer) // before the text quotes it
 			p.Error = "Invalid JSON: " + e.Error()
 			p.Where = &iatp.Place{Line: e.Line, Column: e.Column, Pointer: e.Pointer}
 		}

@@ -149,9 +149,9 @@ func ownSignatures(m *iatp.Manifest) (own *iatp.Manifest, others int) {
 
 func faultOf(err error) *fault {
 	if e, ok := errors.AsType[*iatp.ManifestError](err); ok {
-		return &fault{e.Line, e.Column, e.Pointer, e.Msg}
+		return &fault{e.Line, e.Column, scrubbedPointer(e.Pointer), scrubbed(e.Msg)}
 	}
-	return &fault{Message: err.Error()}
+	return &fault{Message: scrubbed(err.Error())}
 }
 
 func printChecked(out page, c *checked) {

@@ -87,7 +87,7 @@ func (p *program) checkPolicy(files []string, config string, asJSON bool) error 
 		}
 	}
 	for _, fault := range faultsOf(err) {
-		c.Errors = append(c.Errors, placeJSON{fault.File, fault.Line, fault.Column, fault.Msg})
+		c.Errors = append(c.Errors, placeJSON{fault.File, fault.Line, fault.Column, scrubbed(fault.Msg)})
 	}
 	if asJSON {
 		if err := writeJSON(p.stdout, c); err != nil {
@@ -105,7 +105,7 @@ func (p *program) checkPolicy(files []string, config string, asJSON bool) error 
 func (p *program) printPolicyCheck(c *policyCheck, err error) {
 	if err != nil {
 		for _, fault := range faultsOf(err) {
-			p.out.line("%s", p.out.in(red, shown(fault.Error())))
+			p.out.line("%s", p.out.in(red, shown(scrubbed(fault.Error()))))
 		}
 		return
 	}

@@ -50,6 +50,20 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return p.report(cmd, err)
 }
 
+// scrubbed is what an error says without the sensitive data that it may quote from
+// a file or a command line.
+func scrubbed(text string) string { return privacy.New().RedactText(text) }
+
+// scrubbedPointer scrubs a JSON pointer name by name: what is a value by itself may
+// be none in the middle of a path.
+func scrubbedPointer(pointer string) string {
+	names := strings.Split(pointer, "/")
+	for i, name := range names {
+		names[i] = scrubbed(name)
+	}
+	return strings.Join(names, "/")
+}
+
 // report says what went wrong, once, and turns it into an exit code.
 func (p *program) report(cmd *cobra.Command, err error) int {
 	if err == nil {
@@ -59,7 +73,7 @@ func (p *program) report(cmd *cobra.Command, err error) int {
 		return exitRefused
 	}
 	text := strings.Map(visible, err.Error())
-	fmt.Fprintf(p.stderr, "iatp: %s\n", strings.ReplaceAll(privacy.New().RedactText(text), "\n", "\n      "))
+	fmt.Fprintf(p.stderr, "iatp: %s\n", strings.ReplaceAll(scrubbed(text), "\n", "\n      "))
 	if _, ok := errors.AsType[usageError](err); ok || !p.begun {
 		fmt.Fprintf(p.stderr, "Run '%s --help' for how to use it.\n", cmd.CommandPath())
 		return exitUsage

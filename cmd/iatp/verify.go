@@ -189,7 +189,7 @@ func (p *program) verifyCheckpoint(file string, data []byte, f *verifyFlags) err
 
 func (r *proven) checkpoint(c *flight.Checkpoint, err error) {
 	if err != nil {
-		r.Error = err.Error()
+		r.Error = scrubbed(err.Error())
 		return
 	}
 	r.Valid, r.Origin, r.Size, r.Root = true, c.Origin, c.Size, c.Root.String()
