@@ -346,6 +346,10 @@ func (s *Sidecar) listTransactions(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, badRequest(iatp.SlugInvalidRequest, "limit: "+err.Error()))
 		return
 	}
+	if trace := r.URL.Query().Get("trace"); trace != "" {
+		s.listTrace(w, r, trace)
+		return
+	}
 	refs := s.mesh.undo.Moving(int(limit))
 	moving := len(refs)
 	for rec, err := range s.archive.Lines(max(s.book.Size()-recent, 0)) {
@@ -362,6 +366,26 @@ func (s *Sidecar) listTransactions(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		s.refuse(w, s.undoProblem(err))
 		return
+	}
+	writeJSON(w, r, http.StatusOK, out)
+}
+
+// listTrace answers with the calls of ours in a trace, in the order in which they would
+// be undone.
+func (s *Sidecar) listTrace(w http.ResponseWriter, r *http.Request, trace string) {
+	id, err := iatp.ParseTraceID(trace)
+	if err != nil {
+		s.refuse(w, badRequest("bad-trace-id", "a trace id must match ^[A-Za-z0-9._-]{1,128}$"))
+		return
+	}
+	calls, err := s.mesh.undo.InTrace(id)
+	if err != nil {
+		s.refuse(w, s.logUnavailable(err))
+		return
+	}
+	out := &api.Transactions{Transactions: []api.Transaction{}, Calls: []api.Call{}, Sagas: []api.Saga{}}
+	for _, c := range calls {
+		out.Calls = append(out.Calls, callView(c, s.now()))
 	}
 	writeJSON(w, r, http.StatusOK, out)
 }

@@ -17,7 +17,7 @@ import (
 
 // undoWait is how long somebody who asks for an undo waits for it, before he is told
 // to come again.
-const undoWait = 10 * time.Second
+const undoWait = 5 * time.Second
 
 // maxUndoing bounds the requests for an undo that are served at a time. They stand
 // outside quotas: a promise to undo must not be kept waiting by other calls.

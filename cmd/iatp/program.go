@@ -146,7 +146,7 @@ rewritten unseen.`,
 	asGroup(root)
 	root.AddCommand(
 		p.demoCommand(), p.runCommand(), p.keygenCommand(), p.scanCommand(), p.scanTextCommand(), p.manifestCommand(), p.endorseCommand(), p.verifyCommand(), p.traceCommand(), p.evidenceCommand(),
-		p.quarantineCommand(), p.peersCommand(), p.logCommand(), p.policyCommand(), p.versionCommand(),
+		p.quarantineCommand(), p.transactionsCommand(), p.undoCommand(), p.peersCommand(), p.logCommand(), p.policyCommand(), p.versionCommand(),
 	)
 	root.SetHelpCommand(helpCommand())
 	root.InitDefaultCompletionCmd()

@@ -1,12 +1,12 @@
 package main
 
 import (
-	"math/rand/v2"
 	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"

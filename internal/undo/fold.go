@@ -179,7 +179,8 @@ func (b *Book) Load(ref Ref) (*Thing, error) {
 	return fold(ref, lines)
 }
 
-// InTrace are the calls of ours in a trace, as far as its newest records tell.
+// InTrace are the calls of ours in a trace, as far as its newest records tell, in the
+// order in which they would be undone.
 func (b *Book) InTrace(id iatp.TraceID) ([]*Thing, error) {
 	texts, err := b.log.Trace(id)
 	if err != nil && !errors.Is(err, flight.ErrMore) {
@@ -193,5 +194,6 @@ func (b *Book) InTrace(id iatp.TraceID) ([]*Thing, error) {
 		}
 		lines = append(lines, flight.Line{Seq: seq, Text: text})
 	}
-	return foldAll(flight.TxCall, lines)
+	calls, err := foldAll(flight.TxCall, lines)
+	return inOrder(calls), err
 }

@@ -39,10 +39,13 @@ func (b *Book) Undo(ref Ref, a Ask) (*Thing, error) {
 			m.to = ""
 			return m, t.mayUndo(a)
 		case Committed:
+			if err := t.mayUndo(a); err != nil {
+				return nil, err
+			}
 			if !b.inTime(t, a.At) && a.Who != ByOperator {
 				return nil, ErrExpired
 			}
-			return m, t.mayUndo(a)
+			return m, nil
 		case Unknown:
 			return m, t.mayUndo(a)
 		case CompensationFailed:

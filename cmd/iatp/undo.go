@@ -1,0 +1,283 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/api"
+	"github.com/inter-agent-trust/iatp/client"
+)
+
+// undoFlags are the flags of iatp undo.
+type undoFlags struct {
+	reach
+	yes, asJSON     bool
+	reason          string
+	state, by, note string
+	fee, returned   string
+	currency        string
+}
+
+func (p *program) undoCommand() *cobra.Command {
+	var f undoFlags
+	cmd := &cobra.Command{
+		Use:   "undo ID",
+		Short: "Undo a transaction, a saga or the calls of a trace, after showing what it costs",
+		Long: `Undo a transaction (tx_…), a saga (saga_…), or all calls to peers of a trace.
+
+Without --yes it shows what would be undone, until when that is possible and
+what it costs at most, and changes nothing.
+
+Where the sidecar asks for a person (manual intervention, or an undo that
+failed), --resolve records what you have done yourself: compensated,
+partially_compensated or compensation_failed; committed or failed where nobody
+knew what became of a task.`,
+		Example: `  iatp undo tx_AAAAAAAAAAC3Oz2aYNC1EQ
+  iatp undo tx_AAAAAAAAAAC3Oz2aYNC1EQ --yes --reason 'booked twice'
+  iatp undo saga_AAAAAAAAAAC3Oz2aYNC1EQ --yes
+  iatp undo e4b5c6d7-8a9b-4c1d-ae3f-4a5b6c7d8e9f --yes
+  iatp undo tx_AAAAAAAAAAC3Oz2aYNC1EQ --resolve compensated --by alice --note 'called the hotel'`,
+		Args: takes("ID"),
+		RunE: func(cmd *cobra.Command, args []string) error { return p.undo(cmd.Context(), args[0], &f) },
+	}
+	f.register(cmd.Flags(), false)
+	flags := cmd.Flags()
+	flags.BoolVar(&f.yes, "yes", false, "do it")
+	flags.StringVar(&f.reason, "reason", "", "why, for the records of both sides, at most 200 characters")
+	flags.StringVar(&f.state, "resolve", "", "record the state that a person has brought about")
+	flags.StringVar(&f.by, "by", "", "who says so, with --resolve")
+	flags.StringVar(&f.note, "note", "", "what was done, with --resolve")
+	flags.StringVar(&f.fee, "fee", "", "the fee that was kept, with --resolve")
+	flags.StringVar(&f.returned, "returned", "", "the amount that was returned, with --resolve")
+	flags.StringVar(&f.currency, "currency", "", "the currency of both, such as USD")
+	flags.BoolVar(&f.asJSON, "json", false, jsonUsage)
+	choices(cmd, "resolve", "compensated", "partially_compensated", "compensation_failed", "committed", "failed")
+	return cmd
+}
+
+func (p *program) undo(ctx context.Context, id string, f *undoFlags) error {
+	if f.state == "" && (f.by != "" || f.note != "" || f.fee != "" || f.returned != "" || f.currency != "") {
+		return usagef("--by, --note, --fee, --returned and --currency go with --resolve")
+	}
+	if f.state != "" && f.by == "" {
+		return usagef("say who it was with --by NAME")
+	}
+	c, err := f.client()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	switch {
+	case f.state != "":
+		err = p.resolve(ctx, c, id, f)
+	case strings.HasPrefix(id, "saga_"):
+		err = p.undoSaga(ctx, c, id, f)
+	case strings.HasPrefix(id, "tx_"):
+		err = p.undoTransaction(ctx, c, id, f)
+	default:
+		err = p.undoTrace(ctx, c, id, f)
+	}
+	if errors.Is(err, errFailed) {
+		return err
+	}
+	return f.advise(err)
+}
+
+func (p *program) resolve(ctx context.Context, c *client.Client, id string, f *undoFlags) error {
+	t, err := c.Resolve(ctx, id, api.Resolution{State: f.state, By: f.by, Note: f.note, Fee: f.fee, Returned: f.returned, Currency: f.currency})
+	if err != nil {
+		return err
+	}
+	if f.asJSON {
+		return writeJSON(p.stdout, t)
+	}
+	printTransaction(p.out, t, time.Now())
+	return nil
+}
+
+// notYet tells how to go on from a look.
+func (p *program) notYet(id string) {
+	p.out.line("nothing was changed; to undo it: iatp undo %s --yes", shown(id))
+}
+
+// undoTransaction undoes a task of our agent, or a call of its to a peer.
+func (p *program) undoTransaction(ctx context.Context, c *client.Client, id string, f *undoFlags) error {
+	t, err := c.Transaction(ctx, id)
+	var trace iatp.TraceID
+	if e, ok := errors.AsType[*client.Error](err); ok && e.Status == 404 {
+		call, found, listErr := callNamed(ctx, c, id)
+		if listErr != nil || !found {
+			return errors.Join(listErr, err)
+		}
+		trace, err = call.TraceID, nil
+		if !f.yes && f.asJSON {
+			return writeJSON(p.stdout, call)
+		}
+		if !f.asJSON {
+			printCall(p.out, call, time.Now())
+		}
+	} else if err == nil {
+		if !f.yes && f.asJSON {
+			return writeJSON(p.stdout, t)
+		}
+		if !f.asJSON {
+			printTransaction(p.out, t, time.Now())
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if !f.yes {
+		p.notYet(id)
+		return nil
+	}
+	r, err := p.undoOne(ctx, c, id, trace, f)
+	if err != nil {
+		return err
+	}
+	return p.tellUndo(r, f)
+}
+
+// callNamed finds the newest call of ours whose transaction at the peer has that id.
+func callNamed(ctx context.Context, c *client.Client, id string) (*api.Call, bool, error) {
+	all, err := c.Transactions(ctx, 1000)
+	if err != nil {
+		return nil, false, err
+	}
+	for i := range all.Calls {
+		if all.Calls[i].TransactionID == id {
+			return &all.Calls[i], true, nil
+		}
+	}
+	return nil, false, nil
+}
+
+// undoPause is between two looks at an undo that goes on.
+const undoPause = time.Second
+
+// undoOne undoes one transaction and waits for it.
+func (p *program) undoOne(ctx context.Context, c *client.Client, id string, trace iatp.TraceID, f *undoFlags) (*api.Compensation, error) {
+	for {
+		r, err := c.Undo(ctx, id, api.UndoRequest{Reason: f.reason, TraceID: trace})
+		if err != nil || r.Success || r.Manual || r.State != "compensating" && r.State != "active" && r.State != "unknown" {
+			return r, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("it goes on by itself: %w", ctx.Err())
+		case <-time.After(undoPause):
+		}
+	}
+}
+
+func (p *program) tellUndo(r *api.Compensation, f *undoFlags) error {
+	if f.asJSON {
+		if err := writeJSON(p.stdout, r); err != nil {
+			return err
+		}
+	} else {
+		p.out.line("%s  %s%s", shown(r.TransactionID), p.out.in(stateInk(r.State, r.Manual), words(r.State)),
+			chosen(r.FeeCharged != "", ", fee "+shown(r.FeeCharged)+" "+shown(r.Currency), ""))
+		for _, l := range r.Chain {
+			p.out.row("undone", undoWidth, join("  ", shown(l.AgentID), shown(l.TransactionID), words(l.Status)))
+		}
+	}
+	if !r.Success {
+		return errFailed
+	}
+	return nil
+}
+
+func (p *program) undoSaga(ctx context.Context, c *client.Client, id string, f *undoFlags) error {
+	s, err := c.Saga(ctx, id)
+	if err != nil {
+		return err
+	}
+	if !f.yes {
+		if f.asJSON {
+			return writeJSON(p.stdout, s)
+		}
+		for i := range s.Calls {
+			printCall(p.out, &s.Calls[i], time.Now())
+		}
+		p.notYet(id)
+		return nil
+	}
+	for {
+		if s, err = c.CancelSaga(ctx, id, api.UndoRequest{Reason: f.reason}); err != nil {
+			return err
+		}
+		if s.State != "compensating" {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("it goes on by itself: %w", ctx.Err())
+		case <-time.After(undoPause):
+		}
+	}
+	if f.asJSON {
+		err = writeJSON(p.stdout, s)
+	} else {
+		printSaga(p.out, s, time.Now())
+	}
+	if err == nil && s.State == "compensation_failed" {
+		return errFailed
+	}
+	return err
+}
+
+// undoTrace undoes the calls of a trace, the last one first.
+func (p *program) undoTrace(ctx context.Context, c *client.Client, id string, f *undoFlags) error {
+	trace, err := safeID(id)
+	if err != nil {
+		return err
+	}
+	calls, err := c.Calls(ctx, trace)
+	if err != nil {
+		return err
+	}
+	if len(calls) == 0 {
+		return fmt.Errorf("no call to a peer is recorded in the trace %s", trace)
+	}
+	if !f.yes {
+		if f.asJSON {
+			return writeJSON(p.stdout, calls)
+		}
+		for i := range calls {
+			printCall(p.out, &calls[i], time.Now())
+		}
+		p.notYet(id)
+		return nil
+	}
+	failed := false
+	for i := range calls {
+		if calls[i].State == "failed" {
+			continue
+		}
+		if calls[i].TransactionID == "" {
+			p.out.line("a call to %s cannot be undone from here: the peer has proven no transaction (%s)", shown(calls[i].Peer), words(calls[i].State))
+			failed = true
+			continue
+		}
+		r, err := p.undoOne(ctx, c, calls[i].TransactionID, trace, f)
+		if err != nil {
+			return err
+		}
+		if err := p.tellUndo(r, f); errors.Is(err, errFailed) {
+			failed = true
+		} else if err != nil {
+			return err
+		}
+	}
+	if failed {
+		return errFailed
+	}
+	return nil
+}
