@@ -221,5 +221,5 @@ func (s *Sidecar) sendClose(ctx context.Context, x *exchange) (*http.Response, i
 	if err != nil {
 		return nil, iatp.Digest{}, err
 	}
-	return s.sendAside(ctx, x, http.MethodPost, "/transactions/close", body, "close:"+string(s.mintTrace()), s.attemptAlias(x))
+	return s.sendAside(ctx, x, http.MethodPost, "/transactions/close", body, "close:"+string(mintTrace()), s.attemptAlias(x))
 }

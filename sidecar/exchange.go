@@ -58,6 +58,9 @@ type exchange struct {
 	slot      bool   // holds one of the agent's (capabilities.concurrency_limit)
 	decision  string // one of the decided constants
 	wroteHead bool
+	codes     []string // of the verdict; see reasons
+	said      int      // how many of values are in use
+	values    [8]string
 
 	// From or to another sidecar.
 	caller    *handshake.Caller   // In: who signed
@@ -168,6 +171,15 @@ func (s *Sidecar) receive(x *exchange) (p *iatp.Problem) {
 	}
 	x.ready = s.now()
 	return s.understand(x)
+}
+
+// reasons are the codes of the verdict. They are asked for more than once, and do
+// not change.
+func (x *exchange) reasons() []string {
+	if x.codes == nil {
+		x.codes = x.verdict.Codes()
+	}
+	return x.codes
 }
 
 // block ends an exchange that nobody can release.

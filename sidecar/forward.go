@@ -378,13 +378,13 @@ func (s *Sidecar) copyReplyHead(x *exchange, resp *http.Response, trailer ...str
 		h["Content-Type"] = nil // or net/http would guess one, and the receipt has none
 	}
 	if h.Del("Content-Length"); resp.ContentLength >= 0 && len(trailer) == 0 {
-		h.Set("Content-Length", strconv.FormatInt(resp.ContentLength, 10))
+		x.say(h, "Content-Length", strconv.FormatInt(resp.ContentLength, 10))
 	} else if len(trailer) > 0 {
 		h["Trailer"] = trailer // which needs chunks
 	}
 	s.treatHead(x, h)
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Content-Security-Policy", "sandbox")
+	x.say(h, "X-Content-Type-Options", "nosniff")
+	x.say(h, "Content-Security-Policy", "sandbox")
 	from := iatp.FromAgent
 	if x.dir == flight.Out {
 		from = iatp.FromPeer

@@ -77,7 +77,7 @@ func (s *Sidecar) readHead(r *http.Request) (inbound, *iatp.Problem) {
 	if p := in.readIdempotencyKey(h); p != nil {
 		return in, p
 	}
-	if p := in.readTrace(h, s.mintTrace); p != nil {
+	if p := in.readTrace(h); p != nil {
 		return in, p
 	}
 	if p := in.readBudget(h); p != nil {
@@ -88,7 +88,7 @@ func (s *Sidecar) readHead(r *http.Request) (inbound, *iatp.Problem) {
 	in.forward = make(http.Header, len(forwardedHeaders))
 	for _, name := range forwardedHeaders {
 		if v := h.Get(name); v != "" {
-			in.forward[name] = []string{v}
+			in.forward[name] = h[name][:1:1]
 		}
 	}
 	return in, s.scanHead(&in)
@@ -131,7 +131,7 @@ func (s *Sidecar) scanHead(in *inbound) *iatp.Problem {
 
 // clean reports whether a short text holds nothing sensitive.
 func (s *Sidecar) clean(text string) bool {
-	return text == "" || len(s.scanner().ScanText([]byte(text)).Findings) == 0
+	return text == "" || text == jsonType || len(s.scanner().ScanText([]byte(text)).Findings) == 0
 }
 
 func singleValued(name string) bool {
@@ -169,7 +169,7 @@ func (in *inbound) readIdempotencyKey(h http.Header) *iatp.Problem {
 
 // readTrace keeps the caller's trace id if it is well-formed, takes it from
 // traceparent if that is all there is, and otherwise has one made by mint.
-func (in *inbound) readTrace(h http.Header, mint func() iatp.TraceID) *iatp.Problem {
+func (in *inbound) readTrace(h http.Header) *iatp.Problem {
 	t := &in.trace
 	rand.Read(t.parent.SpanID[:])
 	t.parent.Flags = 1
@@ -181,7 +181,7 @@ func (in *inbound) readTrace(h http.Header, mint func() iatp.TraceID) *iatp.Prob
 	given := h.Get(iatp.HeaderTraceID)
 	if given == "" {
 		if !haveParent {
-			t.id, t.minted = mint(), true
+			t.id, t.minted = mintTrace(), true
 			t.parent.TraceID, _ = t.id.Bits()
 			return nil
 		}
@@ -371,7 +371,13 @@ func (s *Sidecar) understand(x *exchange) *iatp.Problem {
 	return nil
 }
 
+// jsonType is how nearly all say it, and needs no parsing.
+const jsonType = "application/json"
+
 func isJSON(contentType string) bool {
+	if contentType == jsonType {
+		return true
+	}
 	media, params, err := mime.ParseMediaType(contentType)
 	if err != nil || (media != "application/json" && !(strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json"))) {
 		return false

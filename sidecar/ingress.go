@@ -102,7 +102,7 @@ func (s *Sidecar) readCovered(x *exchange, signed *httpsig.Verified) *iatp.Probl
 			trace.Set(name, v)
 		}
 	}
-	if p := in.readTrace(trace, s.mintTrace); p != nil {
+	if p := in.readTrace(trace); p != nil {
 		return p
 	}
 	for _, name := range forwardedHeaders {

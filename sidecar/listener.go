@@ -123,6 +123,9 @@ func acceptedHosts(c *Config) map[string]bool {
 // hostAccepted judges the Host header. An IP literal is always good: a page
 // cannot make a browser send one for a name that it rebinds.
 func (s *Sidecar) hostAccepted(hostport string) bool {
+	if _, err := netip.ParseAddrPort(hostport); err == nil {
+		return true // as from most programs
+	}
 	host := hostport
 	if h, _, err := net.SplitHostPort(hostport); err == nil {
 		host = h
@@ -260,13 +263,13 @@ func (c changed) String() string {
 // stamp adds what every answer of the corridor carries.
 func (s *Sidecar) stamp(x *exchange, from string) {
 	h := x.w.Header()
-	h[iatp.HeaderFrom] = []string{from}
+	x.say(h, iatp.HeaderFrom, from)
 	if x.in.trace.id != "" {
-		h.Set(iatp.HeaderTraceID, string(x.in.trace.id))
+		x.say(h, iatp.HeaderTraceID, string(x.in.trace.id))
 	}
-	h.Set(iatp.HeaderLatency, strconv.FormatFloat(float64(s.now().Sub(x.start).Microseconds())/1000, 'f', 2, 64))
+	x.say(h, iatp.HeaderLatency, strconv.FormatFloat(float64(s.now().Sub(x.start).Microseconds())/1000, 'f', 2, 64))
 	if x.st != nil {
-		h.Set(iatp.HeaderTrustScore, strconv.Itoa(x.st.assessment.Score))
+		x.say(h, iatp.HeaderTrustScore, strconv.Itoa(x.st.assessment.Score))
 	}
 	doubted := x.proof == proofMissing || x.proof == proofInvalid
 	if x.released != nil || x.tainted || doubted {
@@ -283,6 +286,18 @@ func (s *Sidecar) stamp(x *exchange, from string) {
 	}
 }
 
+// say sets a field of the answer whose name is spelled canonically. The values
+// lie in the exchange.
+func (x *exchange) say(h http.Header, name, value string) {
+	i := x.said
+	if i == len(x.values) {
+		h.Set(name, value)
+		return
+	}
+	x.values[i], x.said = value, i+1
+	h[name] = x.values[i : i+1 : i+1]
+}
+
 // finish counts an exchange that is over.
 func (s *Sidecar) finish(x *exchange, status int) {
 	m := s.metrics
@@ -296,11 +311,11 @@ func (s *Sidecar) finish(x *exchange, status int) {
 		x.decision = decidedRefused
 	}
 	m.requests.WithLabelValues(x.decision).Inc()
-	for _, code := range x.verdict.Codes() {
+	for _, code := range x.reasons() {
 		m.reasons.WithLabelValues(code).Inc()
 	}
 	if len(x.report.Findings)+len(x.report.Opaque) > 0 {
-		m.found("request", tally(x.report, x.st.rules, x.passage(false), false))
+		m.found("request", x.tally(x.report, false, false))
 	}
 	if x.attempts > 0 {
 		m.own.Observe((s.now().Sub(x.ready) - x.away).Seconds())

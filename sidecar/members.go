@@ -134,7 +134,7 @@ func (s *Sidecar) traceMember(x *exchange, m member) *iatp.Problem {
 		h.Set(iatp.HeaderTraceParent, v)
 	}
 	x.in.trace = traceContext{}
-	if p := x.in.readTrace(h, s.mintTrace); p != nil {
+	if p := x.in.readTrace(h); p != nil {
 		return p
 	}
 	return s.scanHead(&x.in)

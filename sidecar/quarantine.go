@@ -65,10 +65,12 @@ type quarantineLine struct {
 // readQuarantine reads a line if it is about a quarantine. The search is a
 // filter only: a payload may hold the same words.
 func readQuarantine(line []byte) (l quarantineLine, ok bool) {
-	if !bytes.Contains(line, []byte(`"type":"quarantine"`)) || json.Unmarshal(line, &l) != nil {
+	if !bytes.Contains(line, []byte(`"type":"quarantine"`)) {
 		return l, false
 	}
-	return l, l.Type == flight.Quarantine
+	var parsed quarantineLine // in the heap, once in many lines
+	err := json.Unmarshal(line, &parsed)
+	return parsed, err == nil && parsed.Type == flight.Quarantine
 }
 
 // Apply learns from one line of the log.

@@ -131,12 +131,12 @@ func (s *Sidecar) requestLine(x *exchange) flight.Entry {
 	e.IdempotencyKey = x.in.idempotencyKey
 	e.Bytes = x.size
 	e.Body = x.bodySum[:] // what is committed to is the digest: decision 0006
-	e.Findings = tally(x.report, x.st.rules, x.passage(false), s.keepsPayloads(x.st))
+	e.Findings = x.tally(x.report, false, s.keepsPayloads(x.st))
 	e.Decision = x.verdict.Decision.String()
 	e.Assessed, e.Level, e.Score = true, x.st.assessment.Level, x.st.assessment.Score
 	e.Evidence = x.st.assessment.Evidence.String()
 	e.Manifest, e.Policy = x.st.digest, x.st.rules.Digest()
-	e.Reasons = x.verdict.Codes()
+	e.Reasons = x.reasons()
 	e.Rules = rulesOf(x.verdict)
 	e.Quarantined = x.tainted || x.released != nil
 	if s.keepsPayloads(x.st) {

@@ -114,7 +114,7 @@ func (s *Sidecar) readReply(x *exchange, h http.Header, body []byte, end *ending
 	if isJSON(contentType) {
 		if report, err := s.scanner().ScanJSON(read.text, ijson.Limits{Depth: s.cfg.Limits.Depth}); err == nil {
 			read.report = report
-			end.findings = tally(report, x.st.rules, x.passage(true), keep)
+			end.findings = x.tally(report, true, keep)
 			if keep {
 				end.json = redacted(read.text, report)
 			} else {
@@ -131,7 +131,7 @@ func (s *Sidecar) readReply(x *exchange, h http.Header, body []byte, end *ending
 		return read
 	}
 	read.report = s.scanner().ScanBody(read.text, contentType, ijson.Limits{Depth: s.cfg.Limits.Depth})
-	end.findings = tally(read.report, x.st.rules, x.passage(true), keep)
+	end.findings = x.tally(read.report, true, keep)
 	return read
 }
 
@@ -346,6 +346,9 @@ func (c *call) callerGone(x *exchange) {
 }
 
 func mediaType(h http.Header) string {
+	if h.Get("Content-Type") == jsonType {
+		return jsonType
+	}
 	media, _, err := mime.ParseMediaType(h.Get("Content-Type"))
 	if err != nil {
 		return ""

@@ -72,12 +72,17 @@ func actionOf(t policy.Treatment) privacy.Action {
 // maxPlacesKept is how many pointers of one kind a record names.
 const maxPlacesKept = 8
 
-// tally counts findings by kind and by what becomes of them. Places are named
-// only where the recorder may keep text: member names are the caller's words.
-func tally(r privacy.Report, rules *policy.Set, p *policy.Passage, places bool) []flight.Count {
+// tally counts findings by kind and by what becomes of them in one direction.
+// Places are named only where the recorder may keep text: member names are the
+// caller's words.
+func (x *exchange) tally(r privacy.Report, response, places bool) []flight.Count {
 	if len(r.Findings)+len(r.Opaque) == 0 {
 		return nil
 	}
+	return tally(r, x.st.rules, x.passage(response), places)
+}
+
+func tally(r privacy.Report, rules *policy.Set, p *policy.Passage, places bool) []flight.Count {
 	c := counts{places: places}
 	for i := range r.Findings {
 		f := policy.Finding{Kind: r.Findings[i].Kind, Pointer: r.Findings[i].Pointer}

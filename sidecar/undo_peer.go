@@ -106,7 +106,7 @@ func (s *Sidecar) askFate(ctx context.Context, c *undo.Thing) undo.Fate {
 	if err != nil {
 		return undo.Fate{}
 	}
-	a, _, err := s.askAbout(ctx, c, "/transactions/close", "close:"+string(s.mintTrace()), key, body)
+	a, _, err := s.askAbout(ctx, c, "/transactions/close", "close:"+string(mintTrace()), key, body)
 	if err != nil || a.status != http.StatusOK {
 		return undo.Fate{Waiting: err == nil && a.status == http.StatusConflict}
 	}
