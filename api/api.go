@@ -4,7 +4,9 @@
 package api
 
 import (
+	"encoding/base64"
 	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/inter-agent-trust/iatp"
@@ -23,6 +25,28 @@ type Trace struct {
 	TraceID    iatp.TraceID      `json:"trace_id"`
 	Logs       []json.RawMessage `json:"logs"`
 	Quarantine *Quarantine       `json:"quarantine,omitempty"`
+
+	// Receipts are those that the records name and hold sealed. Only the operator
+	// gets them: they have digests of bodies.
+	Receipts []Receipt `json:"receipts,omitempty"`
+}
+
+// Receipt is what the other side of a call, or we, have signed about it.
+type Receipt struct {
+	Record int64           `json:"record"` // the sequence number of the record that names it
+	JWS    string          `json:"jws"`
+	Claims json.RawMessage `json:"claims"` // what is in it, for reading
+}
+
+// NewReceipt takes apart what a record holds. It verifies nothing: a receipt is
+// recorded as such when it was verified. ok is false if it is none.
+func NewReceipt(record int64, jws string) (r Receipt, ok bool) {
+	parts := strings.Split(jws, ".")
+	if len(parts) != 3 {
+		return Receipt{}, false
+	}
+	claims, err := base64.RawURLEncoding.DecodeString(parts[1])
+	return Receipt{Record: record, JWS: jws, Claims: claims}, err == nil && json.Valid(claims)
 }
 
 // Records is the answer of GET /trace: records of any trace, oldest first.

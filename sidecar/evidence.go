@@ -1,11 +1,13 @@
 package sidecar
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 	"time"
 
 	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/api"
 	"github.com/inter-agent-trust/iatp/flight"
 	"github.com/inter-agent-trust/iatp/internal/bundle"
 )
@@ -13,6 +15,30 @@ import (
 // signingWait is how long an export waits for the checkpoint over the newest
 // records, which comes within about a second.
 const signingWait = 3 * time.Second
+
+// receiptsIn opens the receipts that lines hold. One that cannot be opened is left
+// out: its record still names it.
+func (s *Sidecar) receiptsIn(lines [][]byte) []api.Receipt {
+	var all []api.Receipt
+	for _, line := range lines {
+		var l struct {
+			Seq     int64
+			Receipt string
+		}
+		if json.Unmarshal(line, &l) != nil || l.Receipt == "" {
+			continue
+		}
+		text, err := s.archive.Unseal(line)
+		if err != nil {
+			s.log.Warn("receipt of a record cannot be opened", "record", l.Seq, "error", err)
+			continue
+		}
+		if r, ok := api.NewReceipt(l.Seq, string(text)); ok {
+			all = append(all, r)
+		}
+	}
+	return all
+}
 
 // serveBundle answers with everything that proves what became of a trace.
 func (s *Sidecar) serveBundle(w http.ResponseWriter, r *http.Request) {

@@ -162,6 +162,9 @@ func (s *Sidecar) serveTrace(w http.ResponseWriter, r *http.Request, raw string)
 	if session, err := s.quarantine.session(id); err == nil {
 		t.Quarantine = session
 	}
+	if s.isOperator(r) {
+		t.Receipts = s.receiptsIn(lines)
+	}
 	writeJSON(w, r, http.StatusOK, t)
 }
 

@@ -7,14 +7,16 @@ import (
 	"fmt"
 
 	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/api"
 	"github.com/inter-agent-trust/iatp/client"
 	"github.com/inter-agent-trust/iatp/flight"
 )
 
 // book is where records are read: a running sidecar or a directory.
 type book interface {
-	// trace returns the records of a trace, oldest first. No records are no error.
-	trace(ctx context.Context, id iatp.TraceID) ([]json.RawMessage, error)
+	// trace returns the records of a trace, oldest first, and the receipts that they
+	// hold, as far as they can be opened here. No records are no error.
+	trace(ctx context.Context, id iatp.TraceID) ([]json.RawMessage, []api.Receipt, error)
 	// latest returns the newest n records, oldest first, and where to go on.
 	latest(ctx context.Context, n int) (lines []json.RawMessage, next int64, err error)
 	// after returns records from seq on, and where to go on.
@@ -43,15 +45,15 @@ type online struct {
 	r *reach
 }
 
-func (b online) trace(ctx context.Context, id iatp.TraceID) ([]json.RawMessage, error) {
+func (b online) trace(ctx context.Context, id iatp.TraceID) ([]json.RawMessage, []api.Receipt, error) {
 	t, err := b.c.Trace(ctx, id)
 	if e, ok := errors.AsType[*client.Error](err); ok && e.Status == 404 {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if err != nil {
-		return nil, b.r.advise(err)
+		return nil, nil, b.r.advise(err)
 	}
-	return t.Logs, nil
+	return t.Logs, t.Receipts, nil
 }
 
 func (b online) latest(ctx context.Context, n int) ([]json.RawMessage, int64, error) {
@@ -73,10 +75,23 @@ func (b online) after(ctx context.Context, seq int64) ([]json.RawMessage, int64,
 // archive is the book in a directory.
 type archive struct{ a *flight.Archive }
 
-func (b archive) trace(_ context.Context, id iatp.TraceID) ([]json.RawMessage, error) {
+func (b archive) trace(_ context.Context, id iatp.TraceID) ([]json.RawMessage, []api.Receipt, error) {
 	records, err := b.a.Trace(id)
 	lines, _ := linesOf(records)
-	return lines, err
+	var receipts []api.Receipt
+	for _, rec := range records {
+		e, err := parseEntry(rec.Line)
+		if err != nil || e.Receipt == "" {
+			continue
+		}
+		// A copy without store.key, or another's directory, shows the records alone.
+		if text, err := b.a.Unseal(rec.Line); err == nil {
+			if r, ok := api.NewReceipt(rec.Seq, string(text)); ok {
+				receipts = append(receipts, r)
+			}
+		}
+	}
+	return lines, receipts, err
 }
 
 func (b archive) latest(_ context.Context, n int) ([]json.RawMessage, int64, error) {

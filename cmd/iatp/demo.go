@@ -199,7 +199,7 @@ func (s *story) showTrace(ctx context.Context, party *demo.Party, id iatp.TraceI
 	}
 	s.out.line("%s", indent(s.out.in(cyan, "$ ")+"iatp trace "+string(id)+" --sidecar "+party.URL))
 	var text bytes.Buffer
-	if err := printTimeline(page{&text, s.out.colour}, t.Logs); err != nil {
+	if err := printTimeline(page{&text, s.out.colour}, t.Logs, t.Receipts); err != nil {
 		return err
 	}
 	s.out.line("%s", indent(strings.TrimRight(text.String(), "\n")))

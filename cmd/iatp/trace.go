@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/api"
 	"github.com/inter-agent-trust/iatp/flight"
 	"github.com/inter-agent-trust/iatp/policy"
 )
@@ -33,7 +34,8 @@ func (p *program) traceCommand() *cobra.Command {
 		Use:   "trace [ID]",
 		Short: "Show one trace as a timeline, or the latest ones",
 		Long: `Show what the flight recorder has of a trace, as a timeline; without an ID the
-latest traces, one a line. With --follow, what comes in is shown as it comes,
+latest traces, one a line. Between the records of a call to another sidecar
+stands what that one did, as its receipt has it. With --follow, what comes in is shown as it comes,
 until it is interrupted.
 
 The records are asked of a running sidecar; --data reads them from its directory
@@ -79,7 +81,7 @@ func (p *program) trace(ctx context.Context, b book, id iatp.TraceID, f *traceFl
 }
 
 func (p *program) oneTrace(ctx context.Context, b book, id iatp.TraceID, asJSON bool) error {
-	lines, err := b.trace(ctx, id)
+	lines, receipts, err := b.trace(ctx, id)
 	if err != nil {
 		return err
 	}
@@ -87,13 +89,14 @@ func (p *program) oneTrace(ctx context.Context, b book, id iatp.TraceID, asJSON 
 		return fmt.Errorf("no record of trace %s; an id that a caller chose is shown with the operator's token only (--token, --data)", id)
 	}
 	if asJSON {
-		return writeJSON(p.stdout, map[string]any{"trace_id": id, "logs": lines})
+		return writeJSON(p.stdout, api.Trace{TraceID: id, Logs: lines, Receipts: receipts})
 	}
-	return printTimeline(p.out, lines)
+	return printTimeline(p.out, lines, receipts)
 }
 
-// printTimeline shows the records of one trace.
-func printTimeline(out page, lines []json.RawMessage) error {
+// printTimeline shows the records of one trace, and between them, by its receipts,
+// what the other side of a call did.
+func printTimeline(out page, lines []json.RawMessage, receipts []api.Receipt) error {
 	entries, err := parseEntries(lines)
 	if err != nil || len(entries) == 0 {
 		return err
@@ -104,6 +107,9 @@ func printTimeline(out page, lines []json.RawMessage) error {
 	undoable := true // by the manifest of the agent that is called
 	for i := range entries {
 		e := &entries[i]
+		if e.Dir == flight.Out {
+			printReceipt(out, e, receipts)
+		}
 		text, look := e.headline()
 		out.line("  %s  %s  %s", out.in(dim, fmt.Sprintf("%9s", offset(e.Timestamp.Sub(start)))), pad(shown(string(e.Type)), 13), out.in(look, text))
 		for _, d := range e.details() {
@@ -114,6 +120,9 @@ func printTimeline(out page, lines []json.RawMessage) error {
 			undoable = !slices.Contains(e.Reasons, policy.CodeNoReversibility)
 		case e.Outcome == flight.OutcomeExecuted && !undoable:
 			out.line("%s%s", strings.Repeat(" ", 28), out.in(yellow, "Non-Reversible Transaction: the agent cannot undo it"))
+		}
+		if e.Dir != flight.Out {
+			printReceipt(out, e, receipts)
 		}
 	}
 	return nil
@@ -247,7 +256,7 @@ func (p *program) followTrace(ctx context.Context, b book, id iatp.TraceID, asJS
 	defer stop()
 	lines, next, err := b.latest(ctx, 1)
 	if id != "" && err == nil {
-		if lines, err = b.trace(ctx, id); err == nil {
+		if lines, _, err = b.trace(ctx, id); err == nil {
 			next = endOf(lines, next)
 		}
 	}
