@@ -9,7 +9,7 @@ PLATFORMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 STATIC    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w'
 
 .DEFAULT_GOAL := help
-.PHONY: help build test bench lint fuzz cross demo clean
+.PHONY: help build test kills bench lint fuzz cross demo clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test: ## all tests, with the race detector if there is a C compiler
 		echo "make test: no C compiler here: running WITHOUT the race detector (gcc or clang brings it back)"; \
 	fi; \
 	$(GO) run .ci/report.go $$race -timeout 20m ./...
+
+kills: ## 200 kills of two sidecars that call each other
+	$(GO) test -count=1 -timeout 20m -run TestMeshIsKilled -v ./e2e -kills 200
 
 bench: ## benchmarks; BENCH=regexp selects
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
