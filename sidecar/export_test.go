@@ -1,0 +1,4 @@
+package sidecar
+
+// DurableRecords is how many records are on the disk for certain.
+func (s *Sidecar) DurableRecords() int64 { return s.book.Stats().Durable }
