@@ -42,7 +42,10 @@ func (s *Sidecar) reserve(x *exchange) *iatp.Problem {
 	if x.dir != flight.Out {
 		return nil
 	}
-	ask := budget.Ask{Peer: x.met.Peer.URI, Amount: x.in.budget}
+	ask := budget.Ask{Peer: x.met.Peer.URI, Amount: x.in.budget, Key: x.sentKey}
+	if x.money = s.mesh.budget.TakeOver(ask); x.money != nil {
+		return nil // a repetition of a call that nobody knows the outcome of: executed once, paid for once
+	}
 	t := tree(x.in.trace.from)
 	if f, open := s.mesh.budget.Figures(t); open {
 		if ask.Amount.IsZero() {
@@ -68,6 +71,8 @@ func (s *Sidecar) settle(x *exchange, e *flight.Entry, outcome flight.Outcome) {
 		return
 	}
 	switch {
+	case outcome == flight.OutcomeNone && x.money.Again && !x.never:
+		// Nothing was executed so far; the earlier call may still be on its way.
 	case outcome == flight.OutcomeNone || outcome == flight.OutcomeFailed:
 		x.money.Release(e)
 	case x.proof == proofValid && outcome != flight.OutcomeUnknown:
@@ -76,8 +81,29 @@ func (s *Sidecar) settle(x *exchange, e *flight.Entry, outcome flight.Outcome) {
 			cost, _ = iatp.ParseMoney("0", x.money.Amount.Currency()) // it names none
 		}
 		if err := x.money.Spend(e, cost); err != nil {
-			s.log.Warn("a peer's receipt names a cost beyond what was reserved", "peer", x.met.Peer.URI, "trace_id", x.in.trace.id)
+			s.log.Warn("a peer's receipt names a cost beyond what was reserved", "peer", e.Peer, "trace_id", e.TraceID)
 		}
+	}
+}
+
+// settleLate settles the money of a call of which nobody knew what became of it, with
+// the receipt that says so at last. What it was set aside for is in the ledger under
+// the peer and the key.
+func (s *Sidecar) settleLate(peer, key string, r *iatp.Receipt) {
+	outcome := flight.Outcome(r.Outcome)
+	if outcome == flight.OutcomeUnknown {
+		return
+	}
+	money := s.mesh.budget.TakeOver(budget.Ask{Peer: peer, Key: key})
+	if money == nil {
+		return
+	}
+	defer money.End()
+	e := flight.Entry{Type: flight.Response, TraceID: money.Trace, Time: s.now(), Dir: flight.Out, Peer: peer, Reason: "learned_later", Outcome: outcome}
+	x := &exchange{money: money, proof: proofValid, cost: r.Cost, never: true}
+	s.settle(x, &e, outcome)
+	if _, err := s.book.Append(&e, flight.Durable); err != nil {
+		s.logUnavailable(err)
 	}
 }
 

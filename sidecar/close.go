@@ -210,6 +210,7 @@ func (s *Sidecar) askPeer(x *exchange) flight.Outcome {
 	if want := s.expected(x, r.Req.Base); !closing && !slices.Contains(want.Bases, r.Req.Base) {
 		return flight.OutcomeUnknown
 	}
+	x.cost, x.never = r.Cost, r.Outcome == iatp.OutcomeNone
 	x.receipt, x.proof, x.undo.proven = resp.Header.Get(iatp.HeaderReceipt), proofValid, r
 	return flight.Outcome(r.Outcome)
 }

@@ -78,6 +78,7 @@ type exchange struct {
 	money     *budget.Reservation // Out: set aside for the call
 	cost      iatp.Money          // In: said by our agent; Out: by the receipt
 	proof     proof               // Out: what the receipt came to
+	never     bool                // Out: the peer has proven that the key is closed, and was not used
 	undo      undoing             // In, Out: what is recorded about undoing it
 	control   bool                // In: about calls, and no call: outside quotas and scans
 }

@@ -216,3 +216,119 @@ func TestReloadKeepsCounting(t *testing.T) {
 		t.Errorf("three of one are under way, and another call got %d", r.Status)
 	}
 }
+
+// lossyChain is a caller a, b with the agent that the test brings, and c behind a
+// wire; c's agent does for a dollar what it is asked.
+func lossyChain(t *testing.T, agent func(b *iatptest.Node, w http.ResponseWriter, r *http.Request)) (w *wire, c *iatptest.Node, send func() *iatptest.Reply) {
+	pa, pb, pc := iatptest.NewParty(t), iatptest.NewParty(t), iatptest.NewParty(t)
+	w = startWire(t)
+	w.to = strings.TrimPrefix(pc.URL, "http://")
+	c = iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, Config: func(c *sidecar.Config) {
+		pc.Listen(c)
+		c.Peers, c.Limits.PerPeer = map[string]sidecar.Peer{"b": pb.AsPeer("trusted")}, plenty
+	}, Agent: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("IATP-Cost", `"1.00";cur=USD`)
+		_, _ = io.WriteString(w, "done")
+	})})
+	var b *iatptest.Node
+	b = iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, Config: func(c *sidecar.Config) {
+		pb.Listen(c)
+		to := pc.AsPeer("verified_partner")
+		to.URI, to.URL, to.Dial = to.URL, "", w.addr
+		c.Peers = map[string]sidecar.Peer{"a": pa.AsPeer("trusted"), "c": to}
+		c.Limits.RetryBudget = sidecar.Duration(time.Millisecond)
+	}, Agent: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { agent(b, w, r) })})
+	mft := proposal(t, pa, pb, b, b).Responder.Manifest
+	return w, c, func() *iatptest.Reply {
+		return says(t, pa, "POST", pb.URL+"/task", bookNYC, func(h http.Header) {
+			h.Set("IATP-Manifest", mft.ByteSequence())
+			h.Set("IATP-Budget", `"5.00";cur=USD`)
+		}, nil)
+	}
+}
+
+// Money that was set aside for a call of which nobody knew what became of it is
+// settled when a repetition learns it: what the call did cost is spent, once, and the
+// rest is free again.
+func TestRepetitionSettlesTheMoney(t *testing.T) {
+	for name, lose := range map[string]struct{ call, answer func([]byte) []byte }{
+		"the answers were lost": {nil, func([]byte) []byte { return nil }},
+		"the calls were lost":   {func([]byte) []byte { return []byte{} }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var w *wire
+			w, c, send := lossyChain(t, func(b *iatptest.Node, rw http.ResponseWriter, r *http.Request) {
+				onward := func(key, amount string) int {
+					h := map[string]string{"Traceparent": r.Header.Get("Traceparent"), "IATP-Budget": `"` + amount + `";cur=USD`}
+					if key != "" {
+						h["Idempotency-Key"] = key
+					}
+					return post(t, b, "/proxy/c", bookNYC, h).Status
+				}
+				if s := onward("", "1.00"); s != 200 { // c is known; 4 are left
+					t.Errorf("the first call: %d", s)
+				}
+				w.tap(lose.call, lose.answer)
+				if s := onward("k", "3.00"); s != 502 {
+					t.Errorf("lost: %d, want 502", s)
+				}
+				w.tap(nil, nil)
+				if s := onward("", "2.00"); s != 422 {
+					t.Errorf("two of the one that is left: %d, want 422", s)
+				}
+				if s := onward("k", "3.00"); s != 200 {
+					t.Errorf("the repetition: %d, want 200", s)
+				}
+				if s := onward("", "3.01"); s != 422 {
+					t.Errorf("more than is left: %d, want 422", s)
+				}
+				if s := onward("k", "3.00"); s != 200 { // costs nothing a second time
+					t.Errorf("another repetition: %d, want 200", s)
+				}
+				if s := onward("", "3.00"); s != 200 {
+					t.Errorf("all that is left: %d, want 200", s)
+				}
+				_, _ = io.WriteString(rw, "done")
+			})
+			if r := send(); r.Status != 200 {
+				t.Errorf("%d %s", r.Status, r.Body)
+			}
+			if n := len(c.Agent.Seen()); n != 3 {
+				t.Errorf("c's agent was called %d times, want 3", n)
+			}
+		})
+	}
+}
+
+// What a call did cost is spent when its answer is lost and its receipt is learned by
+// asking.
+func TestAskingSettlesTheMoney(t *testing.T) {
+	var w *wire
+	w, _, send := lossyChain(t, func(b *iatptest.Node, rw http.ResponseWriter, r *http.Request) {
+		onward := func(amount string) *iatptest.Reply {
+			return post(t, b, "/proxy/c", bookNYC, map[string]string{"Traceparent": r.Header.Get("Traceparent"), "IATP-Budget": `"` + amount + `";cur=USD`})
+		}
+		isTask := false
+		w.tap(func(text []byte) []byte { isTask = bytes.HasPrefix(text, []byte("POST /task ")); return text },
+			func(text []byte) []byte {
+				if isTask {
+					return nil
+				}
+				return text
+			})
+		if r := onward("3.00"); r.Status != 502 || r.Problem(t)["outcome"] != "executed" {
+			t.Errorf("the answer is lost: %d %s, want outcome executed", r.Status, r.Body)
+		}
+		w.tap(nil, nil)
+		if r := onward("4.01"); r.Status != 422 {
+			t.Errorf("five less one: %d %s, want 422 for more than four", r.Status, r.Body)
+		}
+		if r := onward("4.00"); r.Status != 200 {
+			t.Errorf("five less one: %d %s, want four", r.Status, r.Body)
+		}
+		_, _ = io.WriteString(rw, "done")
+	})
+	if r := send(); r.Status != 200 {
+		t.Errorf("%d %s", r.Status, r.Body)
+	}
+}

@@ -240,9 +240,11 @@ func (s *Sidecar) checkProof(x *exchange, resp *http.Response, jws string, body 
 		return proofInvalid, flight.OutcomeUnknown, false
 	}
 	x.undo.proven = r
-	if slices.Contains(x.bases, r.Req.Base) { // or it was paid for before
+	ours := slices.Contains(x.bases, r.Req.Base)
+	if ours || x.money != nil && x.money.Again { // or it was paid for before
 		x.cost = r.Cost
 	}
+	x.never = r.Outcome == iatp.OutcomeNone && !ours
 	return proofValid, flight.Outcome(r.Outcome), earlier
 }
 

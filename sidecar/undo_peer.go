@@ -118,6 +118,7 @@ func (s *Sidecar) askFate(ctx context.Context, c *undo.Thing) undo.Fate {
 			return undo.Fate{}
 		}
 	}
+	s.settleLate(c.Peer, key, r)
 	f := undo.Fate{State: stateOf(flight.Outcome(r.Outcome)), Remote: r.Tx, Receipt: r.JTI, Fee: ""}
 	if r.Undo != nil {
 		f.Level, f.MaxFee, f.Currency = string(r.Undo.Level), r.Undo.MaxFee.Amount(), r.Undo.MaxFee.Currency()

@@ -41,6 +41,9 @@ type Ask struct {
 	// Limit opens the tree if it is not open: the most that it may spend. The
 	// zero Money opens nothing.
 	Limit iatp.Money
+	// Key, if not empty, is the idempotency key of the call: a repetition of it can
+	// take the reservation over, as long as nobody knows what became of the call.
+	Key string
 	// PeerLimit is the most that this peer may get within the tree. The zero
 	// Money sets no limit of its own.
 	PeerLimit iatp.Money

@@ -488,3 +488,47 @@ func runAndKill(t *testing.T, dir string, after time.Duration) {
 		t.Fatalf("the child ended by itself: %v\n%s", err, &stderr)
 	}
 }
+
+// A reservation whose outcome nobody knows is found by peer and key, in whatever
+// tree, also after a restart, and settled once.
+func TestTakeOver(t *testing.T) {
+	p := newPurse(t, Options{})
+	ask := Ask{Peer: "b", Key: "k", Amount: usd("3.00"), Limit: usd("5.00")}
+	r, err := p.ledger.Reserve(tree, ask)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.ledger.TakeOver(ask) != nil {
+		t.Error("one that somebody has was taken over")
+	}
+	p.append(r.Hold)
+	if other, err := p.ledger.Reserve(tree, Ask{Peer: "b", Key: "k", Amount: usd("1.00")}); err != nil {
+		t.Errorf("the same key at the same time: %v, want a reservation of its own", err)
+	} else {
+		other.End()
+	}
+	r.End()
+	p.restart()
+	for name, wrong := range map[string]Ask{"another key": {Peer: "b", Key: "l"}, "another peer": {Peer: "c", Key: "k"}, "another amount": {Peer: "b", Key: "k", Amount: usd("2.00")}, "no key": {Peer: "b"}} {
+		if p.ledger.TakeOver(wrong) != nil {
+			t.Errorf("%s: taken over", name)
+		}
+	}
+	again := p.ledger.TakeOver(Ask{Peer: "b", Key: "k"})
+	if again == nil || again.Amount != usd("3.00") || !again.Again {
+		t.Fatalf("taken over: %+v", again)
+	}
+	p.append(again.Hold)
+	p.append(func(e *flight.Entry) {
+		if err := again.Spend(e, usd("1.00")); err != nil {
+			t.Error(err)
+		}
+	})
+	again.End()
+	if f, _ := p.ledger.Figures(tree); f.Left != usd("4.00") || f.Reserved != usd("0") {
+		t.Errorf("%+v, want 4 left and nothing reserved", f)
+	}
+	if p.ledger.TakeOver(Ask{Peer: "b", Key: "k"}) != nil {
+		t.Error("one that is spent was taken over")
+	}
+}

@@ -19,7 +19,8 @@ type Ledger struct {
 
 	mu     sync.Mutex
 	trees  map[flight.Alias]*account
-	byPool map[flight.Alias]int // trees by initiator
+	byPool map[flight.Alias]int          // trees by initiator
+	treeOf map[flight.Alias]flight.Alias // of the calls that are neither spent nor released
 	ends   deadlines
 	next   int64     // seq of the next line
 	lost   time.Time // when the last tree that may have been lost would have ended
@@ -28,6 +29,8 @@ type Ledger struct {
 
 // account is one tree. All its amounts are in the currency of its limit.
 type account struct {
+	tree     flight.Alias
+	treeOf   map[flight.Alias]flight.Alias // the ledger's
 	pool     flight.Alias
 	limit    iatp.Money
 	spent    iatp.Money
@@ -61,7 +64,7 @@ func Open(log *flight.Log, o Options) (*Ledger, error) {
 }
 
 func (l *Ledger) reset() {
-	l.trees, l.byPool = make(map[flight.Alias]*account), make(map[flight.Alias]int)
+	l.trees, l.byPool, l.treeOf = make(map[flight.Alias]*account), make(map[flight.Alias]int), make(map[flight.Alias]flight.Alias)
 	l.ends, l.next, l.lost = nil, 0, time.Time{}
 }
 
@@ -155,12 +158,14 @@ func plus(a, b iatp.Money) iatp.Money {
 func (l *Ledger) Reserve(t Tree, ask Ask) (*Reservation, error) {
 	r := &Reservation{ledger: l, peer: l.log.Alias("peer", ask.Peer), Amount: ask.Amount}
 	r.tree, r.pool = l.alias(t)
-	rand.Read(r.id[:]) // never fails: it ends the program instead
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.evict()
 	if l.err != nil {
 		return nil, l.err
+	}
+	if r.id = l.callID(ask); ask.Key == "" || l.calls(r.id) != nil {
+		rand.Read(r.id[:]) // never fails: it ends the program instead
 	}
 	a, err := l.account(r, ask.Limit)
 	if err != nil {
@@ -173,6 +178,45 @@ func (l *Ledger) Reserve(t Tree, ask Ask) (*Reservation, error) {
 	r.limit = a.limit
 	a.add(r.id, &call{holder: r, peer: r.peer, amount: r.Amount})
 	return r, nil
+}
+
+// callID names the reservation of a call with a key.
+func (l *Ledger) callID(ask Ask) flight.Alias { return l.log.Alias("reservation", ask.Peer, ask.Key) }
+
+// calls returns the account that holds a call, nil if there is none. It needs mu.
+func (l *Ledger) calls(id flight.Alias) *account {
+	tree, ok := l.treeOf[id]
+	if !ok {
+		return nil
+	}
+	return l.trees[tree]
+}
+
+// TakeOver returns the reservation of an earlier call with the same key to the same
+// peer, in whatever tree, if nobody knows what became of it: what a repetition
+// learns settles both, for they are executed once. The amount is that of before;
+// nil is returned if Ask names another one, and if there is none to take over.
+func (l *Ledger) TakeOver(ask Ask) *Reservation {
+	if ask.Key == "" {
+		return nil
+	}
+	id := l.callID(ask)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.evict()
+	a := l.calls(id)
+	if a == nil {
+		return nil
+	}
+	c := a.calls[id]
+	if c.holder != nil || !c.logged || !ask.Amount.IsZero() && ask.Amount != c.amount {
+		return nil
+	}
+	c.holder = &Reservation{
+		ledger: l, tree: a.tree, pool: a.pool, id: id, peer: c.peer, limit: a.limit,
+		Amount: c.amount, Trace: c.trace, Since: c.since, Again: true,
+	}
+	return c.holder
 }
 
 // account returns the tree of a reservation, opened if it is not open and may
@@ -219,7 +263,7 @@ func (l *Ledger) check(a *account, r *Reservation, ask Ask) error {
 func (l *Ledger) open(tree, pool flight.Alias, limit iatp.Money, moved time.Time) *account {
 	zero := less(limit, limit)
 	a := &account{
-		pool: pool, limit: limit, spent: zero, reserved: zero,
+		tree: tree, treeOf: l.treeOf, pool: pool, limit: limit, spent: zero, reserved: zero,
 		calls: make(map[flight.Alias]*call), peers: make(map[flight.Alias]iatp.Money),
 	}
 	l.trees[tree] = a
@@ -253,6 +297,9 @@ func (l *Ledger) drop(tree flight.Alias, a *account) {
 
 func (l *Ledger) remove(tree flight.Alias, a *account) {
 	delete(l.trees, tree)
+	for id := range a.calls {
+		delete(l.treeOf, id)
+	}
 	if l.byPool[a.pool]--; l.byPool[a.pool] == 0 {
 		delete(l.byPool, a.pool)
 	}
@@ -287,7 +334,7 @@ func (a *account) busy() bool {
 
 // add puts a call into an account.
 func (a *account) add(id flight.Alias, c *call) {
-	a.calls[id] = c
+	a.calls[id], a.treeOf[id] = c, a.tree
 	a.reserved = plus(a.reserved, c.amount)
 }
 
@@ -296,6 +343,7 @@ func (a *account) take(id flight.Alias) *call {
 	c := a.calls[id]
 	if c != nil {
 		delete(a.calls, id)
+		delete(a.treeOf, id)
 		a.reserved = less(a.reserved, c.amount)
 	}
 	return c
@@ -337,6 +385,8 @@ type Reservation struct {
 	// Trace and Since are of the line that holds an unsettled reservation.
 	Trace iatp.TraceID
 	Since time.Time
+	// Again says that it was taken over from an earlier call with the same key.
+	Again bool
 
 	ledger               *Ledger
 	tree, pool, id, peer flight.Alias
