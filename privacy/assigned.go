@@ -169,14 +169,14 @@ func (f *finder) value(i int) (from, to int, quoted bool) {
 // findNamed judges the whole text as the value of the member it stands in.
 func (f *finder) findNamed() {
 	named := f.names()
-	if named.and(f.catalog.labelled).none() || len(f.text) > maxValue {
+	if f.around.name || named.and(f.catalog.labelled).none() || len(f.text) > maxValue {
 		return
 	}
 	for _, d := range []*detector{&passwords, &secrets} {
 		if !f.inner.has(d) {
 			continue
 		}
-		name := f.around.names()[1]
+		name := foldedName(f.around.names()[1])
 		sub := finder{catalog: f.catalog, text: name[:min(len(name), maxName)]}
 		if sub.endsIn(0, len(sub.text)) != d {
 			continue

@@ -44,12 +44,16 @@
 // of birth, which have no form of their own. A password is what stands in a
 // member called so, or behind "password=".
 //
+// [Scanner.ScanBody] reads forms, multipart parts, lines of JSON and events as
+// what they are; [Decode] and [NewDecoder] undo content codings first.
+//
 // [NewWith] takes detectors of one's own, and values that may be seen.
 //
 // # What is decoded
 //
 // Escapes of JSON, percent-encoding and character references of HTML count as
-// what they stand for. Base64 and hexadecimal that spell text are looked into,
+// what they stand for, and so do letters that look like those of ASCII in a word
+// with ASCII letters. Base64 and hexadecimal that spell text are looked into,
 // twice, up to 64 KiB a piece (4 KiB in streams); what holds a value there is
 // taken out whole.
 //
@@ -57,11 +61,13 @@
 //
 // Know these before relying on the scanner:
 //
-//   - a value split over several JSON values, member names, lines of an event
-//     stream or headers, or spelt across separators other than spaces, dashes,
-//     dots, "/", "_" and "+"
-//   - compression, encryption, base64 longer than that or three times over,
-//     digits written as words or as look-alike letters, superscripts
+//   - a value split over several events, lines or headers; over JSON members
+//     and elements it is found in groups that are usual, if their names tell,
+//     and a [Redactor] then takes out only the last part
+//   - a value spelt across separators other than spaces, dashes, dots, "/", "_"
+//     and "+" of any script
+//   - compression inside of text, encryption, base64 longer than that or three
+//     times over, digits written as words or as look-alike letters, superscripts
 //   - a card with something joined to it that makes a longer run of digits, or
 //     that stands in odd groups among other groups of digits
 //   - in a stream, a value stretched over more than 8 KiB of the text by

@@ -17,9 +17,10 @@ type hit struct {
 	sealed     bool // encoded: no part of it is a part of the value
 }
 
-// all reports whether the whole text is one value: others would be inside it.
+// all reports whether the whole text is one value of the first kinds: others
+// would be inside it and count less.
 func (f *finder) all() bool {
-	return f.catalog.allowed == nil && len(f.hits) == 1 && f.hits[0].start == 0 && f.hits[0].end == len(f.text)
+	return f.catalog.allowed == nil && len(f.catalog.custom) == 0 && len(f.hits) == 1 && f.hits[0].start == 0 && f.hits[0].end == len(f.text) && f.hits[0].by.rank <= emails.rank
 }
 
 // sortHits orders hits. They are few and nearly in order, or else many.

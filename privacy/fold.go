@@ -19,6 +19,10 @@ const (
 
 	digit   // in folds only
 	dropped // in folds only
+
+	// twin marks a letter of ASCII that another letter looks like, until
+	// settleTwins.
+	twin byte = 0x80
 )
 
 // A folded text is what the detectors read, with the way back.
@@ -132,6 +136,7 @@ var foldingOf = func() (t [256]folding) {
 // any number of backslashes: text often quotes JSON that quotes JSON.
 func (f *folded) fold(src []byte) {
 	f.b, f.at = f.b[:0], f.at[:0]
+	twins := false
 	for i := 0; i < len(src); {
 		c, n := src[i], 1
 		switch {
@@ -150,10 +155,32 @@ func (f *folded) fold(src []byte) {
 		}
 		if c != dropped {
 			f.b, f.at = append(f.b, c), append(f.at, int32(i))
+			twins = twins || c >= twin
 		}
 		i += n
 	}
 	f.at = append(f.at, int32(len(src)))
+	if twins {
+		settleTwins(f.b)
+	}
+}
+
+// settleTwins decides about letters that look like those of ASCII: in a word
+// with letters of ASCII they count as what they look like, in one of their own
+// script as what they are.
+func settleTwins(b []byte) {
+	for i, c := range b {
+		if c >= twin && i > 0 && asciiLetter(b[i-1]) {
+			b[i] = c &^ twin
+		}
+	}
+	for i := len(b) - 1; i >= 0; i-- {
+		if c := b[i]; c >= twin {
+			if b[i] = letter; i+1 < len(b) && asciiLetter(b[i+1]) {
+				b[i] = c &^ twin
+			}
+		}
+	}
 }
 
 func foldASCII(c byte) byte {
@@ -168,8 +195,21 @@ func foldASCII(c byte) byte {
 
 // foldRune folds any code point.
 func foldRune(r rune) byte {
-	if r < utf8.RuneSelf {
+	switch {
+	case r < utf8.RuneSelf:
 		return foldASCII(byte(r))
+	case r >= 0xFF21 && r <= 0xFF3A, r >= 0xFF41 && r <= 0xFF5A: // full width
+		return byte(r - 0xFEE0)
+	case r >= 0x1D400 && r < 0x1D400+13*52: // mathematical, in thirteen styles
+		if k := byte((r - 0x1D400) % 52); k < 26 {
+			return 'A' + k
+		} else {
+			return 'a' + k - 26
+		}
+	case r >= 0x0391 && r <= 0x0458: // Greek and Cyrillic
+		if c := twins[r-0x0391]; c != 0 {
+			return c
+		}
 	}
 	lo, hi := 0, len(folds)
 	for lo < hi {
@@ -187,6 +227,20 @@ func foldRune(r rune) byte {
 	}
 	return letter
 }
+
+// twins are the letters that look like one of ASCII, from U+0391 on.
+var twins = func() (t [0x0458 - 0x0391 + 1]byte) {
+	const (
+		others = "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧνοАВЕЅІЈКМНОРСТУХаеорсухѕіј"
+		looks  = "ABEZHIKMNOPTYXvoABESIJKMHOPCTYXaeopcyxsij"
+	)
+	i := 0
+	for _, r := range others {
+		t[r-0x0391] = looks[i] | twin
+		i++
+	}
+	return t
+}()
 
 // foldEscape folds the backslashes at the start of b, and what they escape.
 func foldEscape(b []byte) (c byte, n int) {
@@ -356,13 +410,16 @@ var folds = [...]struct {
 	{0x00D8, 0x00F6, latin},
 	{0x00F7, 0x00F7, symbol},
 	{0x00F8, 0x024F, latin},
+	{0x02CD, 0x02CD, '_'},
 	{0x02D7, 0x02D7, '-'},
 	{0x0300, 0x036F, dropped},
+	{0x0387, 0x0387, '.'},
 	{0x058A, 0x058A, '-'},
 	{0x05BE, 0x05BE, '-'},
 	{0x0600, 0x0605, dropped},
 	{0x061C, 0x061C, dropped},
 	{0x0660, 0x0669, digit},
+	{0x06D4, 0x06D4, '.'},
 	{0x06DD, 0x06DD, dropped},
 	{0x06F0, 0x06F9, digit},
 	{0x070F, 0x070F, dropped},
@@ -418,7 +475,9 @@ var folds = [...]struct {
 	{0x2030, 0x2042, symbol},
 	{0x2043, 0x2043, '-'},
 	{0x2044, 0x2044, '/'},
-	{0x2045, 0x205E, symbol},
+	{0x2045, 0x2052, symbol},
+	{0x2053, 0x2053, '-'},
+	{0x2054, 0x205E, symbol},
 	{0x205F, 0x205F, ' '},
 	{0x2060, 0x2064, dropped},
 	{0x2065, 0x2065, symbol},
@@ -433,14 +492,26 @@ var folds = [...]struct {
 	{0x2219, 0x2219, '.'},
 	{0x221A, 0x22C4, symbol},
 	{0x22C5, 0x22C5, '.'},
-	{0x22C6, 0x27FF, symbol},
+	{0x22C6, 0x24FF, symbol},
+	{0x2500, 0x2501, '-'},
+	{0x2502, 0x2570, symbol},
+	{0x2571, 0x2571, '/'},
+	{0x2572, 0x27CA, symbol},
+	{0x27CB, 0x27CB, '/'},
+	{0x27CC, 0x27FF, symbol},
 	{0x2800, 0x2800, ' '},
-	{0x2801, 0x2BFF, symbol},
+	{0x2801, 0x29F7, symbol},
+	{0x29F8, 0x29F8, '/'},
+	{0x29F9, 0x2BFF, symbol},
 	{0x2E00, 0x2E16, symbol},
 	{0x2E17, 0x2E17, '-'},
 	{0x2E18, 0x2E19, symbol},
 	{0x2E1A, 0x2E1A, '-'},
-	{0x2E1B, 0x2E39, symbol},
+	{0x2E1B, 0x2E30, symbol},
+	{0x2E31, 0x2E31, '.'},
+	{0x2E32, 0x2E32, symbol},
+	{0x2E33, 0x2E33, '.'},
+	{0x2E34, 0x2E39, symbol},
 	{0x2E3A, 0x2E3B, '-'},
 	{0x2E3C, 0x2E3F, symbol},
 	{0x2E40, 0x2E40, '-'},
@@ -471,7 +542,9 @@ var folds = [...]struct {
 	{0xFE20, 0xFE2F, dropped},
 	{0xFE30, 0xFE30, symbol},
 	{0xFE31, 0xFE32, '-'},
-	{0xFE33, 0xFE51, symbol},
+	{0xFE33, 0xFE4C, symbol},
+	{0xFE4D, 0xFE4F, '_'},
+	{0xFE50, 0xFE51, symbol},
 	{0xFE52, 0xFE52, '.'},
 	{0xFE53, 0xFE57, symbol},
 	{0xFE58, 0xFE58, '-'},
@@ -495,7 +568,9 @@ var folds = [...]struct {
 	{0xFF3F, 0xFF3F, '_'},
 	{0xFF40, 0xFF40, symbol},
 	{0xFF41, 0xFF5A, latin},
-	{0xFF5B, 0xFF60, symbol},
+	{0xFF5B, 0xFF5D, symbol},
+	{0xFF5E, 0xFF5E, '-'},
+	{0xFF5F, 0xFF60, symbol},
 	{0xFF61, 0xFF61, '.'},
 	{0xFF62, 0xFF64, symbol},
 	{0xFF65, 0xFF65, '.'},

@@ -9,7 +9,7 @@ import (
 // maxName is how much of a member name is looked at for telling words; a
 // placeholder that ends later is still known as one.
 const (
-	maxName   = 64
+	maxName   = 1 << 10
 	nameAhead = 48
 )
 
@@ -57,6 +57,7 @@ func (p *path) odd(depth int) bool {
 // A place is where a text stands. It is good until its path moves on.
 type place struct {
 	given names // if path is nil
+	name  bool  // what stands there is a name itself
 	path  *path
 	doc   []byte
 	depth int
@@ -69,7 +70,9 @@ func (p *path) place(doc []byte, depth int) place { return place{path: p, doc: d
 // stand under itself.
 func (p *path) of(doc []byte, depth int, tok ijson.Token) place {
 	if tok.Kind == ijson.Name {
-		depth--
+		at := p.place(doc, depth-1)
+		at.name = true
+		return at
 	}
 	return p.place(doc, depth)
 }
@@ -105,6 +108,16 @@ func nameText(doc []byte, tok ijson.Token) []byte {
 		text = f.b
 	}
 	return text[:min(len(text), maxName+nameAhead)]
+}
+
+// foldedName returns a name as it is read: most are so already.
+func foldedName(name []byte) []byte {
+	if needsFold(name) != foldMore {
+		return name
+	}
+	var f folded
+	f.fold(name)
+	return f.b
 }
 
 // readNames notes what the names around a place tell, the innermost first; n
@@ -154,7 +167,7 @@ func (f *finder) topicsOf(name []byte) topics {
 	if n := len(name); n < 2 {
 		return topics{}
 	} else if n > 16 {
-		return f.catalog.lexicon.read(name, 0, maxName)
+		return f.catalog.lexicon.read(foldedName(name), 0, maxName)
 	}
 	return f.knownName(name).topics
 }
@@ -190,7 +203,7 @@ func (f *finder) knownName(name []byte) *knownName {
 	}
 	e := &f.known[(head^tail*0x9E3779B97F4A7C15)*0x9E3779B97F4A7C15>>57]
 	if e.head != head || e.tail != tail || e.size != n {
-		told := f.catalog.lexicon.read(name, 0, maxName)
+		told := f.catalog.lexicon.read(foldedName(name), 0, maxName)
 		*e = knownName{head, tail, n, !told.and(f.catalog.labelled).none(), n >= shortestText && sift(name), told}
 	}
 	return e

@@ -2,7 +2,6 @@ package privacy
 
 import (
 	"bytes"
-	"cmp"
 	"io"
 	"slices"
 	"strconv"
@@ -53,8 +52,8 @@ func AppendRedactedBy(dst, body []byte, r Report, act func(Finding) Action) []by
 		return append(dst, d.text(body, r.Findings)...)
 	}
 	found := r.Findings
-	if order := func(a, b Finding) int { return cmp.Compare(a.Start, b.Start) }; !slices.IsSortedFunc(found, order) {
-		found = slices.SortedFunc(slices.Values(found), order)
+	if !slices.IsSortedFunc(found, inOrder) {
+		found = slices.SortedFunc(slices.Values(found), inOrder)
 	}
 	return d.document(dst, body, found, 0, place{})
 }
@@ -159,7 +158,12 @@ func (d *redaction) document(dst, doc []byte, found []Finding, nesting int, outs
 			name := d.work.redactText(ijson.AppendDecoded(nil, doc[tok.Start:tok.End]), around, what)
 			dst = appendEscaped(dst, taken.unique(object.current(), name))
 		default:
-			dst = appendEscaped(dst, d.string(ijson.AppendDecoded(nil, doc[tok.Start:tok.End]), nesting, around))
+			text := ijson.AppendDecoded(nil, doc[tok.Start:tok.End])
+			clean := d.string(text, nesting, around)
+			if bytes.Equal(clean, text) { // a part of a value: alone it is nothing
+				clean = []byte(placeholderOf(here[0].Kind))
+			}
+			dst = appendEscaped(dst, clean)
 		}
 	}
 }

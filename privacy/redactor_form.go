@@ -45,7 +45,7 @@ func (f *formReader) read(r *Redactor, p []byte, last bool) error {
 func (f *formReader) field(r *Redactor, raw []byte, offset int) {
 	rawName, rawValue, both := bytes.Cut(raw, []byte("="))
 	name := unquery(rawName)
-	r.out = append(r.out, f.part(r, rawName, name, place{}, pointerTo(r, name), true, offset)...)
+	r.out = append(r.out, f.part(r, rawName, name, place{name: true}, pointerTo(r, name), true, offset)...)
 	if !both {
 		return
 	}

@@ -32,6 +32,7 @@ type frame struct {
 	name     []byte // object: text of the current name, what is kept of it
 	cut      bool   // the name was longer
 	renamed  int    // names that were redacted, or look so
+	split    *split // parts of a value
 }
 
 // keptName is how much of a name is kept: what tells, and what a pointer wants.
@@ -271,6 +272,9 @@ func appendStep(dst, name []byte) []byte {
 // leaf treats the string or number buf[i:end], and reports whether it is one.
 func (j *jsonReader) leaf(r *Redactor, i, end int) bool {
 	raw, w, around := j.buf[i:end], r.d.work, j.place()
+	if j.completes(r, raw, around, i) {
+		return true
+	}
 	if raw[0] == '"' && j.harmless(w, raw[1:len(raw)-1], around) {
 		r.out = append(r.out, raw...)
 		return true
@@ -290,6 +294,49 @@ func (j *jsonReader) leaf(r *Redactor, i, end int) bool {
 		r.veiled(opaque[k], j.passed+i)
 	}
 	r.out = r.d.document(r.out, raw, found, 0, around)
+	return true
+}
+
+// completes treats raw, a leaf at buf[i], if it makes a value whole whose other
+// parts have passed. It takes out this part, without which they are nothing.
+func (j *jsonReader) completes(r *Redactor, raw []byte, around place, i int) bool {
+	text := bytes.Trim(raw, `"`)
+	if len(j.frames) == 0 || len(text) > longestPart && bytes.IndexByte(text, '\\') < 0 {
+		return false
+	}
+	if bytes.IndexByte(text, '\\') >= 0 {
+		if ijson.Check(raw, Limits{}) != nil {
+			return false
+		}
+		text = ijson.AppendDecoded(nil, text)
+	}
+	p, ok := newPart(text)
+	if !ok {
+		return false
+	}
+	f, top := &r.d.work.finder, j.top()
+	f.around, f.namesRead = around, false
+	if p.told = f.names().and(f.catalog.digits); p.told.none() {
+		return false
+	}
+	if top.split == nil {
+		top.split = new(split)
+	}
+	p.opens = top.object || top.index == 0
+	by, conf, _ := top.split.add(f.catalog, p, f.least)
+	if by == nil {
+		return false
+	}
+	found := []Finding{{Kind: by.kind, Start: 0, End: len(raw), Confidence: conf}}
+	if !r.at(j.pointer(r), found, nil) {
+		return false
+	}
+	r.found(found[0], j.passed+i)
+	if r.act(found[0]) == Keep {
+		r.out = append(r.out, raw...)
+	} else {
+		r.out = ijson.AppendString(r.out, []byte(by.placeholder()))
+	}
 	return true
 }
 
@@ -318,7 +365,7 @@ func (j *jsonReader) member(r *Redactor, i, end int) bool {
 	top.name, top.cut = append(top.name[:0], text[:min(len(text), keptName)]...), len(text) > keptName
 
 	w, clean := r.d.work, text
-	around := place{given: j.names(len(j.frames) - 1)}
+	around := place{given: j.names(len(j.frames) - 1), name: true}
 	if len(w.finder.catalog.custom) > 0 || siftEscaped(raw) || bytes.IndexByte(raw, '\\') >= 0 {
 		if hits := w.find(text, around); len(hits) > 0 {
 			pointer := j.pointer(r)
@@ -381,7 +428,7 @@ func (j *jsonReader) goOn(r *Redactor, i int, last bool) (int, progress) {
 	limit := len(text)
 	w, around := r.d.work, j.place()
 	if j.name {
-		around = place{given: j.names(len(j.frames) - 1)}
+		around = place{given: j.names(len(j.frames) - 1), name: true}
 	}
 	hits := w.find(text, around)
 	if !over {

@@ -1,6 +1,7 @@
 package privacy
 
 import (
+	"cmp"
 	"io"
 	"math/bits"
 	"slices"
@@ -20,6 +21,7 @@ type level struct {
 	reader ijson.Reader
 	doc    []byte
 	path   path
+	split  split
 
 	// Where doc stands in the document around it: decoded from outer[base:],
 	// doc[i] from outer[base+at[i]]. A nil at means that nothing was escaped.
@@ -135,6 +137,7 @@ func (s *Scanner) ScanJSON(body []byte, lim Limits) (Report, error) {
 func (w *work) scanDocument(n int, lim Limits) error {
 	l := &w.levels[n]
 	l.reader.Reset(l.doc, lim)
+	l.split.n = 0
 	custom := len(w.finder.catalog.custom) > 0
 	telling := n > 0 || l.path.outside.given[1] != nil // the last name, or one around the document, may make the value one to read
 	for {
@@ -150,6 +153,9 @@ func (w *work) scanDocument(n int, lim Limits) error {
 			if custom || telling && tok.End-tok.Start >= shortestNamed || worthReading(l.doc, tok) {
 				w.scanString(n, tok, lim)
 			}
+			if size := tok.End - tok.Start; size >= shortestPart && size <= longestEscape && partBytes[l.doc[tok.Start]] {
+				w.addPart(n, tok)
+			}
 		case ijson.Name:
 			var odd bool
 			telling, odd = w.finder.judgeName(l.doc, tok)
@@ -162,8 +168,13 @@ func (w *work) scanDocument(n int, lim Limits) error {
 		case ijson.Number:
 			if tok.End-tok.Start >= fewest-maxPad {
 				w.scanNumber(n, tok)
+			} else if tok.End-tok.Start >= shortestPart {
+				w.addPart(n, tok)
 			}
+		case ijson.EndObject, ijson.EndArray:
+			l.split.n = 0
 		case ijson.BeginObject, ijson.BeginArray:
+			l.split.n = 0
 			l.path.enter(l.reader.Depth())
 		}
 	}
@@ -453,8 +464,13 @@ func (w *work) located() []Finding {
 	for i := range found {
 		found[i].Pointer = all[w.spots[i].start:w.spots[i].end]
 	}
+	if !slices.IsSortedFunc(found, inOrder) { // the parts of a value are found together
+		slices.SortStableFunc(found, inOrder)
+	}
 	return found
 }
+
+func inOrder(a, b Finding) int { return cmp.Compare(a.Start, b.Start) }
 
 // span returns where doc[start:end] of level n stands in the body.
 func (w *work) span(n, start, end int) (int, int) {
@@ -481,13 +497,20 @@ func (w *work) addOpaque(n int, reason Reason, start, end int) {
 	w.report.Opaque = append(w.report.Opaque, Opaque{reason, pointer, start, end})
 }
 
-// add reports what was found in the document of level n.
-func (w *work) add(n int, inName bool, h hit) {
+// add reports what was found in the document of level n, where the reader is.
+func (w *work) add(n int, inName bool, h hit) { w.addAt(n, inName, h, "") }
+
+// addAt reports what was found at a pointer; none means where the reader is.
+func (w *work) addAt(n int, inName bool, h hit, pointer string) {
 	start, end := w.span(n, h.start, h.end)
 	s := spot{}
 	if w.budget > 0 {
 		s.start = len(w.pointers)
-		w.pointers = w.appendPointer(w.pointers)
+		if pointer != "" {
+			w.pointers = append(w.pointers, pointer...)
+		} else {
+			w.pointers = w.appendPointer(w.pointers)
+		}
 		s.end = len(w.pointers)
 		if c := w.finder.catalog; len(c.pointers) > 0 && c.mayBeAt(string(w.pointers[s.start:])) {
 			w.pointers = w.pointers[:s.start]

@@ -75,6 +75,8 @@ func TestScanJSON(t *testing.T) {
 		{"email", `{"x":"Ann <ann@example.com>"}`, []Finding{{Kind: iatp.Email, Pointer: "/x"}}},
 		{"escaped email", `{"x":"ann\u0040example.com"}`, []Finding{{Kind: iatp.Email, Pointer: "/x"}}},
 		{"card in an email", `["4532015112830366@example.com"]`, []Finding{{Kind: iatp.Email, Pointer: "/0"}, {Kind: iatp.CreditCard, Pointer: "/0"}}},
+		{"told by a name in other letters", `{"сard_number":"45320151","ѕsn":"536904399"}`, []Finding{{Kind: iatp.SSN, Pointer: "/ѕsn"}}},
+		{"password under a name in other letters", `{"pаssword":"hunter2"}`, []Finding{{Kind: "password", Pointer: "/pаssword"}}},
 		{"split", `["4532","0151","1283","0366"]`, nil},
 		{"clean", string(cleanJSON(4 << 10)), nil},
 	} {
@@ -199,7 +201,7 @@ func TestLinear(t *testing.T) {
 		measure := func(n int) time.Duration {
 			text := []byte(make(n))
 			best := time.Hour
-			for range 5 {
+			for range 3 {
 				start := threadTime(t)
 				s.ScanText(text)
 				best = min(best, threadTime(t)-start)

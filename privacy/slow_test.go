@@ -5,12 +5,15 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/inter-agent-trust/iatp/internal/ijson"
 )
 
 // A span is a value that the slow scanner finds.
@@ -153,6 +156,60 @@ func FuzzAgainstSlow(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, text []byte) { checkSlow(t, text) })
+}
+
+// everything is a Scanner that reads each text to its end: a detector of
+// one's own may match anywhere, so nothing is passed over. This one matches
+// nothing.
+var everything = sync.OnceValue(func() *Scanner {
+	s, err := NewWith(Options{Detectors: []Detector{{Kind: "none", Pattern: `\x7f\x7f\x7fnone`}}})
+	if err != nil {
+		panic(err)
+	}
+	return s
+})
+
+// checkPrefilter holds the Scanner that passes over what cannot hold a value to
+// the one that reads everything.
+func checkPrefilter(t interface{ Errorf(string, ...any) }, text []byte) {
+	fast, slow := New(), everything()
+	compare := func(got, want Report) {
+		if d := cmp.Diff(want.Findings, got.Findings); d != "" && !machineMade(text) {
+			t.Errorf("%q: the prefilter changes what is found (-without +with):\n%s", text, d)
+		}
+	}
+	compare(fast.ScanText(text), slow.ScanText(text))
+	for _, body := range [][]byte{text, ijson.AppendString(nil, text), slices.Concat([]byte(`{"password":`), ijson.AppendString(nil, text), []byte(`,"id":`), ijson.AppendString(nil, text), []byte("}"))} {
+		got, err := fast.ScanJSON(body, Limits{})
+		want, slowErr := slow.ScanJSON(body, Limits{})
+		if (err == nil) != (slowErr == nil) {
+			t.Errorf("%q: %v, and without the prefilter %v", body, err, slowErr)
+		}
+		compare(got, want)
+	}
+}
+
+func TestPrefilter(t *testing.T) {
+	for _, d := range builtin().all {
+		for _, text := range slices.Concat(d.hits, d.misses) {
+			checkPrefilter(t, []byte(text))
+		}
+	}
+	for _, k := range keyFormats {
+		if !keyStarts.has(k.prefix[0], k.prefix[1], append([]byte(k.prefix), '0')[2]) {
+			t.Errorf("%s does not pass the filter of beginnings", k.prefix)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) { checkPrefilter(t, []byte(drawText(t))) })
+}
+
+func FuzzPrefilter(f *testing.F) {
+	for _, d := range builtin().all {
+		for _, text := range slices.Concat(d.hits, d.misses) {
+			f.Add([]byte(text))
+		}
+	}
+	f.Fuzz(func(t *testing.T, text []byte) { checkPrefilter(t, text) })
 }
 
 // TestFolds holds the table of foldings to the Unicode tables of Go.

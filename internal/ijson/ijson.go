@@ -187,6 +187,13 @@ func (r *Reader) empty() {
 	}
 }
 
+// First reports whether the last token is, or begins, the first element of an
+// array.
+func (r *Reader) First() bool {
+	n := len(r.stack)
+	return n > 0 && r.stack[n-1].array && r.stack[n-1].index == 0
+}
+
 // Depth returns how many objects and arrays are open after the last token.
 func (r *Reader) Depth() int { return len(r.stack) }
 

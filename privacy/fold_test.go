@@ -1,0 +1,64 @@
+package privacy
+
+import (
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/inter-agent-trust/iatp"
+)
+
+// TestLookalikes finds values written with letters and separators of other
+// scripts, and leaves words of those scripts alone.
+func TestLookalikes(t *testing.T) {
+	s := New()
+	for _, c := range []struct {
+		text string
+		want iatp.DataClass
+	}{
+		{"DЕ89370400440532013000", "iban"},          // Cyrillic Е
+		{"АKIA" + "Z7QW3N5P9R1T4V6X", "api_key"},    // Cyrillic А
+		{"ＡＫＩＡ" + "Z7QW3N5P9R1T4V6X", "api_key"},    // full width
+		{"𝐀𝐊𝐈𝐀" + "Z7QW3N5P9R1T4V6X", "api_key"},    // mathematical
+		{"сard 4532.0151.1283.0366", "credit_card"}, // Cyrillic с
+		{"ѕsn 536904399", "ssn"},
+		{"passрοrt: C01X00T47", "passport_number"}, // Cyrillic р, Greek ο
+		{"pаsswοrd=hunter2", "password"},
+		{"4532·0151·1283·0366", "credit_card"}, {"4532ꓸ0151", ""}, {"4532⁓0151⁓1283⁓0366", "credit_card"}, {"4532─0151─1283─0366", "credit_card"},
+		{"4532⧸0151⧸1283⧸0366", "credit_card"}, {"4532～0151～1283～0366", "credit_card"}, {"536⸱90⸱4399 ssn", "ssn"}, {"4532﹍0151﹍1283﹍0366", "credit_card"},
+		{"ａｎｎ＠ｅｘａｍｐｌｅ．ｃｏｍ", "email"}, {"аnn@exаmple.com", "email"}, {"почта@пример.рф", "email"},
+		{"карта 4532015112830366", "credit_card"}, {"а4532015112830366", "credit_card"},
+		{"Сумма к оплате: 12 500 рублей, срок до 30 ноября", ""}, {"Η τιμή είναι 149 ευρώ", ""},
+	} {
+		var want []iatp.DataClass
+		if c.want != "" {
+			want = append(want, c.want)
+		}
+		if got := s.ScanText([]byte(c.text)).Classes(); len(got) != len(want) || len(got) > 0 && got[0] != want[0] {
+			t.Errorf("%q: %v, want %v", c.text, got, want)
+		}
+	}
+}
+
+// TestTwins: what looks alike is a letter, and no two fold to the same byte as
+// something else does.
+func TestTwins(t *testing.T) {
+	n := 0
+	for i, c := range twins {
+		if c == 0 {
+			continue
+		}
+		n++
+		if r := rune(0x0391 + i); !unicode.IsLetter(r) || !asciiLetter(c&^twin) || unicode.IsUpper(r) != upper(c&^twin) {
+			t.Errorf("%c folds to %q", r, c)
+		}
+	}
+	if want := len([]rune("ΑΒΕΖΗΙΚΜΝΟΡΤΥΧνοАВЕЅІЈКМНОРСТУХаеорсухѕіј")); n != want {
+		t.Errorf("%d twins, want %d", n, want)
+	}
+	var f folded
+	f.fold([]byte(strings.Repeat("а", 10) + "b" + strings.Repeat("а", 10) + " а"))
+	if got := string(f.b); got != strings.Repeat("a", 10)+"b"+strings.Repeat("a", 10)+" \x03" {
+		t.Errorf("folded to %q", got)
+	}
+}
