@@ -37,7 +37,10 @@ func newBooker() *booker {
 
 func (b *booker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := r.Header.Get("Iatp-Transaction")
-	if b.before != nil && b.before(w, r) {
+	b.mu.Lock()
+	before := b.before
+	b.mu.Unlock()
+	if before != nil && before(w, r) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")

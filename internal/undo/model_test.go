@@ -1,0 +1,340 @@
+package undo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/inter-agent-trust/iatp/flight"
+)
+
+// world is an agent and a peer that honour keys, and the desk that they are undone at.
+type world struct {
+	t     testing.TB
+	dir   string
+	log   *flight.Log
+	book  *Book
+	now   time.Time
+	reply Result    // of the next compensation or undo
+	knows Knowledge // of the next check
+
+	effects map[string]int    // of compensations, by id
+	bodies  map[string]string // the first body for an id
+	asked   int
+}
+
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "undo-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, dir: dir, now: time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC), effects: map[string]int{}, bodies: map[string]string{}}
+	w.open()
+	return w
+}
+
+func (w *world) end() {
+	w.shut()
+	os.RemoveAll(w.dir)
+}
+
+func (w *world) shut() {
+	if err := errors.Join(w.book.Close(), w.log.Close()); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) open() {
+	var err error
+	clock := func() time.Time { return w.now }
+	if w.log, err = flight.Open(w.dir, flight.Options{Now: clock}); err != nil {
+		w.t.Fatal(err)
+	}
+	host := Host{
+		Compensate: w.compensate, Undo: func(ctx context.Context, c *Thing) Result { return w.compensate(ctx, &Order{Task: c}) },
+		Check:    func(context.Context, *Thing) Knowledge { return w.knows },
+		Ask:      func(context.Context, *Thing) Fate { return Fate{} },
+		Patience: func() time.Duration { return time.Minute }, CanRollBack: func() bool { return true },
+	}
+	o := Options{Dir: w.dir, Host: host, Logger: slog.New(slog.DiscardHandler), Now: clock, GiveUp: time.Hour}
+	if w.book, err = Open(w.log, o); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// compensate has its effect once for each id, also when its answer is lost.
+func (w *world) compensate(_ context.Context, o *Order) Result {
+	id := o.Task.ID()
+	w.asked++
+	if first, again := w.bodies[id]; again && first != string(o.Body) {
+		w.t.Errorf("%s is asked for with %s, and was with %s", id, o.Body, first)
+	}
+	w.bodies[id] = string(o.Body)
+	if w.reply.Verdict == Done || w.reply.Verdict == Later {
+		w.effects[id] = 1
+	}
+	return w.reply
+}
+
+// begin records a task under way.
+func (w *world) begin(level string) Ref {
+	w.t.Helper()
+	window := int64(3600)
+	label := w.book.LabelOf([8]byte{byte(w.log.Size()), byte(w.log.Size() >> 8), 7})
+	place, wait, release, err := w.book.Keep(label, []byte(`{"n":1}`))
+	if err == nil {
+		err = wait()
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer release()
+	seq, err := w.log.Append(&flight.Entry{Type: flight.Request, TraceID: "t", Peer: "https://a.example", JKT: "k", Dir: flight.In, Tx: &flight.Tx{
+		Kind: flight.TxTask, At: flight.TxBegins, Label: label, By: w.book.KeyLabel("https://a.example", fmt.Sprint(w.log.Size())),
+		State: string(Active), Level: level, Window: &window, Sealed: place,
+	}}, flight.Durable)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return Ref{seq, label}
+}
+
+// finish records the end of a task.
+func (w *world) finish(ref Ref, state State) {
+	w.t.Helper()
+	_, err := w.log.Append(&flight.Entry{Type: flight.Response, TraceID: "t", Tx: &flight.Tx{
+		Kind: flight.TxTask, At: ref.At, Label: ref.Label, State: string(state), Until: w.now.Add(time.Hour),
+	}}, flight.Durable)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) load(ref Ref) *Thing {
+	w.t.Helper()
+	t, err := w.book.Load(ref)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return t
+}
+
+// step works once on everything that is in motion.
+func (w *world) step() {
+	for _, ref := range w.book.Moving(MaxMoving) {
+		w.book.mu.Lock()
+		m := w.book.moving[ref.At]
+		due := m != nil && m.needsWork()
+		w.book.mu.Unlock()
+		if due {
+			w.book.do(m)
+		}
+	}
+}
+
+// TestModel lets five initiators, an agent that fails as it likes, the clock and crashes
+// loose on tasks. Whatever happens: a state follows from the one before, an undo has
+// effect at most once, nothing rests that somebody asked to have undone, and what a
+// restart reads is what was known before.
+func TestModel(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		w := newWorld(t)
+		defer w.end()
+		var tasks []Ref
+		wished := map[Ref]bool{}
+		one := func() Ref { return rapid.SampledFrom(tasks).Draw(r, "task") }
+		for range rapid.IntRange(1, 25).Draw(r, "steps") {
+			w.now = w.now.Add(time.Duration(rapid.IntRange(0, 120).Draw(r, "seconds")) * time.Second)
+			w.reply = Result{Verdict: rapid.SampledFrom([]Verdict{Later, Later, Done, Refused, Never}).Draw(r, "reply")}
+			w.knows = rapid.SampledFrom([]Knowledge{{}, {Known: true}, {Known: true, Executed: true}, {Retry: true}}).Draw(r, "knows")
+			switch rapid.IntRange(0, 6).Draw(r, "what") {
+			case 0:
+				tasks = append(tasks, w.begin(rapid.SampledFrom([]string{"full", "none"}).Draw(r, "level")))
+			case 1:
+				if len(tasks) > 0 {
+					if ref := one(); w.load(ref).State == Active {
+						w.finish(ref, rapid.SampledFrom([]State{Committed, Failed, Unknown}).Draw(r, "end"))
+					}
+				}
+			case 2, 3:
+				if len(tasks) > 0 {
+					ref := one()
+					who := rapid.SampledFrom([]string{ByCaller, BySaga, ByIngress, ByOperator, ByRecovery}).Draw(r, "who")
+					before := w.load(ref)
+					after, err := w.book.Undo(ref, Ask{Who: who, Reason: "r", At: w.now})
+					if err == nil && after.State == Compensating {
+						wished[ref] = true
+					}
+					if err != nil && before.State != w.load(ref).State {
+						t.Errorf("a refused undo changed %s to %s", before.State, w.load(ref).State)
+					}
+				}
+			case 4:
+				w.step()
+			case 5:
+				if len(tasks) > 0 {
+					_, _ = w.book.Resolve(one(), Resolution{State: rapid.SampledFrom([]State{Compensated, Partially, CompensationFailed, Committed, Failed}).Draw(r, "word"), By: "alice"})
+				}
+			case 6:
+				known := slices.SortedFunc(slices.Values(w.book.Moving(MaxMoving)), func(x, y Ref) int { return int(x.At - y.At) })
+				w.shut()
+				w.open()
+				again := slices.SortedFunc(slices.Values(w.book.Moving(MaxMoving)), func(x, y Ref) int { return int(x.At - y.At) })
+				if diff := cmp.Diff(known, again); diff != "" {
+					t.Errorf("a restart forgets what is in motion (-before +after):\n%s", diff)
+				}
+				if err := w.book.Run(); err != nil { // ends what was under way
+					t.Fatal(err)
+				}
+				w.shut()
+				w.open()
+			}
+		}
+		// The agent is well again: everything that goes on by itself comes to an end.
+		w.reply, w.knows = Result{Verdict: Done}, Knowledge{}
+		for range 10 {
+			w.step()
+		}
+		for _, ref := range tasks {
+			switch thing := w.load(ref); {
+			case w.effects[ref.ID()] > 1:
+				t.Errorf("the undo of %s had effect twice", ref.ID())
+			case thing.State == Compensating && !thing.Manual:
+				t.Errorf("%s is still being undone", ref.ID())
+			case wished[ref] && !thing.State.Over() && !thing.Manual:
+				t.Errorf("%s was to be undone and is %s", ref.ID(), thing.State)
+			case thing.State == Compensated && w.effects[ref.ID()] == 0 && thing.Who != "" && !resolved(thing):
+				t.Errorf("%s is compensated, and nobody did anything", ref.ID())
+			}
+		}
+	})
+}
+
+// resolved reports whether a person had the last word.
+func resolved(t *Thing) bool { return t.History[len(t.History)-1].By == ByOperator }
+
+// TestOnlyWhatMayFollow: the states form no circle but the one through a person, and
+// none comes out of nothing.
+func TestOnlyWhatMayFollow(t *testing.T) {
+	for _, s := range []State{Failed, Compensated, Partially, Closed, Final} {
+		if len(follows[s]) != 0 {
+			t.Errorf("%s is an end, and %v may follow", s, follows[s])
+		}
+	}
+	for from, all := range follows {
+		for _, to := range all {
+			if _, known := follows[to]; !known && !to.Over() {
+				t.Errorf("%s leads to %s, from where nothing goes on", from, to)
+			}
+		}
+	}
+}
+
+func TestIDs(t *testing.T) {
+	ref := Ref{At: 1 << 40, Label: flight.Label{1, 2, 3}}
+	if got, err := ParseID(ref.ID()); err != nil || got != ref {
+		t.Errorf("ParseID(%s) = %v, %v", ref.ID(), got, err)
+	}
+	if got, err := ParseSagaID(ref.SagaID()); err != nil || got != ref {
+		t.Errorf("ParseSagaID(%s) = %v, %v", ref.SagaID(), got, err)
+	}
+	for _, bad := range []string{"", "tx_", ref.SagaID(), ref.ID() + "A", ref.ID()[:20], "tx_gAAAAAAAAAABAgMEBQYHCA", "tx_AAAAAAAAAAAAAAAAAAAAAA"} {
+		if got, err := ParseID(bad); !errors.Is(err, ErrUnknown) {
+			t.Errorf("ParseID(%q) = %v, %v", bad, got, err)
+		}
+	}
+}
+
+func FuzzParseID(f *testing.F) {
+	f.Add("tx_AAAAAAAAACkvQ2xhYmVsMA")
+	f.Fuzz(func(t *testing.T, id string) {
+		if ref, err := ParseID(id); err == nil && ref.ID() != id {
+			t.Errorf("%q is read as %q", id, ref.ID())
+		}
+	})
+}
+
+// FuzzFold: whatever stands in lines, it is a thing, or none, or damaged; never a panic
+// and never a state that does not follow.
+func FuzzFold(f *testing.F) {
+	f.Add([]byte(`{"seq":1,"timestamp":"2027-01-01T00:00:00.000Z","tx":{"kind":"task","label":"AQIDBAUGBwg","state":"active"},"type":"request"}`),
+		[]byte(`{"error":"x","seq":2,"timestamp":"2027-01-01T00:00:00.000Z","tx":{"at":1,"label":"AQIDBAUGBwg","state":"committed"},"type":"response"}`))
+	f.Fuzz(func(t *testing.T, one, two []byte) {
+		lines := []flight.Line{{Seq: 1, Text: one}, {Seq: 2, Text: two}}
+		thing, err := fold(Ref{At: 1, Label: flight.Label{1, 2, 3, 4, 5, 6, 7, 8}}, lines)
+		if err != nil {
+			return
+		}
+		before := State("")
+		for _, s := range thing.History {
+			if !before.mayFollow(s.State) {
+				t.Errorf("%s follows %s", s.State, before)
+			}
+			before = s.State
+		}
+	})
+}
+
+// FuzzRestore: a snapshot is taken whole, or the view is empty.
+func FuzzRestore(f *testing.F) {
+	f.Add([]byte(`{"v":1,"moving":[{"at":3,"label":"AQIDBAUGBwg","kind":"task","state":"compensating","files":[1]}],"kept":{"1":"2027-01-01T00:00:00Z"}}`))
+	w := newWorld(f)
+	f.Cleanup(w.end)
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if err := (*view)(w.book).Restore(text); err != nil && (len(w.book.moving) > 0 || len(w.book.kept) > 0 || len(w.book.shares) > 0 || len(w.book.due) > 0) {
+			t.Errorf("after %v there is %v", err, slices.Collect(maps.Keys(w.book.moving)))
+		}
+		if err := (*view)(w.book).Restore([]byte(`{"v":1}`)); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// TestKeptIsErased: what an undo needs is readable while it may be asked for, after a
+// restart too, and gone from the disk after its window.
+func TestKeptIsErased(t *testing.T) {
+	w := newWorld(t)
+	defer w.end()
+	ref := w.begin("full")
+	w.finish(ref, Committed)
+	w.shut()
+	w.open()
+	w.now = w.now.Add(30 * time.Minute)
+	w.book.sweep()
+	if got := w.book.read(w.load(ref), w.load(ref).Original); string(got) != `{"n":1}` {
+		t.Errorf("inside the window the original is %q", got)
+	}
+	w.now = w.now.Add(26 * time.Hour)
+	w.book.sweep()
+	if got := w.book.read(w.load(ref), w.load(ref).Original); got != nil {
+		t.Errorf("after the window the original is %q", got)
+	}
+	if files, bytes, _ := w.book.vault.Stats(); files != 0 || bytes != 0 {
+		t.Errorf("%d files with %d bytes are left", files, bytes)
+	}
+}
+
+// TestShares: one principal cannot fill the room of all.
+func TestShares(t *testing.T) {
+	w := newWorld(t)
+	defer w.end()
+	pool := w.book.PoolOf("https://a.example")
+	w.book.shares[pool] = MaxShare
+	if err := w.book.Room(pool); !errors.Is(err, ErrFull) {
+		t.Errorf("Room of a full share = %v", err)
+	}
+	if err := w.book.Room(w.book.PoolOf("https://b.example")); err != nil {
+		t.Errorf("Room of another = %v", err)
+	}
+	delete(w.book.shares, pool)
+}
