@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/inter-agent-trust/iatp"
 )
 
 // UndoWindow is how long the bank undoes a transfer, as its manifest promises.
@@ -106,7 +108,7 @@ func (b *Bank) transfer(j *job) (any, error) {
 	if err != nil {
 		return nil, refuse(http.StatusBadRequest, "%v", err)
 	}
-	want := &transfer{from: order.From, to: order.To, amount: amount, content: digestOf(j.body), request: requestOf(j)}
+	want := &transfer{id: transactionOf(j), from: order.From, to: order.To, amount: amount, content: digestOf(j.body), request: requestOf(j)}
 	t, err := b.enter(want)
 	if err != nil {
 		return nil, err
@@ -120,6 +122,15 @@ func (b *Bank) transfer(j *job) (any, error) {
 		"to_account":     t.to,
 		"undo_until":     t.at.Add(UndoWindow).UTC().Format(time.RFC3339),
 	}, nil
+}
+
+// transactionOf is what the sidecar calls the transaction of a job, under which it
+// will ask for the undo; a name of the agent's own if there is no sidecar.
+func transactionOf(j *job) string {
+	if tx := j.header.Get(iatp.HeaderTransaction); tx != "" && len(tx) <= 100 {
+		return tx
+	}
+	return "tx_" + rand.Text()
 }
 
 // requestOf names the request that a job is, so that the same request sent
@@ -145,8 +156,11 @@ func (b *Bank) enter(t *transfer) (*transfer, error) {
 		}
 		return done, nil
 	}
-	t.id, t.at = "tx_"+rand.Text(), b.now()
+	t.at = b.now()
 	b.forget(t.at)
+	if _, ok := b.transfers[t.id]; ok {
+		return nil, refuse(http.StatusConflict, "transaction %s is that of another transfer", t.id)
+	}
 	from, ok := b.accounts[t.from]
 	if !ok {
 		return nil, refuse(http.StatusBadRequest, "no account %.40q", t.from)
