@@ -73,7 +73,8 @@ func (s *Sidecar) compensateAtAgent(ctx context.Context, o *undo.Order) undo.Res
 	if err != nil || st.at.undo == "" {
 		return undo.Result{Verdict: undo.Refused, Code: "no_compensation_endpoint"}
 	}
-	ctx, cancel := context.WithTimeout(ctx, undoAttempt)
+	// Half of the time that there is: an attempt that hangs is not to be the last.
+	ctx, cancel := context.WithTimeout(ctx, min(undoAttempt, undoTime(st.manifest)/2))
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, st.at.method, target, bytes.NewReader(o.Body))
 	if err != nil {
@@ -261,10 +262,10 @@ func (s *Sidecar) rollBack(x *exchange) func(context.Context) error {
 			return err
 		}
 		switch k := s.checkAtAgent(ctx, t); {
-		case k.Known && !k.Executed:
+		case k.Known && !k.Executed && !t.Voidable():
 			u.state = undo.Failed
 			return recovery.ErrNothingDone
-		case k.Known && k.State != iatp.OutcomePartial:
+		case k.Known && k.Executed && k.State != iatp.OutcomePartial:
 			u.state = undo.Committed
 			return recovery.ErrStands
 		}
@@ -276,10 +277,12 @@ func (s *Sidecar) rollBack(x *exchange) func(context.Context) error {
 		if t, err = s.mesh.undo.Load(u.ref); err != nil {
 			return err
 		}
-		u.state = t.State
-		if t.State != undo.Compensated && t.State != undo.Partially && t.State != undo.Failed {
-			return errors.New("it is not undone yet")
+		switch u.state = t.State; t.State {
+		case undo.Compensated, undo.Partially:
+			return nil
+		case undo.Failed:
+			return recovery.ErrNothingDone
 		}
-		return nil
+		return errors.New("it is not undone yet")
 	}
 }

@@ -2,10 +2,12 @@ package sidecar
 
 import (
 	"encoding/json"
+	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
 
+	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/internal/undo"
 )
 
@@ -30,6 +32,35 @@ func TestCompensationAnswers(t *testing.T) {
 		if words[r.Verdict] != a.Verdict || string(r.State) != a.State || r.Fee != a.Fee || r.Returned != a.Returned {
 			t.Errorf("%d %q: %s, state %q, fee %q, returned %q; want %s, %q, %q, %q",
 				a.Status, a.Body, words[r.Verdict], r.State, r.Fee, r.Returned, a.Verdict, a.State, a.Fee, a.Returned)
+		}
+	}
+}
+
+// TestPeerAnswers has the answers of a peer to a request for an undo read that are not
+// an undo: those that end it, and those after which it is asked again.
+func TestPeerAnswers(t *testing.T) {
+	problem := func(slug string) string { return `{"type":"` + iatp.BaseURI + "problems/" + slug + `"}` }
+	for _, a := range []struct {
+		status int
+		body   string
+		want   undo.Verdict
+	}{
+		{200, `{"success":true,"state":"compensated"}`, undo.Later}, // without a receipt
+		{202, `{}`, undo.Later},
+		{404, problem(iatp.SlugNotFound), undo.Refused},
+		{409, problem(iatp.SlugUndoWindowExpired), undo.Refused},
+		{409, problem(iatp.SlugUndoConflict), undo.Refused},
+		{409, problem(iatp.SlugNotReversible), undo.Refused},
+		{409, problem(iatp.SlugNonceReused), undo.Later}, // our request came twice
+		{409, problem(iatp.SlugInFlight), undo.Later},
+		{429, ``, undo.Later},
+		{502, problem(iatp.SlugCompensationFailed), undo.Refused},
+		{502, problem(iatp.SlugUpstreamFailed), undo.Later},
+		{503, ``, undo.Later},
+	} {
+		r := readPeerUndo(&said{status: a.status, header: http.Header{}, body: []byte(a.body)}, &undo.Thing{Remote: "tx"})
+		if r.Verdict != a.want {
+			t.Errorf("%d %s: verdict %d, want %d", a.status, a.body, r.Verdict, a.want)
 		}
 	}
 }

@@ -161,7 +161,11 @@ func readPeerUndo(a *said, c *undo.Thing) undo.Result {
 	case http.StatusNotFound:
 		return undo.Result{Verdict: undo.Refused, Code: "peer_does_not_know_it"}
 	case http.StatusConflict:
-		return undo.Result{Verdict: undo.Refused, Code: slugOf(a.body, "peer_refuses")}
+		if code := slugOf(a.body, ""); code != "" {
+			return undo.Result{Verdict: undo.Refused, Code: code}
+		}
+		// Such as nonce-reused: our request came twice, and the answer to the first is lost.
+		return undo.Result{After: retryAfter(a.header), Code: "peer_fails"}
 	case http.StatusBadGateway:
 		if slugOf(a.body, "") == iatp.SlugCompensationFailed {
 			return undo.Result{Verdict: undo.Refused, Code: iatp.SlugCompensationFailed}

@@ -132,9 +132,17 @@ func (b *Book) doTask(ctx context.Context, ref Ref) (time.Duration, error) {
 	return 0, err
 }
 
+// Voidable reports whether the agent can be told that a task is not wanted any more. An
+// agent that has not seen a task may still get it: the order can lie in a buffer for
+// longer than any deadline. So what can be undone is undone even then, and the agent
+// refuses what comes late (spec/002, 5.6).
+func (t *Thing) Voidable() bool {
+	return t.Kind == flight.TxTask && t.Undoable() && t.Method != manualMethod
+}
+
 // findOut asks the agent what became of a task whose outcome is not known: unknown is
-// not failed. If it does not say, the task is undone if that was promised, else a
-// person is asked.
+// not failed. If it does not say, or has not seen it yet, the task is undone if that was
+// promised, else a person is asked.
 func (b *Book) findOut(ctx context.Context, t *Thing) (time.Duration, error) {
 	k := b.opt.Host.Check(ctx, t)
 	if ctx.Err() != nil {
@@ -146,9 +154,9 @@ func (b *Book) findOut(ctx context.Context, t *Thing) (time.Duration, error) {
 	_, err := b.advance(t.Ref, func(t *Thing) (*move, error) {
 		m := &move{who: ByRecovery}
 		switch {
-		case k.Known && !k.Executed:
+		case k.Known && !k.Executed && !(t.Voidable() && b.opt.Host.CanRollBack()):
 			m.to = Failed
-		case k.Known && t.Asked == "":
+		case k.Known && k.Executed && t.Asked == "":
 			m.to, m.tx.Until = Committed, b.until(t)
 		case t.Undoable() && (t.Asked != "" || b.opt.Host.CanRollBack()):
 			m.to = Compensating
