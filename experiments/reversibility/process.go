@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -153,17 +154,25 @@ func (t *tail) String() string {
 var ports = struct {
 	mu   sync.Mutex
 	next int
-}{next: 21000 + os.Getpid()%50*150}
+}{next: 10000 + rand.IntN(8000)}
 
+// steadyAddress returns an address that nobody has.
 func steadyAddress() (string, error) {
+	ln, err := steadyListener()
+	if err != nil {
+		return "", err
+	}
+	return ln.Addr().String(), ln.Close()
+}
+
+func steadyListener() (net.Listener, error) {
 	ports.mu.Lock()
 	defer ports.mu.Unlock()
 	for range 1000 {
 		ports.next++
-		addr := fmt.Sprintf("127.0.0.1:%d", ports.next)
-		if ln, err := net.Listen("tcp", addr); err == nil {
-			return addr, ln.Close()
+		if ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", ports.next)); err == nil {
+			return ln, nil
 		}
 	}
-	return "", errors.New("no free port")
+	return nil, errors.New("no free port")
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -63,13 +62,13 @@ type proxy struct {
 	hook func(point) act // nil: pass
 }
 
-func newProxy(hop, addr, to string) (*proxy, error) {
-	ln, err := net.Listen("tcp", addr)
+func newProxy(hop, to string) (*proxy, error) {
+	ln, err := steadyListener()
 	if err != nil {
 		return nil, err
 	}
 	p := &proxy{
-		hop: hop, addr: addr, to: to, done: make(chan struct{}),
+		hop: hop, addr: ln.Addr().String(), to: to, done: make(chan struct{}),
 		// Nothing is kept open and nothing is tried again behind our back.
 		transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true},
 	}

@@ -27,7 +27,7 @@ const (
 	full        arm = "full"         // sidecars; the agents promise to undo, and each trip is a saga
 )
 
-var arms = []arm{none, recoveryOff}
+var arms = []arm{none, recoveryOff, full}
 
 // traveler is whose sidecar the trip is ordered from, roles are the agents of a
 // trip in the order in which they are asked.
@@ -105,12 +105,12 @@ func patience(a arm) time.Duration {
 
 // addProxy puts a proxy before an address and returns where it listens.
 func (w *world) addProxy(hop, to string) (string, error) {
-	addr, err := steadyAddress()
+	p, err := newProxy(hop, to)
 	if err != nil {
 		return "", err
 	}
-	w.proxies[hop], err = newProxy(hop, addr, to)
-	return addr, err
+	w.proxies[hop] = p
+	return p.addr, nil
 }
 
 // hopTo is the way to an agent from its sidecar, or from whoever orders.
@@ -227,9 +227,7 @@ func (w *world) close() error {
 		errs = append(errs, p.stop())
 	}
 	for _, p := range w.proxies {
-		if p != nil {
-			p.close()
-		}
+		p.close()
 	}
 	if err := errors.Join(errs...); err != nil || w.arm == none {
 		return err
