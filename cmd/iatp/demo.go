@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -20,11 +21,12 @@ func (p *program) demoCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Play the whole story on this machine, in ten seconds",
-		Long: `Start four example agents and their sidecars on free ports, and play the story:
+		Long: `Start example agents and their sidecars on free ports, and play the story:
 a trusted bank, a card that is blocked, a call that is asked about, a person who
 releases it, and the timeline of that. Then two sidecars meet: a flight is booked
 with an agent that cannot take it back, signed on the way there, and on the way
-back with a receipt. At the end the logs prove themselves. Every answer is
+back with a receipt. A trip of three bookings fails at the third, and the others
+are undone. At the end the logs prove themselves. Every answer is
 checked; one that is not as promised ends the demo with exit code 1.
 
 Everything is in a temporary directory and is gone afterwards. With --serve the
@@ -97,7 +99,41 @@ func (p *program) tell(ctx context.Context, cast *demo.Cast) error {
 	if err := s.showProof(ctx, last); err != nil {
 		return err
 	}
+	if err := s.playTrip(ctx); err != nil {
+		return err
+	}
 	return s.showLogs(ctx)
+}
+
+// playTrip has three bookings fail at the third, and shows that all is undone.
+func (s *story) playTrip(ctx context.Context) error {
+	opened, err := s.play(ctx, []demo.Scene{s.cast.OpenTrip()})
+	if err != nil {
+		return err
+	}
+	saga, err := demo.TripID(opened)
+	if err != nil {
+		return err
+	}
+	if _, err := s.play(ctx, s.cast.Trip(saga)); err != nil {
+		return err
+	}
+	scene := s.cast.TripEnd(saga)
+	s.title(scene.Title)
+	s.out.line("%s", indent(s.out.in(cyan, "$ ")+scene.Curl()))
+	end, err := s.cast.PlayTripEnd(ctx, saga)
+	if err != nil {
+		return fmt.Errorf("scene %d: %w", s.chapter, err)
+	}
+	if err := s.showSaga(end); err != nil {
+		return err
+	}
+	before, after, err := s.cast.TripBalance()
+	if err != nil {
+		return err
+	}
+	s.out.line("%s", indent(fmt.Sprintf("the traveller's account: %s before, %s now: %s but for the hotel's fee", before, after, s.out.in(green, "everything came back"))))
+	return nil
 }
 
 // play plays scenes and returns the answer to the last.
@@ -134,6 +170,30 @@ func (s *story) showProof(ctx context.Context, a *demo.Answer) error {
 	return nil
 }
 
+// showSaga shows what became of each call of a saga.
+func (s *story) showSaga(a *demo.Answer) error {
+	var saga struct {
+		State string
+		Calls []struct {
+			Peer, State string
+			Fee         string `json:"fee_charged"`
+			Currency    string
+		}
+	}
+	if err := json.Unmarshal(a.Body, &saga); err != nil {
+		return err
+	}
+	s.out.line("%s", indent(s.out.in(green, shown(saga.State))))
+	for i, c := range saga.Calls {
+		line := pad(s.cast.Desks[i].Name, 8) + shown(c.State)
+		if c.Fee != "" {
+			line += ", fee " + shown(c.Fee+" "+c.Currency)
+		}
+		s.out.line("%s", indent(line))
+	}
+	return nil
+}
+
 // answerHeaders are the headers that the story is about.
 var answerHeaders = []string{iatp.HeaderFrom, iatp.HeaderTrustScore, iatp.HeaderQuarantined, iatp.HeaderTraceID, iatp.HeaderLatency, iatp.HeaderReceipt}
 
@@ -144,6 +204,8 @@ func (p *program) showAnswer(a *demo.Answer) {
 		look, word = green, "passed"
 	case a.Status == iatp.StatusRetryWith:
 		look, word = yellow, "a person has to decide"
+	case a.Header.Get(iatp.HeaderFrom) == iatp.FromPeer:
+		look, word = yellow, "the agent says no"
 	}
 	p.out.line("%s", indent(p.out.in(look, fmt.Sprintf("%d %s", a.Status, word))))
 	for _, name := range answerHeaders {
@@ -231,7 +293,7 @@ func (s *story) showLogs(ctx context.Context) error {
 
 func (p *program) stayUp(ctx context.Context, cast *demo.Cast) {
 	p.out.line("\n%s", p.out.in(bold, "All are up until Ctrl-C."))
-	for _, scene := range append(cast.Scenes(), cast.Journey()...) {
+	for _, scene := range slices.Concat(cast.Scenes(), cast.Journey(), []demo.Scene{cast.OpenTrip()}, cast.Trip("saga_…")) {
 		p.out.line("%s", indent(p.out.in(dim, "# "+scene.Title)+"\n"+scene.Curl()))
 	}
 	for _, party := range cast.Parties() {

@@ -16,28 +16,44 @@ import (
 // peerName is what the traveller's agent calls the booking agent.
 const peerName = "expedia"
 
-// raiseMesh starts the traveller's and the booking agent, whose sidecars know each
-// other by their keys.
+// raiseMesh starts the traveller's agent and those that it calls. Their sidecars know
+// each other by their keys.
 func (c *Cast) raiseMesh(dir string) error {
 	traveller, err := newPassport(dir, "travel")
 	if err != nil {
 		return err
 	}
-	booking, err := newPassport(dir, "booking")
-	if err != nil {
+	peers := map[string]sidecar.Peer{}
+	callee := func(name, known string, agent http.Handler) (*Party, error) {
+		own, err := newPassport(dir, name)
+		if err != nil {
+			return nil, err
+		}
+		peers[known] = sidecar.Peer{URL: own.url, Pin: own.key.Public().String(), MaxLevel: iatp.VerifiedPartner.String()}
+		return raise(name, agent, dir, func(cfg *sidecar.Config) {
+			own.give(cfg)
+			cfg.Peers = map[string]sidecar.Peer{"travel": {URL: traveller.url, Pin: traveller.key.Public().String()}}
+		})
+	}
+	if c.Booking, err = callee("booking", peerName, NewBooking()); err != nil {
 		return err
 	}
-	c.Booking, err = raise("booking", NewBooking(), dir, func(cfg *sidecar.Config) {
-		booking.give(cfg)
-		cfg.Peers = map[string]sidecar.Peer{"travel": {URL: traveller.url, Pin: traveller.key.Public().String()}}
-	})
-	if err != nil {
-		return err
+	c.purse = NewPurse(purseBefore)
+	for _, d := range []struct {
+		name       string
+		places     int
+		price, fee Cents
+	}{{"flight", 9, 400_00, 0}, {"hotel", 9, 300_00, hotelFee}, {"car", 0, 100_00, 0}} {
+		desk, err := callee(d.name, d.name, NewDesk(d.name+"-agent", d.places, d.price, d.fee, c.purse))
+		if err != nil {
+			return err
+		}
+		c.Desks = append(c.Desks, desk)
 	}
 	c.Travel, err = raise("travel", NewBackend(), dir, func(cfg *sidecar.Config) {
 		traveller.give(cfg)
 		cfg.Require.Reversibility = iatp.ReversibilityPartial
-		cfg.Peers = map[string]sidecar.Peer{peerName: {URL: booking.url, Pin: booking.key.Public().String(), MaxLevel: iatp.VerifiedPartner.String()}}
+		cfg.Peers = peers
 	})
 	return err
 }

@@ -51,13 +51,16 @@ type Cast struct {
 	Bank     *Party // score 10
 	Honeypot *Party // score 0
 
-	Travel  *Party // requires that things can be undone, and calls Booking
-	Booking *Party // can undo nothing
+	Travel  *Party   // requires that things can be undone, and calls the others
+	Booking *Party   // can undo nothing
+	Desks   []*Party // flight, hotel and car: can undo, the hotel for a fee; cars are sold out
+
+	purse *Purse // of the traveller, at the desks
 }
 
 // Parties are all of the cast that are up.
 func (c *Cast) Parties() []*Party {
-	return slices.DeleteFunc([]*Party{c.Bank, c.Honeypot, c.Travel, c.Booking}, func(p *Party) bool { return p == nil })
+	return slices.DeleteFunc(append([]*Party{c.Bank, c.Honeypot, c.Travel, c.Booking}, c.Desks...), func(p *Party) bool { return p == nil })
 }
 
 // Raise starts the agents and their sidecars, with their data below dir. The
@@ -154,6 +157,8 @@ type Scene struct {
 	Peer     string // for the agent that To knows under this name; empty: To's own
 	Body     string // JSON
 	Override bool   // with X-User-Override: true
+	Saga     string // the saga that it is a part of; empty: none
+	Path     string // instead of a proxy route; the method is GET without a Body
 
 	about       *Party // whose score is told; nil: To
 	status      int
@@ -203,15 +208,34 @@ func (c *Cast) Scenes() []Scene {
 
 // Curl is the request as somebody would type it.
 func (s *Scene) Curl() string {
+	if s.method() == http.MethodGet {
+		return "curl " + s.url()
+	}
 	line := "curl -X POST " + s.url() + " \\\n  -H 'Content-Type: application/json' \\\n"
 	if s.Override {
 		line += "  -H '" + iatp.HeaderOverride + ": true' \\\n"
 	}
+	if s.Saga != "" {
+		line += "  -H '" + headerSaga + ": " + s.Saga + "' \\\n"
+	}
 	return line + "  -d '" + s.Body + "'"
+}
+
+// headerSaga makes a call a part of a saga.
+const headerSaga = "IATP-Saga"
+
+func (s *Scene) method() string {
+	if s.Body == "" {
+		return http.MethodGet
+	}
+	return http.MethodPost
 }
 
 // url is where the request goes.
 func (s *Scene) url() string {
+	if s.Path != "" {
+		return s.To.URL + s.Path
+	}
 	if s.Peer != "" {
 		return s.To.URL + "/proxy/" + s.Peer
 	}
@@ -234,13 +258,16 @@ const sceneTimeout = 5 * time.Second
 func (s *Scene) Play(ctx context.Context) (*Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, sceneTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url(), strings.NewReader(s.Body))
+	req, err := http.NewRequestWithContext(ctx, s.method(), s.url(), strings.NewReader(s.Body))
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	if s.Override {
 		req.Header.Set(iatp.HeaderOverride, "true")
+	}
+	if s.Saga != "" {
+		req.Header.Set(headerSaga, s.Saga)
 	}
 	transport := &http.Transport{DisableKeepAlives: true} // no proxy, and nothing stays open
 	resp, err := transport.RoundTrip(req)
@@ -263,14 +290,8 @@ func (s *Scene) check(a *Answer) error {
 	if a.Status != s.status {
 		wrong("the status is %d, promised was %d", a.Status, s.status)
 	}
-	if got, want := a.Header.Get(iatp.HeaderTrustScore), strconv.Itoa(s.score()); got != want {
-		wrong("%s is %q, promised was %q", iatp.HeaderTrustScore, got, want)
-	}
-	if got := a.Header.Get(iatp.HeaderQuarantined) == "true"; got != s.quarantined {
-		wrong("quarantined is %t, promised was %t", got, s.quarantined)
-	}
-	if a.Trace == "" {
-		wrong("there is no %s", iatp.HeaderTraceID)
+	if s.Path == "" {
+		s.checkCall(a, wrong)
 	}
 	var plain bytes.Buffer
 	if err := json.Compact(&plain, a.Body); err != nil {
@@ -282,6 +303,19 @@ func (s *Scene) check(a *Answer) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// checkCall compares what is told with the answer to a call.
+func (s *Scene) checkCall(a *Answer, wrong func(string, ...any)) {
+	if got, want := a.Header.Get(iatp.HeaderTrustScore), strconv.Itoa(s.score()); got != want {
+		wrong("%s is %q, promised was %q", iatp.HeaderTrustScore, got, want)
+	}
+	if got := a.Header.Get(iatp.HeaderQuarantined) == "true"; got != s.quarantined {
+		wrong("quarantined is %t, promised was %t", got, s.quarantined)
+	}
+	if a.Trace == "" {
+		wrong("there is no %s", iatp.HeaderTraceID)
+	}
 }
 
 // Verify checks the party's flight recorder from outside, once it has signed

@@ -38,6 +38,7 @@ func TestStory(t *testing.T) {
 		}
 	}
 	checkJourney(t, cast, last)
+	checkTrip(t, cast)
 	for _, p := range cast.Parties() {
 		if _, err := p.Verify(t.Context()); err != nil {
 			t.Errorf("%s: %v", p.Name, err)
@@ -90,6 +91,36 @@ func checkJourney(t *testing.T, cast *Cast, a *Answer) {
 		if got := strings.Join(types, " "); got != test.want {
 			t.Errorf("%s has recorded %q, want %q", test.party.Name, got, test.want)
 		}
+	}
+}
+
+// checkTrip plays the trip, and looks whether the balance is believed to be right
+// before it is.
+func checkTrip(t *testing.T, cast *Cast) {
+	t.Helper()
+	opening := cast.OpenTrip()
+	opened, err := opening.Play(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	saga, err := TripID(opened)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := cast.TripBalance(); err == nil {
+		t.Error("the balance counts as right before anything was booked")
+	}
+	for _, s := range cast.Trip(saga) {
+		if _, err := s.Play(t.Context()); err != nil {
+			t.Errorf("%s\n%v", s.Title, err)
+		}
+	}
+	end, err := cast.PlayTripEnd(t.Context(), saga)
+	if err != nil {
+		t.Errorf("the end of the trip: %v", err)
+	}
+	if _, _, err := cast.TripBalance(); err != nil {
+		t.Errorf("%v\n%s", err, end.Body)
 	}
 }
 
