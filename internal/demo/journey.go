@@ -23,12 +23,14 @@ func (c *Cast) raiseMesh(dir string) error {
 	if err != nil {
 		return err
 	}
+	defer traveller.place.Close() // if it comes to nothing
 	peers := map[string]sidecar.Peer{}
 	callee := func(name, known string, agent http.Handler) (*Party, error) {
 		own, err := newPassport(dir, name)
 		if err != nil {
 			return nil, err
 		}
+		defer own.place.Close()
 		peers[known] = sidecar.Peer{URL: own.url, Pin: own.key.Public().String(), MaxLevel: iatp.VerifiedPartner.String()}
 		return raise(name, agent, dir, func(cfg *sidecar.Config) {
 			own.give(cfg)
@@ -64,10 +66,10 @@ type passport struct {
 	file    string // with the key
 	address string // of the public listener
 	url     string
+	place   net.Listener // keeps the address until the sidecar starts
 }
 
-// newPassport makes a key and finds a free address. Between here and the start of
-// the sidecar another program could take it; then the start says so.
+// newPassport makes a key and finds a free address, which it keeps for the sidecar.
 func newPassport(dir, name string) (*passport, error) {
 	key, err := iatp.GeneratePrivateKey(rand.Reader)
 	if err != nil {
@@ -81,17 +83,18 @@ func newPassport(dir, name string) (*passport, error) {
 	if err := os.WriteFile(p.file, text, 0o600); err != nil {
 		return nil, err
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	if p.place, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		return nil, err
 	}
-	p.address = ln.Addr().String()
+	p.address = p.place.Addr().String()
 	p.url = "http://" + p.address
-	return p, ln.Close()
+	return p, nil
 }
 
-// give makes a configuration the holder's.
+// give makes a configuration the holder's, who takes the address over: between here
+// and its start another program could have it, and then the start says so.
 func (p *passport) give(cfg *sidecar.Config) {
+	p.place.Close() // nobody was ever let in
 	cfg.Key, cfg.Public, cfg.PublicURL = p.file, p.address, p.url
 }
 
