@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"hash"
 	"io"
 	"mime"
 	"net/http"
@@ -127,7 +128,7 @@ func (s *Sidecar) readReply(x *exchange, h http.Header, body []byte, end *ending
 	_, _ = st.Write(read.text)
 	s.keepStream(st, keep, end)
 	if read.binary = st.Binary(); read.binary || !x.st.rules.ChangesAnswers() {
-		end.findings = streamTally(st, x.st.rules, x.passage(true))
+		end.findings = streamTally(x, st)
 		return read
 	}
 	read.report = s.scanner().ScanBody(read.text, contentType, ijson.Limits{Depth: s.cfg.Limits.Depth})
@@ -137,10 +138,15 @@ func (s *Sidecar) readReply(x *exchange, h http.Header, body []byte, end *ending
 
 // streamTally counts what a stream scanner found: its report is bounded, its
 // counts are not.
-func streamTally(st *privacy.Stream, rules *policy.Set, p *policy.Passage) (out []flight.Count) {
+func streamTally(x *exchange, st *privacy.Stream) (out []flight.Count) {
 	_ = st.Close()
-	for _, kind := range st.Report().Classes() {
-		out = append(out, flight.Count{Kind: kind, Count: st.Count(kind), Action: actionName(rules.Treat(p, policy.Finding{Kind: kind}))})
+	kinds := st.Report().Classes()
+	if len(kinds) == 0 {
+		return nil
+	}
+	p := x.passage(true)
+	for _, kind := range kinds {
+		out = append(out, flight.Count{Kind: kind, Count: st.Count(kind), Action: actionName(x.st.rules.Treat(p, policy.Finding{Kind: kind}))})
 	}
 	return out
 }
@@ -173,10 +179,7 @@ func (s *Sidecar) passStream(c *call, x *exchange, resp *http.Response) *iatp.Pr
 	length, open := resp.ContentLength, unbounded(resp)
 	through, source, err := s.newFilter(x, resp, sum, end)
 	if err != nil { // nothing has been released yet
-		end.sum, end.opaque = sum.Sum(nil), "content-encoding"
-		if x.dir == flight.Out {
-			end.outcome = s.askPeer(x) // its receipt would come behind the answer
-		}
+		s.proveUnread(x, resp, sum, end)
 		return s.withhold(x, end)
 	}
 	if x.dir == flight.In { // trailers get lost on the way
@@ -226,6 +229,24 @@ func (s *Sidecar) passStream(c *call, x *exchange, resp *http.Response) *iatp.Pr
 			return nil
 		}
 	}
+}
+
+// proveUnread reads a peer's answer to its end though nobody here understands it:
+// its receipt comes behind it.
+func (s *Sidecar) proveUnread(x *exchange, resp *http.Response, sum hash.Hash, end *ending) {
+	end.opaque = "content-encoding"
+	if x.dir != flight.Out {
+		end.sum = sum.Sum(nil)
+		return
+	}
+	_, _ = io.Copy(sum, io.LimitReader(resp.Body, int64(s.cfg.Limits.Body))) // what is cut has no receipt
+	end.sum = sum.Sum(nil)
+	jws := resp.Trailer.Get(iatp.HeaderReceipt)
+	if x.proof, end.outcome, _ = s.checkProof(x, resp, jws, iatp.Digest(end.sum)); x.proof == proofValid {
+		x.receipt = jws
+		return
+	}
+	end.outcome = s.askPeer(x)
 }
 
 // unbounded reports an answer that ends where its connection ends.
@@ -282,7 +303,7 @@ func (s *Sidecar) finishStream(c *call, x *exchange, resp *http.Response, scan *
 	} else if s.keepStream(scan, s.keepsPayloads(x.st), end); through != nil {
 		end.findings = through.counts.sorted()
 	} else {
-		end.findings = streamTally(scan, x.st.rules, x.passage(true))
+		end.findings = streamTally(x, scan)
 	}
 	switch {
 	case err == nil || err == io.EOF:
