@@ -37,8 +37,8 @@ var (
 )
 
 // A keyFormat is how a vendor writes its keys: a fixed beginning, then min to
-// max characters of a set. Lengths are those in common use; vendors change them,
-// so a format that a vendor does not publish may be off.
+// max characters of a set. doc/privacy.md says which of them their vendors
+// document; the others are those in common use, and may be off.
 type keyFormat struct {
 	prefix   string
 	set      *[256]bool
@@ -49,6 +49,7 @@ var (
 	hexBytes   = bytesOf("0123456789abcdefABCDEF")
 	upperBytes = bytesOf("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 	alnumBytes = setOf("")
+	nameBytes  = setOf("_")
 )
 
 func bytesOf(chars string) *[256]bool {
@@ -93,11 +94,12 @@ var keyFormats = []keyFormat{
 	{"sq0atp-", wordBytes, 22, 22}, {"sq0csp-", wordBytes, 43, 43}, // Square
 
 	// Code and packages.
-	{"ghp_", alnumBytes, 36, 36}, {"gho_", alnumBytes, 36, 36}, {"ghu_", alnumBytes, 36, 36}, {"ghs_", alnumBytes, 36, 36}, {"ghr_", alnumBytes, 36, 76}, {"github_pat_", wordBytes, 82, 82}, // GitHub
+	{"ghp_", nameBytes, 36, 251}, {"gho_", nameBytes, 36, 251}, {"ghu_", nameBytes, 36, 251}, {"ghs_", nameBytes, 36, 251}, {"ghr_", nameBytes, 36, 251}, {"github_pat_", nameBytes, 82, 244}, // GitHub
 	{"glpat-", tokenBytes, 20, 300}, {"gldt-", wordBytes, 20, 64}, {"glrt-", tokenBytes, 20, 64}, {"glcbt-", wordBytes, 20, 64}, {"glptt-", hexBytes, 40, 40}, {"glft-", wordBytes, 20, 64}, {"glimt-", wordBytes, 25, 25}, {"glagent-", wordBytes, 50, 50}, {"gloas-", hexBytes, 64, 64}, {"glsoat-", wordBytes, 20, 64}, {"GR1348941", wordBytes, 20, 20}, // GitLab
 	{"ATBB", alnumBytes, 32, 36}, {"ATATT3", base64Bytes, 150, 260}, {"ATCTT3", base64Bytes, 150, 260}, // Atlassian
 	{"npm_", alnumBytes, 36, 36},                                                                      // npm
 	{"pypi-AgEIcHlwaS5vcmc", wordBytes, 50, 400}, {"pypi-AgENdGVzdC5weXBpLm9yZw", wordBytes, 50, 400}, // PyPI
+	{"packagist_ort_", hexBytes, 68, 68}, {"packagist_out_", hexBytes, 68, 68}, {"packagist_uut_", hexBytes, 68, 68}, // Packagist
 	{"rubygems_", hexBytes, 48, 48},                                    // RubyGems
 	{"cio", alnumBytes, 32, 32},                                        // crates.io
 	{"oy2", alnumBytes, 43, 43},                                        // NuGet
@@ -136,7 +138,7 @@ var keyFormats = []keyFormat{
 	{"wandb_v1_", wordBytes, 60, 100}, // Weights & Biases
 
 	// Messages and people.
-	{"xoxb-", wordBytes, 24, 100}, {"xoxp-", wordBytes, 24, 100}, {"xoxa-", wordBytes, 24, 100}, {"xoxr-", wordBytes, 24, 100}, {"xoxs-", wordBytes, 24, 100}, {"xoxe-", wordBytes, 24, 200}, {"xoxe.xox", tokenBytes, 24, 260}, {"xapp-", wordBytes, 24, 120}, // Slack
+	{"xoxb-", wordBytes, 24, 250}, {"xoxp-", wordBytes, 24, 250}, {"xoxa-", wordBytes, 24, 250}, {"xoxr-", wordBytes, 24, 250}, {"xoxs-", wordBytes, 24, 250}, {"xoxe-", wordBytes, 24, 250}, {"xoxe.xox", tokenBytes, 24, 250}, {"xapp-", wordBytes, 24, 250}, // Slack
 	{"SG.", tokenBytes, 66, 66},                                          // SendGrid
 	{"SK", hexBytes, 32, 32},                                             // Twilio key
 	{"AC", hexBytes, 32, 32},                                             // Twilio account
