@@ -241,7 +241,8 @@ type Limits struct {
 	BodyTime    Duration `yaml:"body_time"`    // to receive it; more is 408
 	BodyMemory  Size     `yaml:"body_memory"`  // all request bodies held at once; more is 503
 	Depth       int      `yaml:"depth"`        // nesting of JSON; more is 400
-	Concurrency int      `yaml:"concurrency"`  // exchanges under way; more is 503
+	Concurrency int      `yaml:"concurrency"`  // exchanges under way; fewer while there is more work than can be done
+	Wait        Duration `yaml:"wait"`         // for a place among them; longer is 503
 	Connections int      `yaml:"connections"`  // open connections; more wait in the kernel's queue
 	Deadline    Duration `yaml:"deadline"`     // to the first byte of the agent's answer; later is 504
 	Idle        Duration `yaml:"idle"`         // silence inside an answer, either side
@@ -297,6 +298,7 @@ func DefaultConfig() Config {
 			BodyMemory:  256 << 20,
 			Depth:       128,
 			Concurrency: 1024,
+			Wait:        Duration(5 * time.Second),
 			Connections: 10000,
 			Deadline:    Duration(120 * time.Second),
 			Idle:        Duration(60 * time.Second),
@@ -473,6 +475,9 @@ func (c *Config) validateLimits(bad func(string, string, ...any)) {
 		if d <= 0 || d > Duration(24*time.Hour) {
 			bad("limits."+key, "must be more than 0 and at most 24h")
 		}
+	}
+	if l.Wait < 0 || l.Wait > Duration(time.Minute) {
+		bad("limits.wait", "must be from 0 to 1m")
 	}
 	if l.RetryBudget < 0 {
 		bad("limits.retry_budget", "must not be negative")

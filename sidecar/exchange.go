@@ -285,7 +285,6 @@ func (s *Sidecar) leave(x *exchange) {
 	x.undo.let()
 	s.bodies.give(x.held)
 	if x.entered {
-		<-s.inFlight
-		s.metrics.inFlight.Dec()
+		s.gate.leave()
 	}
 }

@@ -208,6 +208,9 @@ func (s *Sidecar) attempt(c *call, x *exchange) (*http.Response, []byte, error) 
 func (s *Sidecar) sendAgent(c *call, x *exchange) (*http.Response, error) {
 	req := s.agentRequest(x)
 	began := s.now()
+	if x.attempts == 1 {
+		s.gate.feel(began.Sub(x.ready))
+	}
 	defer func() { x.away += s.now().Sub(began) }()
 	c.await(began)
 	resp, err := s.agent.Do(c.ctx, req)

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/flight"
@@ -191,19 +192,17 @@ func (s *Sidecar) serveWork(w http.ResponseWriter, r *http.Request, method strin
 	serve(x)
 }
 
-// enter takes one of the places of limits.concurrency, which leave gives back. A
+// enter takes one of the places of limits.concurrency, which leave gives back, or
+// waits for one. A
 // call from outside takes one when its signature is verified and not before:
 // otherwise whoever can reach the port could keep those out who may call
 // (hardening 18).
 func (s *Sidecar) enter(x *exchange) *iatp.Problem {
-	select {
-	case s.inFlight <- struct{}{}:
-		x.entered = true
-		s.metrics.inFlight.Inc()
-		return nil
-	default:
-		return s.overloaded("limits.concurrency exchanges are under way")
+	if !s.gate.enter(x.r.Context(), time.Duration(s.cfg.Limits.Wait)) {
+		return s.overloaded("no place became free within limits.wait")
 	}
+	x.entered = true
+	return nil
 }
 
 // exchange walks the corridor and answers with the problem it ended in, if any.

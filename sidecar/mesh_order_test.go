@@ -100,7 +100,7 @@ func TestPlacesAreForTheVerified(t *testing.T) {
 	b := iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, Agent: agent, Config: func(c *sidecar.Config) {
 		pb.Listen(c)
 		c.Peers = map[string]sidecar.Peer{"a": pa.AsPeer("trusted")}
-		c.Limits.Concurrency = 1
+		c.Limits.Concurrency, c.Limits.Wait = 1, 0
 	}})
 	var wg sync.WaitGroup
 	defer wg.Wait()

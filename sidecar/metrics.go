@@ -25,7 +25,6 @@ type metrics struct {
 	score         prometheus.Histogram
 	latency       prometheus.Histogram
 	own           prometheus.Histogram
-	inFlight      prometheus.Gauge
 	requestBytes  prometheus.Counter
 	replyBytes    prometheus.Counter
 	slaBreaches   prometheus.Counter
@@ -66,8 +65,12 @@ func newMetrics(s *Sidecar) *metrics {
 	seconds := []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 120}
 	m.latency = histogram("iatp_request_duration_seconds", "Whole time of an exchange, from its head to the last byte of the answer.", seconds)
 	m.own = histogram("iatp_own_duration_seconds", "The sidecar's own share of a forwarded exchange.", seconds)
-	m.inFlight = prometheus.NewGauge(prometheus.GaugeOpts{Name: "iatp_in_flight", Help: "Exchanges under way."})
-	m.registry.MustRegister(m.inFlight)
+	inside := func() float64 { n, _, _ := s.gate.state(); return float64(n) }
+	waiting := func() float64 { _, n, _ := s.gate.state(); return float64(n) }
+	limit := func() float64 { _, _, n := s.gate.state(); return float64(n) }
+	gauge("iatp_in_flight", "Exchanges under way.", inside)
+	gauge("iatp_waiting", "Exchanges that wait for a place.", waiting)
+	gauge("iatp_concurrency_limit", "Exchanges that may be under way now; limits.concurrency, less under overload.", limit)
 	m.requestBytes = counter("iatp_request_bytes_total", "Bytes of request bodies read.")
 	m.replyBytes = counter("iatp_reply_bytes_total", "Bytes of answers of the wrapped agent passed on.")
 	m.slaBreaches = counter("iatp_sla_breaches_total", "Exchanges that took longer than the sla_latency_ms of the manifest.")

@@ -55,9 +55,10 @@ type Sidecar struct {
 	quarantine *quarantine
 	metrics    *metrics
 	bodies     memory
-	inFlight   chan struct{} // limits.concurrency
-	atAgent    atomic.Int64  // calls under way at the wrapped agent that count against its concurrency_limit
+	gate       *gate        // limits.concurrency
+	atAgent    atomic.Int64 // calls under way at the wrapped agent that count against its concurrency_limit
 	draining   atomic.Bool
+	restful    bool // Options.GiveBack
 
 	overrideMode  OverrideMode
 	overrideToken []byte
@@ -74,6 +75,10 @@ type Options struct {
 	// Log receives what an operator may ask; nil discards it. No payload, no
 	// token and no key is ever logged.
 	Log *slog.Logger
+	// GiveBack returns memory to the operating system when a second has passed
+	// without work (runtime/debug.FreeOSMemory). It collects the garbage of the
+	// whole program, so it is for a program that is a sidecar and nothing else.
+	GiveBack bool
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 }
@@ -90,7 +95,7 @@ func New(cfg Config, o Options) (*Sidecar, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Sidecar{cfg: cfg, log: o.Log, now: o.Now, overrideMode: cfg.overrideMode()}
+	s := &Sidecar{cfg: cfg, log: o.Log, now: o.Now, restful: o.GiveBack, overrideMode: cfg.overrideMode()}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -116,7 +121,7 @@ func New(cfg Config, o Options) (*Sidecar, error) {
 		return nil, err
 	}
 	s.bodies.max = int64(cfg.Limits.BodyMemory)
-	s.inFlight = make(chan struct{}, cfg.Limits.Concurrency)
+	s.gate = newGate(cfg.Limits.Concurrency, cfg.Limits.Connections)
 	s.claims = newClaims(s.now)
 	s.hosts = acceptedHosts(&cfg)
 	if err := s.openBook(); err != nil {
@@ -243,6 +248,9 @@ func (s *Sidecar) Serve(ctx context.Context, local, public net.Listener) error {
 	watch, stopWatch := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { s.watchFiles(watch) })
+	if s.restful {
+		wg.Go(func() { s.rest(watch) })
+	}
 	defer wg.Wait()
 	defer stopWatch()
 
@@ -262,15 +270,21 @@ func (s *Sidecar) Serve(ctx context.Context, local, public net.Listener) error {
 	case <-ctx.Done():
 	}
 	s.draining.Store(true)
-	s.log.Info("draining", "in_flight", len(s.inFlight))
+	s.log.Info("draining", "in_flight", s.underWay())
 	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(s.cfg.Limits.Deadline))
 	defer cancel()
 	for _, srv := range servers {
 		if err := srv.Shutdown(bound); err != nil {
-			failed = errors.Join(failed, fmt.Errorf("drain: %d exchanges were still under way after %s", len(s.inFlight), time.Duration(s.cfg.Limits.Deadline)), srv.Close())
+			failed = errors.Join(failed, fmt.Errorf("drain: %d exchanges were still under way after %s", s.underWay(), time.Duration(s.cfg.Limits.Deadline)), srv.Close())
 		}
 	}
 	return failed
+}
+
+// underWay is how many exchanges are inside.
+func (s *Sidecar) underWay() int {
+	inside, _, _ := s.gate.state()
+	return inside
 }
 
 func (s *Sidecar) server(h http.Handler) *http.Server {

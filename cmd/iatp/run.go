@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -174,7 +175,9 @@ func (p *program) serve(ctx context.Context, load func() (sidecar.Config, error)
 	if err != nil {
 		return err
 	}
-	s, err := sidecar.New(cfg, sidecar.Options{Log: log})
+	// With one processor of the scheduler an fsync would hold up everything else.
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), 2))
+	s, err := sidecar.New(cfg, sidecar.Options{Log: log, GiveBack: true})
 	if err != nil {
 		return err
 	}
