@@ -42,8 +42,14 @@ type stated struct {
 // verifyStatement verifies a receipt or an endorsement.
 func (p *program) verifyStatement(ctx context.Context, file, kind string, data []byte, f *verifyFlags) error {
 	jws := strings.TrimSpace(string(data))
-	keys, remark, err := p.statementKeys(ctx, f)
-	if err != nil {
+	var keys iatp.KeySet
+	var remark string
+	var err error
+	if f.data != "" && f.key == "" && f.from == "" && kind == iatp.TypeReceipt {
+		if keys, remark, err = remembered(f.data, jws); err != nil {
+			return p.printStated(&stated{File: file, Kind: "receipt", Error: err.Error()}, f.asJSON)
+		}
+	} else if keys, remark, err = p.statementKeys(ctx, f); err != nil {
 		return err
 	}
 	result := stated{File: file, Kind: "endorsement", Remark: remark}
@@ -66,8 +72,8 @@ func (p *program) verifyStatement(ctx context.Context, file, kind string, data [
 // under them proves.
 func (p *program) statementKeys(ctx context.Context, f *verifyFlags) (keys iatp.KeySet, remark string, err error) {
 	switch {
-	case (f.key == "") == (f.from == ""):
-		return keys, "", usagef("say whose word it must be: --key ed25519:…, or --from URL for the keys that somebody publishes")
+	case (f.key == "") == (f.from == "") || f.data != "":
+		return keys, "", usagef("say whose word it must be: --key ed25519:…, --from URL for the keys that somebody publishes, or for a receipt --data DIR for those that our log has seen")
 	case f.key != "":
 		text := f.key
 		if !strings.HasPrefix(text, "ed25519:") {

@@ -25,7 +25,7 @@ const maxKey = 4096
 type verifyFlags struct {
 	line, lineText, key string
 	from, ca, body      string
-	trust               string
+	trust, data         string
 	asJSON              bool
 }
 
@@ -40,8 +40,9 @@ func (p *program) verifyCommand() *cobra.Command {
   proof        that a record is in a flight log: with the record (--line FILE or
                --line-text TEXT) and the log's public key (--key)
   checkpoint   the signature of a flight log's state: with --key
-  receipt      what another sidecar says that it did: with --key, or with --from;
-               --body compares it with the answer
+  receipt      what another sidecar says that it did: with --key, with --from, or
+               with --data, by the keys that our flight log has seen it have, also
+               those of before; --body compares it with the answer
   endorsement  an authority's word on an agent: with --key, or with --from
   bundle       all about one trace (iatp export), every link of it: with --trust
                FILE, in which each line is "log VKEY" or "agent URI ed25519:KEY"
@@ -54,6 +55,7 @@ owner publishes at that address; that is the only thing not done offline.`,
   iatp verify proof.txt --line record.json --key log.vkey
   iatp verify checkpoint.txt --key 'bank/iatp+e2dc3db6+AQ…'
   iatp verify receipt.jwt --from https://booking.example --body answer.json
+  iatp verify receipt.jwt --data ./iatp-data
   iatp verify case.zip --trust keys.txt`,
 		Args: takes("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error { return p.verify(cmd.Context(), args[0], &f) },
@@ -65,6 +67,7 @@ owner publishes at that address; that is the only thing not done offline.`,
 	flags.StringVar(&f.from, "from", "", "origin whose published keys must have signed it, such as https://booking.example")
 	flags.StringVar(&f.ca, "ca", "", "with --from: "+caUsage)
 	flags.StringVar(&f.body, "body", "", "file with the answer that a receipt must be of")
+	flags.StringVar(&f.data, "data", "", "data directory whose flight log knows which keys the issuer of a receipt had")
 	flags.StringVar(&f.trust, "trust", "", "file with the keys of the logs and agents that you know, for a bundle")
 	flags.BoolVar(&f.asJSON, "json", false, jsonUsage)
 	return cmd
