@@ -337,7 +337,7 @@ func readLabelled(dir string, first int64, offsets []int64, label Label, lines [
 	}
 	defer f.Close()
 	buf := make([]byte, 4<<10)
-	for _, off := range offsets {
+	for _, off := range slices.Compact(offsets) { // one line may have the label twice
 		var line []byte
 		if line, buf, err = readLineAt(f, off, buf); err != nil {
 			return lines, fmt.Errorf("record at %d: %w", off, err)
