@@ -95,7 +95,9 @@ func (s *Sidecar) walk(x *exchange) *iatp.Problem {
 	if p := s.meet(x); p != nil { // who would get this: manifest, score, rules
 		return p
 	}
-	x.tainted = !x.in.trace.minted && s.quarantine.tainted(x.in.trace.id)
+	// A session is about a call of our own side. Somebody outside who uses its trace id
+	// has no part in it (hardening 31).
+	x.tainted = x.dir != flight.In && !x.in.trace.minted && s.quarantine.tainted(x.in.trace.id)
 	x.verdict = x.decide(x.st)
 	if p := s.treat(x); p != nil { // redact what may not go on as it is, before anybody is asked or anything signed
 		return p
