@@ -9,10 +9,10 @@ PLATFORMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 STATIC    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w'
 
 .DEFAULT_GOAL := help
-.PHONY: help build test kills bench lint fuzz cross demo clean
+.PHONY: help build test kills bench bench-check lint fuzz cross demo clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## one static binary, ./iatp
 	$(STATIC) -o iatp ./cmd/iatp
@@ -34,6 +34,9 @@ kills: ## 200 kills of two sidecars that call each other
 
 bench: ## benchmarks; BENCH=regexp selects
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+bench-check: ## processor time and allocations against the baseline (Linux, minutes)
+	$(GO) run ./experiments/load --check --rounds 5
 
 lint: ## gofmt, vet, staticcheck
 	@set -e; bad=$$(gofmt -l .); if [ -n "$$bad" ]; then echo "gofmt would change:"; echo "$$bad"; exit 1; fi

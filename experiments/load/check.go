@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 )
 
 // baseline is what was committed: processor time over that of RP, and
@@ -40,12 +41,19 @@ var guarded = []part{
 func check(y *yard, o *settings, root string, stdout io.Writer) error {
 	have := baseline{Ratios: map[string]float64{}, Allocations: map[string]float64{}}
 	for _, p := range guarded {
-		found, err := goBench(y, root, p, "-benchtime", "2000x")
-		if err != nil {
-			return err
-		}
-		for name, units := range found {
-			have.Allocations[p.pkg+" "+name] = units["allocs/op"]
+		// Three times, for the least: a timer or a new segment of the log may fall
+		// into one of them.
+		for range 3 {
+			found, err := goBench(y, root, p, "-benchtime", "2000x")
+			if err != nil {
+				return err
+			}
+			for name, units := range found {
+				name = p.pkg + " " + strings.TrimPrefix(name, "Benchmark")
+				if least, ok := have.Allocations[name]; !ok || units["allocs/op"] < least {
+					have.Allocations[name] = units["allocs/op"]
+				}
+			}
 		}
 	}
 	b := &bench{yard: y, settings: o, root: root}
