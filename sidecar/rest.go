@@ -2,20 +2,26 @@ package sidecar
 
 import (
 	"context"
+	"os"
 	"runtime/debug"
+	gauges "runtime/metrics"
 	"time"
 )
 
 // restAfter is how long nothing has to come before memory is given back.
 const restAfter = time.Second
 
-// rest gives memory back to the system when a time of work is over. The heap of
-// busy hours, and the stacks that grew in them, would otherwise stay with
-// connections that are idle: nothing collects garbage while nothing is made.
+// rest looks after the memory of a program that is a sidecar and nothing else,
+// once a second. When nothing has come for a second it gives memory back to the
+// system: the heap of busy hours, and the stacks that grew in them, would
+// otherwise stay with connections that are idle, for nothing collects garbage
+// while nothing is made. While work comes, it keeps the collector from running
+// dozens of times a second over a heap of a few megabytes.
 func (s *Sidecar) rest(ctx context.Context) {
 	tick := time.NewTicker(restAfter)
 	defer tick.Stop()
 	var seen, given int64 // entries at the last look, and when memory was given back
+	percent := 100
 	for {
 		select {
 		case <-ctx.Done():
@@ -28,5 +34,38 @@ func (s *Sidecar) rest(ctx context.Context) {
 			given = now
 		}
 		seen = now
+		if _, set := os.LookupEnv("GOGC"); set {
+			continue // the operator knows better
+		}
+		if want := collectAt(liveHeap()); want != percent {
+			percent = want
+			debug.SetGCPercent(want)
+		}
 	}
+}
+
+// spareHeap is up to where the heap may grow before it is collected, whatever is
+// alive in it.
+const spareHeap = 20 << 20
+
+// collectAt is the percentage by which a heap may grow that has so many live bytes:
+// up to spareHeap, and never less than twice.
+func collectAt(live uint64) int {
+	switch {
+	case live < spareHeap/5:
+		return 400
+	case live < spareHeap/3:
+		return 200
+	}
+	return 100
+}
+
+// liveHeap is what the last collection left.
+func liveHeap() uint64 {
+	sample := []gauges.Sample{{Name: "/gc/heap/live:bytes"}}
+	gauges.Read(sample)
+	if sample[0].Value.Kind() != gauges.KindUint64 {
+		return spareHeap // a runtime that does not say: leave it alone
+	}
+	return sample[0].Value.Uint64()
 }

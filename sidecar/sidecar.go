@@ -76,8 +76,9 @@ type Options struct {
 	// token and no key is ever logged.
 	Log *slog.Logger
 	// GiveBack returns memory to the operating system when a second has passed
-	// without work (runtime/debug.FreeOSMemory). It collects the garbage of the
-	// whole program, so it is for a program that is a sidecar and nothing else.
+	// without work (runtime/debug.FreeOSMemory), and lets a small heap grow further
+	// before it is collected (SetGCPercent, unless GOGC is set). Both are about the
+	// whole program, so this is for one that is a sidecar and nothing else.
 	GiveBack bool
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
