@@ -32,6 +32,10 @@ const (
 	// HeaderFrom says who wrote an answer: one of the From values.
 	HeaderFrom = "Iatp-From"
 
+	// HeaderRedacted says which bodies of a call did not pass as they came:
+	// "request", "response" or both, with a comma between.
+	HeaderRedacted = "Iatp-Redacted"
+
 	// HeaderReceipt carries a peer's signed receipt.
 	HeaderReceipt = "Iatp-Receipt"
 

@@ -244,9 +244,6 @@ func (s *Sidecar) survive(x *exchange) {
 // headerProof says that the receipt of a peer is missing or invalid.
 const headerProof = "Iatp-Proof"
 
-// headerRedacted says which bodies of a call were redacted on their way.
-const headerRedacted = "Iatp-Redacted"
-
 func (c changed) String() string {
 	switch {
 	case c.request && c.response:
@@ -281,7 +278,7 @@ func (s *Sidecar) stamp(x *exchange, from string) {
 		h.Set(iatp.HeaderReceipt, x.receipt)
 	}
 	if what := x.changed.String(); what != "" {
-		h.Set(headerRedacted, what)
+		h.Set(iatp.HeaderRedacted, what)
 	}
 }
 

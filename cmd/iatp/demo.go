@@ -195,7 +195,7 @@ func (s *story) showSaga(a *demo.Answer) error {
 }
 
 // answerHeaders are the headers that the story is about.
-var answerHeaders = []string{iatp.HeaderFrom, iatp.HeaderTrustScore, iatp.HeaderQuarantined, iatp.HeaderTraceID, iatp.HeaderLatency, iatp.HeaderReceipt}
+var answerHeaders = []string{iatp.HeaderFrom, iatp.HeaderTrustScore, iatp.HeaderQuarantined, iatp.HeaderRedacted, iatp.HeaderTraceID, iatp.HeaderLatency, iatp.HeaderReceipt}
 
 func (p *program) showAnswer(a *demo.Answer) {
 	look, word := red, "blocked"

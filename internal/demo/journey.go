@@ -10,8 +10,12 @@ import (
 	"path/filepath"
 
 	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/policy"
 	"github.com/inter-agent-trust/iatp/sidecar"
 )
+
+// Contact is an address of the traveller, which the booking agent need not have.
+const Contact = "ann@example.com"
 
 // peerName is what the traveller's agent calls the booking agent.
 const peerName = "expedia"
@@ -56,6 +60,7 @@ func (c *Cast) raiseMesh(dir string) error {
 		traveller.give(cfg)
 		cfg.Require.Reversibility = iatp.ReversibilityPartial
 		cfg.Peers = peers
+		cfg.Privacy.Rules = []policy.DataRule{{Kinds: []string{"contact"}, Calls: []string{"out"}, Action: "redact"}}
 	})
 	return err
 }
@@ -101,7 +106,7 @@ func (p *passport) give(cfg *sidecar.Config) {
 // Journey is the scene between two sidecars: the traveller requires that things
 // can be undone, the booking agent says that it cannot, a person decides.
 func (c *Cast) Journey() []Scene {
-	book := `{"task":"book_flight","data":{"from":"SFO","to":"NYC"}}`
+	book := `{"task":"book_flight","data":{"from":"SFO","to":"NYC","contact":"` + Contact + `"}}`
 	return []Scene{
 		{
 			Title: "Book a flight via another agent that cannot take it back: a person is asked first.",
@@ -110,11 +115,11 @@ func (c *Cast) Journey() []Scene {
 			status: iatp.StatusRetryWith, says: []string{`"requires_override":true`, `Agent cannot UNDO this`},
 		},
 		{
-			Title: "“Override. Do it.” The call goes out signed, and comes back with proof of execution.",
+			Title: "“Override. Do it.” The call goes out signed, without the traveller's address, and comes back with proof of execution.",
 			To:    c.Travel, Peer: peerName, about: c.Booking,
 			Body:     book,
 			Override: true,
-			status:   http.StatusOK, quarantined: true, says: []string{`"ticket":"` + Ticket + `"`},
+			status:   http.StatusOK, quarantined: true, says: []string{`"ticket":"` + Ticket + `"`, `"confirmation_to":"[EMAIL_REDACTED]"`},
 		},
 	}
 }
