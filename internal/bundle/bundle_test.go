@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -26,7 +27,10 @@ type parties struct {
 	trace  iatp.TraceID
 }
 
-func call(t testing.TB) *parties {
+func call(t testing.TB) *parties { return callUnder(t, "off") }
+
+// callUnder makes the call under an agreement, if there is to be one.
+func callUnder(t testing.TB, agreement string) *parties {
 	t.Helper()
 	p := &parties{pa: iatptest.NewParty(t), pb: iatptest.NewParty(t)}
 	p.b = iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, Config: func(c *sidecar.Config) {
@@ -35,7 +39,9 @@ func call(t testing.TB) *parties {
 	}})
 	p.a = iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, Config: func(c *sidecar.Config) {
 		p.pa.Listen(c)
-		c.Peers = map[string]sidecar.Peer{"b": p.pb.AsPeer("verified_partner")}
+		b := p.pb.AsPeer("verified_partner")
+		b.Agreement = agreement
+		c.Peers = map[string]sidecar.Peer{"b": b}
 	}})
 	r := p.a.Do(t, "POST", "/proxy/b", strings.NewReader(`{"task":"book","data":{"destination":"NYC"}}`), nil)
 	if r.Status != 200 {
@@ -96,6 +102,9 @@ func texts(r *bundle.Report) string {
 	return strings.Join(lines, "\n")
 }
 
+// number is that of a record: looks at the other's log come when they come.
+var number = regexp.MustCompile(`\brecord \d+`)
+
 // Either side's bundle holds the whole chain, and is the same each time.
 func TestBundle(t *testing.T) {
 	p := call(t)
@@ -107,13 +116,13 @@ func TestBundle(t *testing.T) {
 		says    []string
 	}{
 		{"caller", p.a, bundle.Options{}, 3, []string{
-			"ok record 3 (response", "ok the manifest of " + p.pb.URL, "whose log this is, is signed by it",
-			"is signed by " + p.pb.URL + ", for " + p.pa.URL + ": executed, answer 200", "ok record 3 names this receipt",
-			"ok it is about the request of record 2: both name the same signature base", "ok the manifest that it names by digest is",
+			"ok record N (response", "ok the manifest of " + p.pb.URL, "whose log this is, is signed by it",
+			"is signed by " + p.pb.URL + ", for " + p.pa.URL + ": executed, answer 200", "ok record N names this receipt",
+			"ok it is about the request of record N: both name the same signature base", "ok the manifest that it names by digest is",
 		}},
 		{"callee", p.b, bundle.Options{Requests: true}, 2, []string{
-			"ok record 0 (request", "ok record 1 names this receipt", "ok it is about the request of record 0",
-			"ok the request of record 0 is signed by " + p.pa.URL,
+			"ok record N (request", "ok record N names this receipt", "ok it is about the request of record N",
+			"ok the request of record N is signed by " + p.pa.URL,
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -126,7 +135,7 @@ func TestBundle(t *testing.T) {
 				t.Errorf("%+v\n%s", r, texts(r))
 			}
 			for _, want := range test.says {
-				if !strings.Contains(texts(r), want) {
+				if !strings.Contains(number.ReplaceAllString(texts(r), "record N"), want) {
 					t.Errorf("no %q in\n%s", want, texts(r))
 				}
 			}
@@ -146,6 +155,31 @@ func TestBundle(t *testing.T) {
 	}
 	if _, err := bundle.Build(p.a.Data, "no-such-trace", bundle.Options{}); err != bundle.ErrNoTrace {
 		t.Errorf("unknown trace: %v", err)
+	}
+}
+
+// An agreement that the call was made under is there, and both have signed it.
+func TestBundleWithAgreement(t *testing.T) {
+	p := callUnder(t, "require")
+	for _, n := range []*iatptest.Node{p.a, p.b} {
+		data, keys := build(t, n, p.trace, bundle.Options{}), p.trust(t, n)
+		r := verify(data, keys)
+		for _, want := range []string{"ok both sides have signed the agreement ", "ok the agreement that it names by id is "} {
+			if !r.Valid || !strings.Contains(texts(r), want) {
+				t.Errorf("no %q in\n%s", want, texts(r))
+			}
+		}
+		files := unpack(t, data)
+		for name, text := range files {
+			if !strings.HasPrefix(name, "agreements/") {
+				continue
+			}
+			for i := range text {
+				if r := verify(repack(files, name, text[:i]+string([]byte{text[i] ^ 1})+text[i+1:]), keys); r.Valid {
+					t.Fatalf("byte %d of the agreement, %q, changed: valid\n%s", i, text[i], texts(r))
+				}
+			}
+		}
 	}
 }
 
