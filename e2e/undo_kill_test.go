@@ -158,3 +158,83 @@ func cancelKilled(t *testing.T, victim string, step int, before bool) {
 	checkLog(t, atA.data)
 	checkLog(t, atB.data)
 }
+
+// TestSagasAreKilled opens sagas, books three times in each and cancels it, over and
+// over, while one of the two sidecars is killed at random moments. When all is quiet
+// every saga has ended, nothing that was booked for one is still booked, and no booking
+// was canceled twice.
+func TestSagasAreKilled(t *testing.T) {
+	desk := &tripDesk{booked: map[string]int{}, canceled: map[string]int{}}
+	agent := startAgent(t, desk.serve)
+	pa, pb := newMeshParty(t), newMeshParty(t)
+	atA := setup{agent: "http://127.0.0.1:1", data: t.TempDir(), config: pa.config("b", pb, "verified_partner"), fast: true}
+	atB := setup{agent: agent.url, manifest: tripManifest, data: t.TempDir(), config: pb.config("a", pa, "trusted") + "compensation: {url: \"/cancel/{transaction_id}\"}\n", fast: true}
+	b := atB.start(t)
+	var a atomic.Pointer[sidecar]
+	a.Store(atA.start(t))
+	var done atomic.Bool
+	var mu sync.Mutex
+	var sagas []string
+	var callers sync.WaitGroup
+	for range 3 {
+		callers.Go(func() {
+			for !done.Load() {
+				r, err := a.Load().send("POST", "/sagas", `{}`, "Content-Type: application/json")
+				var saga sagaOf
+				if err != nil || r.status != http.StatusCreated || json.Unmarshal([]byte(r.text), &saga) != nil {
+					time.Sleep(10 * time.Millisecond)
+					continue
+				}
+				mu.Lock()
+				sagas = append(sagas, saga.ID)
+				mu.Unlock()
+				for range 3 { // whatever comes of them
+					_, _ = a.Load().send("POST", "/proxy/b", trip, "Content-Type: application/json", "IATP-Saga: "+saga.ID)
+				}
+				for !done.Load() {
+					if r, err := a.Load().send("POST", "/sagas/"+saga.ID+"/cancel", `{}`, "Content-Type: application/json"); err == nil && r.status < 300 {
+						break
+					}
+					time.Sleep(10 * time.Millisecond)
+				}
+			}
+		})
+	}
+	for n := range 16 {
+		time.Sleep(time.Duration(100+37*n) * time.Millisecond)
+		if n%2 == 0 {
+			a.Load().kill()
+			a.Store(atA.start(t))
+		} else {
+			b.kill()
+			b = atB.start(t)
+		}
+	}
+	done.Store(true)
+	callers.Wait()
+	for _, id := range sagas {
+		eventually(t, 90*time.Second, func() error {
+			r, err := a.Load().send("POST", "/sagas/"+id+"/cancel", `{}`, "Content-Type: application/json")
+			var saga sagaOf
+			if err != nil || json.Unmarshal([]byte(r.text), &saga) != nil || saga.State != "compensated" {
+				return fmt.Errorf("%v %+v", err, r)
+			}
+			return nil
+		})
+	}
+	a.Load().stop(t)
+	b.stop(t)
+	checkLog(t, atA.data)
+	checkLog(t, atB.data)
+	desk.mu.Lock()
+	defer desk.mu.Unlock()
+	for id, n := range desk.booked {
+		if n != 1 || desk.canceled[id] != 1 {
+			t.Errorf("%s was booked %d times and canceled %d times", id, n, desk.canceled[id])
+		}
+	}
+	t.Logf("%d sagas, %d bookings, %d cancellations", len(sagas), len(desk.booked), len(desk.order))
+	if len(sagas) < 3 || len(desk.booked) < 6 {
+		t.Error("too little was done to tell")
+	}
+}
