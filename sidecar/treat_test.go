@@ -279,3 +279,30 @@ func TestStreamIsCutBeforeWhatMayNotPass(t *testing.T) {
 		t.Errorf("recorded %v", last)
 	}
 }
+
+// TestPrivacyReloads: rules and detectors of a new configuration hold from the next
+// call on, without a restart; one that is wrong changes nothing.
+func TestPrivacyReloads(t *testing.T) {
+	var cfg sidecar.Config
+	n := iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, Config: func(c *sidecar.Config) { cfg = *c }})
+	const body = `{"staff":"EMP-123456"}`
+	if r := post(t, n, "/proxy", body, nil); r.Status != 200 || r.Header.Get("IATP-Redacted") != "" {
+		t.Fatalf("%d %v", r.Status, r.Header)
+	}
+	next := cfg
+	next.Privacy.Detectors = []sidecar.Detector{{Name: "employee_id", Pattern: `EMP-\d{6}`}}
+	next.Privacy.Request = "redact"
+	if restart, err := n.Sidecar.Reload(next); err != nil || len(restart) > 0 {
+		t.Fatalf("Reload: %v, %v", restart, err)
+	}
+	bad := next
+	bad.Privacy.Request = "drop"
+	if _, err := n.Sidecar.Reload(bad); err == nil {
+		t.Error("a wrong section was taken")
+	}
+	r := post(t, n, "/proxy", body, nil)
+	seen := n.Agent.Seen()
+	if got := string(seen[len(seen)-1].Body); r.Header.Get("IATP-Redacted") != "request" || got != `{"staff":"[EMPLOYEE_ID_REDACTED]"}` {
+		t.Errorf("after the reload the agent got %s, %v", got, r.Header)
+	}
+}
