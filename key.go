@@ -13,6 +13,7 @@ import (
 type Key struct {
 	bytes [ed25519.PublicKeySize]byte
 	valid bool
+	jkt   string // of bytes: it is asked for many times in a call
 }
 
 // keyPrefix begins the text form of a Key.
@@ -52,6 +53,7 @@ func NewKey(public ed25519.PublicKey) (Key, error) {
 			return Key{}, errors.New("key is a point of small order, under which anybody can sign")
 		}
 	}
+	k.jkt = thumbprintOf(k.bytes[:])
 	return k, nil
 }
 
@@ -102,10 +104,12 @@ func (k Key) String() string {
 // Thumbprint returns the RFC 7638 thumbprint of the key as a JWK, the "jkt" and
 // "kid" of the protocol: 43 characters of base64url. It is "" for the zero Key.
 func (k Key) Thumbprint() string {
-	if !k.valid {
-		return ""
-	}
-	x := base64.RawURLEncoding.EncodeToString(k.bytes[:])
+	return k.jkt
+}
+
+// thumbprintOf is the RFC 7638 thumbprint of a key as a JWK.
+func thumbprintOf(key []byte) string {
+	x := base64.RawURLEncoding.EncodeToString(key)
 	sum := sha256.Sum256([]byte(`{"crv":"Ed25519","kty":"OKP","x":"` + x + `"}`))
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }

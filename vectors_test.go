@@ -53,9 +53,12 @@ type vectorStatement struct {
 	ResponseBody string `json:"response_body,omitempty"`
 }
 
+// vectorAgreement has the document, its id, and documents that are not it: each is
+// refused by whoever has proposed it.
 type vectorAgreement struct {
-	Document *iatp.Agreement `json:"document"`
-	ID       string          `json:"id"`
+	Document *iatp.Agreement            `json:"document"`
+	ID       string                     `json:"id"`
+	Refuse   map[string]json.RawMessage `json:"refuse"`
 }
 
 type vectorRequest struct {
@@ -197,6 +200,7 @@ func makeHardened(t testing.TB) (*hardened, []byte) {
 	h.Agreement.Document = vectorContract(t, manifest)
 	agreement := h.Agreement.Document.ID()
 	h.Agreement.ID = agreement.Base64URL()
+	h.Agreement.Refuse = notAgreed(t, h.Agreement.Document)
 
 	m := vectorTask(agreement, manifest)
 	s := httpsig.Signer{Key: newKey(t, "travel"), Agent: "https://travel.example"}
@@ -205,6 +209,70 @@ func makeHardened(t testing.TB) (*hardened, []byte) {
 	h.Receipt = vectorStatement{Signer: "expedia", ResponseBody: vectorAnswer,
 		JWS: must[string](t)(vectorReceipt(t, base, agreement, manifest).Sign(newKey(t, "expedia")))}
 	return h, doc
+}
+
+// notAgreed are documents that a responder, or somebody between, may send in place of
+// the agreement that was proposed.
+func notAgreed(t testing.TB, a *iatp.Agreement) map[string]json.RawMessage {
+	t.Helper()
+	type signature struct {
+		Protected string `json:"protected"`
+		Signature string `json:"signature"`
+	}
+	type document struct {
+		Payload    string      `json:"payload"`
+		Signatures []signature `json:"signatures"`
+	}
+	var good document
+	if err := json.Unmarshal(must[[]byte](t)(json.Marshal(a)), &good); err != nil {
+		t.Fatal(err)
+	}
+	payload := string(must[[]byte](t)(base64.RawURLEncoding.DecodeString(good.Payload)))
+	of := func(payload string, signatures ...signature) json.RawMessage {
+		return must[[]byte](t)(json.Marshal(document{base64.RawURLEncoding.EncodeToString([]byte(payload)), signatures}))
+	}
+	other := *a
+	other.Nonce = "AAAAAAAAAAAA"
+	if err := other.Sign(newKey(t, "travel")); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Countersign(newKey(t, "expedia")); err != nil {
+		t.Fatal(err)
+	}
+	return map[string]json.RawMessage{
+		"terms that were changed after both signed": of(strings.Replace(payload, `"receipt":true`, `"receipt":false`, 1), good.Signatures...),
+		"without the responder's signature":         of(payload, good.Signatures[0]),
+		"the initiator's signature twice":           of(payload, good.Signatures[0], good.Signatures[0]),
+		"the signatures in the other order":         of(payload, good.Signatures[1], good.Signatures[0]),
+		"payload that is not canonical":             of(strings.Replace(payload, `,"iat"`, `, "iat"`, 1), good.Signatures...),
+		"another agreement, good in itself":         must[[]byte](t)(json.Marshal(&other)),
+	}
+}
+
+// Each of the documents that are not the agreement fails where the one is checked
+// that was proposed.
+func TestRefusedAgreements(t *testing.T) {
+	var h struct {
+		Agreement struct {
+			ID     string                     `json:"id"`
+			Refuse map[string]json.RawMessage `json:"refuse"`
+		} `json:"agreement"`
+	}
+	if err := json.Unmarshal([]byte(read(t, "spec/vectors/hardened.json")), &h); err != nil {
+		t.Fatal(err)
+	}
+	if len(h.Agreement.Refuse) < 6 {
+		t.Fatalf("%d documents", len(h.Agreement.Refuse))
+	}
+	for name, doc := range h.Agreement.Refuse {
+		a, err := iatp.ParseAgreement(doc)
+		if err != nil || a.ID().Base64URL() != h.Agreement.ID {
+			continue
+		}
+		if signed, err := a.Verify(newKey(t, "travel").Public(), newKey(t, "expedia").Public()); signed && err == nil {
+			t.Errorf("%s: it is taken for the agreement", name)
+		}
+	}
 }
 
 func recordRequest(t testing.TB, m *httpsig.Message, base iatp.Digest) vectorRequest {

@@ -24,7 +24,7 @@ func agreementID(h *agreements.Held) string {
 	if h == nil {
 		return ""
 	}
-	return h.ID().Base64URL()
+	return h.Name()
 }
 
 // terms are what the receiver of the call has promised: in the agreement that the
@@ -201,7 +201,7 @@ func (s *Sidecar) conclude(x *exchange, a *iatp.Agreement) *iatp.Problem {
 	if err := a.Countersign(x.st.keys.key); err != nil {
 		return s.logUnavailable(err)
 	}
-	h := &agreements.Held{Agreement: a, Dir: flight.In, Stranger: stranger}
+	h := agreements.Hold(a, flight.In, stranger)
 	if err := s.recordAgreement(x, h); err != nil {
 		return s.logUnavailable(err)
 	}
@@ -226,7 +226,7 @@ func (s *Sidecar) writeAgreement(x *exchange, status int, h *agreements.Held) {
 	if err != nil {
 		panic(err) // it has both signatures
 	}
-	x.w.Header().Set("Location", "/agreements/"+h.ID().Base64URL())
+	x.w.Header().Set("Location", "/agreements/"+h.Name())
 	s.stamp(x, iatp.FromSidecar)
 	writeBytes(x.w, x.r, status, "application/json", doc)
 }

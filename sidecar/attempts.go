@@ -53,7 +53,7 @@ func readAttempt(line []byte) (alias string, one attempt, ok bool) {
 		Manifest string      `json:"manifest"`
 		Agr      string      `json:"agr"`
 	}
-	if !bytes.Contains(line, []byte(`"type":"forward"`)) || json.Unmarshal(line, &l) != nil || l.Type != flight.Forward || l.Dir != flight.Out {
+	if !bytes.Contains(line, []byte(`"type":"forward"`)) || !bytes.Contains(line, []byte("key ")) || json.Unmarshal(line, &l) != nil || l.Type != flight.Forward || l.Dir != flight.Out {
 		return "", one, false
 	}
 	if l.Base == "" {

@@ -39,7 +39,7 @@ func (s *Sidecar) servePeers(w http.ResponseWriter, r *http.Request) {
 		for _, seen := range s.mesh.peers().Sightings() {
 			peer := own.peerView(seen, s.mesh.logs.seen.Of(seen.Peer.URI))
 			if h := s.mesh.agreements.With(peer.URI); h != nil {
-				peer.Agreement = &api.Agreement{ID: h.ID().Base64URL(), Proposed: string(h.Dir), Until: time.Unix(h.Exp, 0).UTC()}
+				peer.Agreement = &api.Agreement{ID: h.Name(), Proposed: string(h.Dir), Until: time.Unix(h.Exp, 0).UTC()}
 			}
 			out.Peers = append(out.Peers, peer)
 		}

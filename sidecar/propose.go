@@ -132,7 +132,7 @@ func (s *Sidecar) propose(x *exchange) (*agreements.Held, *iatp.Problem) {
 		s.recordRejection(x, p)
 		return nil, p
 	}
-	h := &agreements.Held{Agreement: got, Dir: flight.Out}
+	h := agreements.Hold(got, flight.Out, false)
 	if err := s.recordAgreement(x, h); err != nil {
 		return nil, s.logUnavailable(err)
 	}

@@ -47,7 +47,22 @@ type Held struct {
 	*iatp.Agreement
 	Dir      flight.Dir // Out: we proposed it; In: the other side did
 	Stranger bool       // it was made with somebody who was not configured
+
+	id   iatp.Digest // each is hashed once, and asked for on every line
+	name string
 }
+
+// Hold returns an agreement that was recorded.
+func Hold(a *iatp.Agreement, dir flight.Dir, stranger bool) *Held {
+	id := a.ID()
+	return &Held{Agreement: a, Dir: dir, Stranger: stranger, id: id, name: id.Base64URL()}
+}
+
+// ID names the agreement.
+func (h *Held) ID() iatp.Digest { return h.id }
+
+// Name is the id in base64url, as records and receipts have it.
+func (h *Held) Name() string { return h.name }
 
 // Other is the other side of the agreement.
 func (h *Held) Other() iatp.Party {
@@ -227,7 +242,7 @@ func (v view) Apply(_ int64, line []byte) {
 	}
 	v.b.mu.Lock()
 	defer v.b.mu.Unlock()
-	v.b.add(&Held{Agreement: a, Dir: l.Dir, Stranger: l.Note == noteStranger})
+	v.b.add(Hold(a, l.Dir, l.Note == noteStranger))
 }
 
 type saved struct {
@@ -269,7 +284,7 @@ func (v view) Restore(snapshot []byte) error {
 			err = bad
 			break
 		}
-		v.b.add(&Held{Agreement: a, Dir: s.Dir, Stranger: s.Stranger})
+		v.b.add(Hold(a, s.Dir, s.Stranger))
 	}
 	if err != nil {
 		v.b.reset()

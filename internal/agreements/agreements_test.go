@@ -174,7 +174,7 @@ func TestForgets(t *testing.T) {
 	for i := range maxHeld {
 		b.book.mu.Lock()
 		a := b.signed(fmt.Sprintf("https://p%d.example", i), i, flight.In, 2*time.Hour, 3600)
-		b.book.add(&Held{Agreement: a, Dir: flight.In})
+		b.book.add(Hold(a, flight.In, false))
 		b.book.mu.Unlock()
 	}
 	if len(b.book.byID) != maxHeld {

@@ -116,6 +116,16 @@ for (const [i, side] of ["initiator", "responder"].entries()) {
   const party = { [contract[side].jkt]: keys[contract[side].jkt] };
   check(`agreement: ${side}`, accepts(() => verifyJWS(s.protected, payload, s.signature, "iatp-agreement+jws", party)));
 }
+for (const [why, doc] of Object.entries(hardened.agreement.refuse)) {
+  check(`agreement refused: ${why}`, !accepts(() => {
+    const text = decode(doc.payload, "base64url");
+    if (doc.signatures.length !== 2 || sha256(text).toString("base64url") !== hardened.agreement.id) return false;
+    for (const [i, side] of ["initiator", "responder"].entries()) {
+      verifyJWS(doc.signatures[i].protected, text, doc.signatures[i].signature, "iatp-agreement+jws", { [contract[side].jkt]: keys[contract[side].jkt] });
+    }
+  }));
+}
+check("request: agreement", hardened.request.header.some(([n, v]) => n === "iatp-agreement" && v === `:${sha256(payload).toString("base64")}:`));
 check("agreement: manifest", contract.responder.manifest === hardened.manifest.digest);
 check("shared agreement", sha256(canonical(shared.agreement.payload)).toString("base64") === shared.agreement.digest_base64);
 
@@ -145,6 +155,7 @@ for (const v of [shared, hardened]) {
   const r = verifyCompact(v.receipt.jws, "iatp-receipt+jwt", only("expedia"));
   check("receipt: request", r.req.base === sha256(v.request.signature_base).toString("base64url"));
   check("receipt: answer", r.res.digest === contentDigest(v.receipt.response_body));
+  check("receipt: agreement", v === shared || r.agr === hardened.agreement.id);
   check("receipt: manifest", v === shared || r.mft === hardened.manifest.digest);
 }
 
