@@ -51,7 +51,7 @@ const (
 func (f *finder) assigned(i int) int {
 	text := f.text
 	end := i
-	for end > 0 && i-end < 4 && bytes.IndexByte([]byte(`"'\] *`), text[end-1]) >= 0 {
+	for end > 0 && i-end < 4 && aroundLabel[text[end-1]] {
 		end--
 	}
 	if end == 0 || !asciiLetter(text[end-1]) || !labelEnds.has(text[end-1]|0x20, text[max(end-2, 0)]|0x20) {
@@ -74,6 +74,9 @@ func (f *finder) assigned(i int) int {
 	}
 	return i + 1
 }
+
+// aroundLabel is what may stand between a label and its separator.
+var aroundLabel = bytesOf("\"'\\] *")
 
 // labelEnds are the last two letters, the last one first, of the words that
 // end a label: most names before a colon are none.

@@ -117,6 +117,7 @@ type catalog struct {
 	// loose are the values that a word makes out of any letters and digits,
 	// labelled those and the ones that are secret because they are called so.
 	loose     []*detector
+	labels    lexicon // the words of the loose ones alone
 	looseOnes topics
 	labelled  topics
 
@@ -138,7 +139,7 @@ var builtin = sync.OnceValue(func() *catalog {
 })
 
 func newCatalog(all []*detector) *catalog {
-	c := &catalog{all: all, lexicon: lexicon{phrases: map[string][]phrase{}}}
+	c := &catalog{all: all, lexicon: lexicon{phrases: map[string][]phrase{}}, labels: lexicon{phrases: map[string][]phrase{}}}
 	for i, d := range all {
 		if d.rank != i { // the built-in ones have theirs, and others may be reading it
 			d.rank = i
@@ -149,6 +150,7 @@ func newCatalog(all []*detector) *catalog {
 		}
 		if d.looks != nil {
 			c.loose = append(c.loose, d)
+			c.labels.learn(d, d.words)
 			c.looseOnes.add(d)
 			c.labelled.add(d)
 		}

@@ -356,17 +356,20 @@ func (j *jsonReader) harmless(w *work, text []byte, around place) bool {
 // member treats the member name buf[i:end].
 func (j *jsonReader) member(r *Redactor, i, end int) bool {
 	raw := j.buf[i:end]
-	if ijson.Check(raw, Limits{}) != nil {
-		return false
+	text, escaped := raw[1:len(raw)-1], bytes.IndexByte(raw, '\\') >= 0
+	if escaped {
+		if ijson.Check(raw, Limits{}) != nil {
+			return false
+		}
+		text = ijson.AppendDecoded(nil, text)
 	}
 	top := j.top()
-	text := ijson.AppendDecoded(nil, raw[1:len(raw)-1])
 	top.wantName = false
 	top.name, top.cut = append(top.name[:0], text[:min(len(text), keptName)]...), len(text) > keptName
 
 	w, clean := r.d.work, text
 	around := place{given: j.names(len(j.frames) - 1), name: true}
-	if len(w.finder.catalog.custom) > 0 || siftEscaped(raw) || bytes.IndexByte(raw, '\\') >= 0 {
+	if _, odd := w.finder.judgeName(text, ijson.Token{Kind: ijson.Name, End: len(text), Escaped: escaped}); odd || escaped || len(w.finder.catalog.custom) > 0 {
 		if hits := w.find(text, around); len(hits) > 0 {
 			pointer := j.pointer(r)
 			if !r.d.catalog.mayBeAt(pointer) {
@@ -379,7 +382,7 @@ func (j *jsonReader) member(r *Redactor, i, end int) bool {
 			}
 		}
 	}
-	if len(clean) == len(text) && bytes.Equal(clean, text) && !bytes.Contains(text, []byte("_REDACTED]")) && !bytes.Contains(text, []byte(maskSigns)) {
+	if bytes.Equal(clean, text) && (len(text) < len(maskSigns) || !bytes.Contains(text, []byte("_REDACTED]")) && !bytes.Contains(text, []byte(maskSigns))) {
 		r.out = append(r.out, raw...)
 		return true
 	}

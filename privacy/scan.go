@@ -344,12 +344,20 @@ func (w *work) scanNumber(n int, tok ijson.Token) {
 	}
 	f := &w.finder
 	f.around, f.namesRead = l.path.place(l.doc, l.reader.Depth()), false
-	who := f.catalog.first
-	if told := f.names(); f.least < reported {
-		who = f.catalog.digits
-	} else if !told.none() {
-		who = who.or(told.or(f.catalog.alone).and(f.catalog.digits))
+	if w.askAbout(n, tok, digits, f.catalog.first) {
+		return
 	}
+	if told := f.names(); f.least < reported {
+		w.askAbout(n, tok, digits, f.catalog.digits)
+	} else if !told.none() {
+		w.askAbout(n, tok, digits, told.or(f.catalog.alone).and(f.catalog.digits))
+	}
+}
+
+// askAbout asks some detectors about the digits of a number, and reports whether
+// one of them knows it.
+func (w *work) askAbout(n int, tok ijson.Token, digits []byte, who topics) bool {
+	f := &w.finder
 	for half, set := range who {
 		for ; set != 0; set &= set - 1 {
 			d := f.catalog.all[half<<6+bits.TrailingZeros64(set)]
@@ -362,10 +370,11 @@ func (w *work) scanNumber(n int, tok ijson.Token) {
 			}
 			if conf := d.weighRun(padded, f); conf >= f.least {
 				w.add(n, false, hit{by: d, start: tok.Start, end: tok.End, confidence: conf})
-				return
+				return true
 			}
 		}
 	}
+	return false
 }
 
 // weighRun returns the confidence in digits that stand alone.

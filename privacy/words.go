@@ -198,7 +198,7 @@ func (f *finder) labelsBefore(i int) {
 func (f *finder) label(i, end int) {
 	for i < end {
 		next := endOfWord(f.text, i)
-		if found := f.catalog.lexicon.at(f.text, i, next, len(f.text)).and(f.catalog.looseOnes); !found.none() {
+		if found := f.catalog.labels.at(f.text, i, next, len(f.text)); !found.none() {
 			if i-f.lastLabel > wordsBefore || f.lastLabel < 0 {
 				f.labels = topics{}
 			}
