@@ -138,6 +138,10 @@ func runArm(ctx context.Context, a arm, o options, bin, dir string, all *results
 					cancel(err)
 					return
 				}
+				if _, err = w.rehearse(ctx); err != nil {
+					cancel(errors.Join(fmt.Errorf("rehearsal of %s: %w", a, err), w.close()))
+					return
+				}
 			}
 			for j := range queue {
 				r, err := w.perform(ctx, j)

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/inter-agent-trust/iatp"
 )
 
 // A job is one run: a trip, and what is put in its way.
@@ -39,7 +41,12 @@ type trip struct {
 	job
 	id   string // part of all names
 	saga string // its id, "" if there is none
+
+	refused bool // an order was, as in refusals
 }
+
+// refusals are answers that would make a run one of something else.
+var refusals = []int{http.StatusBadRequest, http.StatusForbidden, http.StatusTooManyRequests, iatp.StatusRetryWith}
 
 // settleTime is how long a run may take to come to an end by itself.
 const settleTime = 30 * time.Second
@@ -77,6 +84,9 @@ func (w *world) perform(ctx context.Context, j job) (outcome, error) {
 		beside.Go(func() { j.beside(watched, w) })
 	}
 	s, err := t.travel(ctx)
+	if t.refused {
+		err = errors.Join(err, fmt.Errorf("an order is refused, which no fault explains: %s", t.last))
+	}
 	stop()
 	beside.Wait()
 	select {
@@ -181,6 +191,9 @@ func (t *trip) order(ctx context.Context) {
 		}
 		a := t.send(ctx, http.MethodPost, url, t.step(role), header...)
 		t.last = fmt.Sprintf("%d %.500s", a.status, a.body)
+		if slices.Contains(refusals, a.status) {
+			t.refused = true
+		}
 		if a.status != http.StatusOK {
 			return
 		}
