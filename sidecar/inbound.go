@@ -129,8 +129,12 @@ func (s *Sidecar) scanHead(in *inbound) *iatp.Problem {
 	return nil
 }
 
-// clean reports whether a short text holds nothing sensitive.
+// clean reports whether a short text holds nothing sensitive. One in quotes, as
+// an Idempotency-Key is, is looked at without them: a UUID is known by its length.
 func (s *Sidecar) clean(text string) bool {
+	if n := len(text); n > 2 && text[0] == '"' && text[n-1] == '"' {
+		text = text[1 : n-1]
+	}
 	return text == "" || text == jsonType || len(s.scanner().ScanText([]byte(text)).Findings) == 0
 }
 
