@@ -161,7 +161,9 @@ func TestCanaries(t *testing.T) {
 	all := canaryOfEachKind(t)
 	agent := startAgent(t, faultyAgent)
 	pa, pb := newMeshParty(t), newMeshParty(t)
-	impatient := func(config string) string { return strings.Replace(config, "limits:\n", "limits:\n  deadline: 5s\n", 1) }
+	impatient := func(config string) string {
+		return strings.Replace(config, "limits:\n", "limits:\n  deadline: 5s\n", 1)
+	}
 	b := setup{agent: agent.url, config: impatient(pb.config("a", pa, "trusted"))}.start(t)
 	dir := t.TempDir()
 	rules := filepath.Join(dir, "rules.yaml")
