@@ -65,7 +65,7 @@ func (b *bench) holdOne(t *table, r *running) error {
 	if err := once(wires, request); err != nil {
 		return err
 	}
-	time.Sleep(2 * time.Second)
+	time.Sleep(5 * time.Second) // a target may give memory back when work pauses
 	if err := row.addMemory("idle", r); err != nil {
 		return err
 	}
