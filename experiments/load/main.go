@@ -3,7 +3,7 @@
 // HAProxy, in one run and in turns, so that what the machine does meanwhile
 // meets all of them. It starts every target by itself.
 //
-//	go run ./experiments/load --quick          a minute
+//	go run ./experiments/load --quick          a minute or two
 //	go run ./experiments/load --out result     half an hour, everything
 //	go run ./experiments/load --check          against experiments/load/baseline.json
 //
@@ -87,7 +87,7 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	var only, names string
 	f := flag.NewFlagSet("load", flag.ContinueOnError)
 	f.SetOutput(stderr)
-	f.BoolVar(&o.quick, "quick", false, "a minute: fewer scenarios, short rounds")
+	f.BoolVar(&o.quick, "quick", false, "a minute or two: fewer scenarios, short rounds")
 	f.BoolVar(&o.check, "check", false, "compare with the committed baseline; exit 1 if it is worse")
 	f.BoolVar(&o.update, "update", false, "with --check: write the baseline anew")
 	f.StringVar(&o.out, "out", "", "directory for result.json, result.md and result.html (default: a new one in the temporary directory)")
