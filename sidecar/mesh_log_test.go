@@ -253,7 +253,7 @@ func TestLogOfALiar(t *testing.T) {
 		"garbage":    l.serve([]byte("<html>hello</html>")),
 		"nothing":    l.serve(nil),
 		"an error":   func(w http.ResponseWriter, _ *http.Request) { http.Error(w, string(state), 500) },
-		"a redirect": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 302) },
+		"a redirect": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) },
 		"a long one": l.serve([]byte(strings.Repeat(string(state), 1000))),
 		"another's":  l.serve([]byte(strings.Replace(string(state), "liar/iatp", "else/iatp", 2))),
 		"half of it": l.serve(state[:len(state)/3]),

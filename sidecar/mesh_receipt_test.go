@@ -101,9 +101,9 @@ func TestReceiptOfAStreamIsFetched(t *testing.T) {
 				}
 				return resp, string(text)
 			}
-			resp, text := send()
+			resp, _ := send()
 			another = resp.Trailer.Get("Iatp-Receipt")
-			resp, text = send()
+			resp, text := send()
 			if resp.StatusCode != 200 || strings.Count(text, "data: 1") != 3 || asked() != 2 {
 				t.Errorf("%d %q, %d receipts were asked for", resp.StatusCode, text, asked())
 			}

@@ -269,7 +269,7 @@ func (s *Sidecar) rollBack(x *exchange) func(context.Context) error {
 			u.state = undo.Committed
 			return recovery.ErrStands
 		}
-		if t, err = s.mesh.undo.Undo(u.ref, undo.Ask{Who: undo.ByIngress, Reason: "the call failed", At: s.now()}); err != nil {
+		if _, err = s.mesh.undo.Undo(u.ref, undo.Ask{Who: undo.ByIngress, Reason: "the call failed", At: s.now()}); err != nil {
 			return err
 		}
 		u.rolled = true

@@ -89,12 +89,6 @@ func (p *proxy) reset(hook func(point) act) {
 	p.n, p.hook = 0, hook
 }
 
-func (p *proxy) count() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.n
-}
-
 // next counts a message and returns what to do with it at a phase.
 func (p *proxy) next() (at func(phase) act) {
 	p.mu.Lock()

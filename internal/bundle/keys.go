@@ -114,16 +114,6 @@ func (k *Keys) of(uri string) []iatp.Key {
 	return keys
 }
 
-// set returns them as a set, without times: when each was in force the list does
-// not say.
-func (k *Keys) set(uri string) (iatp.KeySet, error) {
-	var keys []iatp.DirectoryKey
-	for _, key := range k.of(uri) {
-		keys = append(keys, iatp.DirectoryKey{Key: key})
-	}
-	return iatp.NewKeySet(keys...)
-}
-
 // missing names the first key of k that other does not have, "" if it has them all.
 func (k *Keys) missing(other *Keys) string {
 	for _, log := range k.logs {
