@@ -300,9 +300,10 @@ func (b *body) awaitWriter() bool {
 		return err == nil
 	default:
 	}
-	_ = b.cn.SetWriteDeadline(longAgo) // it stops: the answer came first
-	<-b.written
-	return false
+	// The answer came first. A writer that is still at it stops; one that is done
+	// and had no time to say so is not disturbed.
+	_ = b.cn.SetWriteDeadline(longAgo)
+	return <-b.written == nil && b.cn.SetWriteDeadline(time.Time{}) == nil
 }
 
 // Close ends the exchange. What was not read is not waited for.
