@@ -206,6 +206,7 @@ func TestHostileUpstream(t *testing.T) {
 			cl := client(t, Options{Origin: origin})
 			for _, pieces := range []bool{false, true} {
 				slow.Store(pieces)
+				cl.Flush() // the server closes after each answer, at a moment of its own
 				if g := fetch(bounded(t), cl, post); !g.same(c.want) {
 					t.Errorf("in pieces: %t: got %+v, want %+v", pieces, g, c.want)
 				}
@@ -430,7 +431,9 @@ func TestStale(t *testing.T) {
 		if g := fetch(bounded(t), c, post); g != (got{204, "", ""}) || conns.Load() != want+1 {
 			t.Fatalf("answer %+v on connection %d", g, conns.Load())
 		}
-		time.Sleep(10 * time.Millisecond) // the end arrives
+		for len(c.idle) > 0 && c.idle[0].quiet() { // until the end arrives
+			time.Sleep(time.Millisecond)
+		}
 	}
 }
 
