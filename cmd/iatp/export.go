@@ -19,6 +19,7 @@ type evidenceFlags struct {
 	id       string
 	out      string
 	requests bool
+	asJSON   bool
 }
 
 func (p *program) evidenceCommand() *cobra.Command {
@@ -50,12 +51,16 @@ whether or not it runs.`,
 	flags.StringVar(&f.id, "trace", "", "the trace (required)")
 	flags.StringVarP(&f.out, "out", "o", "", "write to this new file (default iatp-TRACE.zip); - is stdout")
 	flags.BoolVar(&f.requests, "requests", false, "with the requests that peers have signed")
+	flags.BoolVar(&f.asJSON, "json", false, jsonUsage)
 	return cmd
 }
 
 func (p *program) exportTrace(ctx context.Context, f *evidenceFlags, sidecarNamed bool) error {
 	if f.id == "" {
 		return usagef("say which trace: --trace ID")
+	}
+	if f.asJSON && f.out == "-" {
+		return usagef("--json says what was written to a file; with -o - the bundle itself goes to stdout")
 	}
 	id, err := safeID(f.id)
 	if err != nil {
@@ -73,6 +78,13 @@ func (p *program) exportTrace(ctx context.Context, f *evidenceFlags, sidecarName
 	}
 	if err := writeNew(f.out, data); err != nil {
 		return err
+	}
+	if f.asJSON {
+		return writeJSON(p.stdout, struct {
+			File    string       `json:"file"`
+			Bytes   int          `json:"bytes"`
+			TraceID iatp.TraceID `json:"trace_id"`
+		}{f.out, len(data), id})
 	}
 	p.out.line("%s: %d bytes; verify it with: iatp verify %s --trust FILE", f.out, len(data), f.out)
 	return nil
