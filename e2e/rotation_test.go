@@ -177,6 +177,15 @@ func TestRotationUnderCalls(t *testing.T) {
 	a.stop(t)
 	b.stop(t)
 	b, a = atB.start(t), atA.start(t)
+	for _, s := range []*sidecar{a, b} { // the first may have looked for the other before it was there
+		eventually(t, 30*time.Second, func() error {
+			r, err := s.send("POST", "/proxy/peer", trip, "Content-Type: application/json")
+			if err == nil && r.status != http.StatusOK {
+				err = fmt.Errorf("%d %s", r.status, r.text)
+			}
+			return err
+		})
+	}
 	again := &steady{kids: map[string]int{}}
 	again.from(a)
 	again.from(b)

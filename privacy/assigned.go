@@ -35,6 +35,7 @@ var (
 		},
 		misses: []string{
 			`{"max_tokens":"12345678901234567890"}`, `{"token_type":"Bearer"}`, "token: expired", `{"next_page_token":"CAUQAA"}`, "api_key=YOUR_API_KEY", "secret=xxxxxxxxxxxxxxxx", `{"secret":"false"}`, "token: string", "authorization: required",
+			"operator_token: /var/lib/iatp/operator.token can be read by others", `{"private_key":"./tls/key9.pem"}`,
 		},
 	}
 )
@@ -221,7 +222,7 @@ func secrecy(d *detector, v []byte, sure bool) float64 {
 		return 0.2
 	}
 	switch {
-	case len(v) < 8 || bytes.IndexByte(v, ' ') >= 0:
+	case len(v) < 8 || bytes.IndexByte(v, ' ') >= 0 || fileName(v):
 		return 0.1
 	case digits > 0 && letters > 0 && varied(v, 8):
 		return 0.85
@@ -235,6 +236,18 @@ func secrecy(d *detector, v []byte, sure bool) float64 {
 var noSecrets = []string{
 	"null", "none", "true", "false", "undefined", "string", "password", "secret", "token", "required", "optional", "example", "changeme", "missing", "invalid", "expired", "empty", "hidden", "masked",
 	"redacted", "bearer", "basic", "your_api_key", "your-api-key", "yes", "default", "disabled", "enabled", "unknown", "void", "object", "number", "integer", "boolean",
+}
+
+// fileName reports whether v is the path of a file with an extension. Base64 has
+// slashes, and no dot.
+func fileName(v []byte) bool {
+	name := v[bytes.LastIndexByte(v, '/')+1:]
+	dot := bytes.LastIndexByte(name, '.')
+	if len(name) == len(v) || dot < 1 || len(name)-dot < 2 || len(name)-dot > 9 {
+		return false
+	}
+	return !slices.ContainsFunc(name[dot+1:], func(c byte) bool { return !asciiLetter(c) }) &&
+		(v[0] == '/' || v[0] == '~' || bytes.HasPrefix(v, []byte("./")) || bytes.HasPrefix(v, []byte("../")))
 }
 
 // template reports whether v is written for something else to be put in: $NAME,

@@ -3,6 +3,7 @@ package sidecar_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -79,6 +80,15 @@ func stateAt(t *testing.T, n *iatptest.Node, trace, dir, state string) time.Time
 	return time.Time{}
 }
 
+// proven reports whether the record that a call is undone has the receipt that says so.
+func proven(t *testing.T, n *iatptest.Node, trace string) bool {
+	t.Helper()
+	return slices.ContainsFunc(n.Records(t, trace), func(r map[string]any) bool {
+		step, _ := r["tx"].(map[string]any)
+		return r["dir"] == "out" && step["state"] == "compensated" && r["receipt"] != nil
+	})
+}
+
 // TestChainIsUndone: what b did at c for a is undone before what b did itself, as all
 // three recorders say; b's receipt names both in its chain. A call that b's agent makes
 // for the task after that is refused.
@@ -113,6 +123,11 @@ func TestChainIsUndone(t *testing.T) {
 	for i := 1; i < len(order); i++ {
 		if order[i].Before(order[i-1]) {
 			t.Errorf("step %d is recorded before step %d: %v", i, i-1, order)
+		}
+	}
+	for name, n := range map[string]*iatptest.Node{"a": k.a, "b": k.b} {
+		if !proven(t, n, trace) {
+			t.Errorf("%s did not keep the receipt that its call is undone", name)
 		}
 	}
 	for name, agent := range map[string]*booker{"b": k.agentB, "c": k.agentC} {

@@ -26,6 +26,7 @@ type said struct {
 	header  http.Header
 	body    []byte
 	receipt *iatp.Receipt // of this very question; nil if it has none that holds
+	jws     string        // of receipt or earlier
 	earlier *iatp.Receipt // of another request with the same key
 }
 
@@ -83,13 +84,14 @@ func (s *Sidecar) askAbout(ctx context.Context, c *undo.Thing, path, key, about 
 	if a.body, err = io.ReadAll(io.LimitReader(resp.Body, maxUndoReply)); err != nil {
 		return nil, nil, errors.New("the peer broke off")
 	}
-	r, err := iatp.VerifyReceipt(resp.Header.Get(iatp.HeaderReceipt), met.Keys)
+	jws := resp.Header.Get(iatp.HeaderReceipt)
+	r, err := iatp.VerifyReceipt(jws, met.Keys)
 	switch {
 	case err != nil || r.Iss != met.Peer.URI || r.Aud != s.mesh.self.url || r.Req.Key != about:
 	case r.Req.Base == base && r.Res.Digest == iatp.DigestOf(a.body):
-		a.receipt = r
+		a.receipt, a.jws = r, jws
 	case r.Req.Base != base:
-		a.earlier = r
+		a.earlier, a.jws = r, jws
 	}
 	return a, met, nil
 }
@@ -119,7 +121,7 @@ func (s *Sidecar) askFate(ctx context.Context, c *undo.Thing) undo.Fate {
 		}
 	}
 	s.settleLate(c.Peer, key, r)
-	f := undo.Fate{State: stateOf(flight.Outcome(r.Outcome)), Remote: r.Tx, Receipt: r.JTI, Fee: ""}
+	f := undo.Fate{State: stateOf(flight.Outcome(r.Outcome)), Remote: r.Tx, Receipt: r.JTI, JWS: a.jws}
 	if r.Undo != nil {
 		f.Level, f.MaxFee, f.Currency = string(r.Undo.Level), r.Undo.MaxFee.Amount(), r.Undo.MaxFee.Currency()
 		if r.Undo.Until != 0 {
@@ -141,7 +143,11 @@ func (s *Sidecar) undoAtPeer(ctx context.Context, c *undo.Thing) undo.Result {
 	if err != nil {
 		return undo.Result{Code: "peer_does_not_answer"}
 	}
-	return readPeerUndo(a, c)
+	r := readPeerUndo(a, c)
+	for i, l := range r.Chain {
+		r.Chain[i] = undo.Link{AgentID: s.scrub(l.AgentID), ID: s.scrub(l.ID), Method: s.scrub(l.Method), Status: undo.State(s.scrub(string(l.Status)))}
+	}
+	return r
 }
 
 func reasonFor(c *undo.Thing) string {
@@ -178,7 +184,7 @@ func readPeerUndo(a *said, c *undo.Thing) undo.Result {
 	if a.receipt == nil || a.receipt.Tx != c.Remote || json.Unmarshal(a.body, &reply) != nil {
 		return undo.Result{Code: "peer_proves_nothing"}
 	}
-	r := undo.Result{Verdict: undo.Done, State: stateOf(flight.Outcome(a.receipt.Outcome)), Receipt: a.receipt.JTI, Chain: chainOf(&reply)}
+	r := undo.Result{Verdict: undo.Done, State: stateOf(flight.Outcome(a.receipt.Outcome)), Receipt: a.receipt.JTI, JWS: a.jws, Chain: chainOf(&reply)}
 	switch r.State {
 	case undo.Failed:
 		r.Verdict = undo.Never
@@ -206,11 +212,11 @@ const maxChain = 64
 
 // chainOf is what a peer says that it undid, as far as it can be shown.
 func chainOf(reply *api.Compensation) []undo.Link {
+	word := func(text string, most int) string { return iatp.Printable(clip(text, most)) }
 	var chain []undo.Link
 	for _, l := range reply.Chain[:min(len(reply.Chain), maxChain)] {
 		chain = append(chain, undo.Link{
-			AgentID: iatp.Printable(clip(l.AgentID, 64)), ID: iatp.Printable(clip(l.TransactionID, 64)),
-			Method: iatp.Printable(clip(l.Method, 64)), Status: undo.State(iatp.Printable(clip(l.Status, 32))),
+			AgentID: word(l.AgentID, 64), ID: word(l.TransactionID, 64), Method: word(l.Method, 64), Status: undo.State(word(l.Status, 32)),
 		})
 	}
 	return chain

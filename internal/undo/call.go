@@ -70,14 +70,19 @@ func (b *Book) learnFate(ctx context.Context, c *Thing) (*Thing, time.Duration, 
 		})
 		return next, 0, err
 	}
-	m := &move{to: f.State, who: ByRecovery, tx: flight.Tx{
-		ID: f.Remote, Level: f.Level, Until: f.Until, MaxFee: f.MaxFee, Currency: f.Currency, Receipt: f.Receipt, Fee: f.Fee,
+	m := &move{to: f.State, who: ByRecovery, more: proven(f.JWS), tx: flight.Tx{
+		ID: f.Remote, Level: f.Level, Until: f.Until, MaxFee: f.MaxFee, Currency: f.Currency, Receipt: f.Receipt,
 	}}
 	if f.State == Unknown { // but there is a transaction there, which can be undone
 		m.to = Compensating
 	}
 	next, err := b.advance(c.Ref, func(*Thing) (*move, error) { return m, nil })
 	return next, 0, err
+}
+
+// proven puts the receipt that proves a step on its line, where an export finds it.
+func proven(jws string) func(*flight.Entry) {
+	return func(e *flight.Entry) { e.Receipt = jws }
 }
 
 // patience is the pause after asking in vain for something that began then.
@@ -104,7 +109,7 @@ func (b *Book) undoCall(ctx context.Context, c *Thing, who string) (*Thing, time
 	if ctx.Err() != nil {
 		return nil, longestPause, nil
 	}
-	m := &move{keep: r.Chain, code: r.Code, tx: flight.Tx{
+	m := &move{keep: r.Chain, code: r.Code, more: proven(r.JWS), tx: flight.Tx{
 		Fee: r.Fee, Returned: r.Returned, Currency: r.Currency, Receipt: r.Receipt, Breach: r.Breach,
 	}}
 	switch r.Verdict {

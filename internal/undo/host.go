@@ -31,6 +31,7 @@ type Result struct {
 	Breach                  bool
 	Chain                   []Link // what else was undone for it
 	Receipt                 string // id of the peer's receipt
+	JWS                     string // the receipt itself
 	After                   time.Duration
 	Code                    string // why not, a fixed word
 }
@@ -50,9 +51,9 @@ type Fate struct {
 	Level            string
 	Until            time.Time
 	MaxFee, Currency string
-	Receipt          string
-	Waiting          bool // it is under way there
-	Fee              string
+	Receipt          string // id of the peer's receipt
+	JWS              string // the receipt itself
+	Waiting          bool   // it is under way there
 }
 
 // orderJSON is the body of the compensation call.
