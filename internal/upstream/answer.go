@@ -125,7 +125,7 @@ func field(line string) (name, value string, err error) {
 	}
 	for i := range len(line) {
 		if line[i] == ':' {
-			name, value = line[:i], textproto.TrimString(line[i+1:])
+			name, value = line[:i], strings.Trim(line[i+1:], " \t")
 			break
 		}
 	}
