@@ -227,8 +227,7 @@ func (p *pacer) pace(r *running, rate int, warm, d time.Duration) error {
 			}
 		}
 		if wait := time.Until(due); wait > 0 {
-			pause := syscall.NsecToTimespec(int64(wait))
-			_ = syscall.Nanosleep(&pause, nil) // an early end only sends early what is due now
+			nap(wait)
 		}
 		l := <-p.free
 		if err := l.send(p.request); err != nil {
