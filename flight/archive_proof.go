@@ -18,7 +18,7 @@ func (a *Archive) VKey() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("public key of the log: %w", err)
 	}
-	return strings.TrimSpace(string(text)), nil
+	return strings.TrimSuffix(string(text), "\n"), nil
 }
 
 // A State is a log as one checkpoint has it, for proofs that belong together. It

@@ -30,11 +30,27 @@ type Checkpoint struct {
 // ParseCheckpoint verifies a checkpoint with the public key of its log. Lines
 // after the root (extensions) are covered by the signature and ignored.
 func ParseCheckpoint(text []byte, vkey string) (*Checkpoint, error) {
-	verifier, err := note.NewVerifier(vkey)
+	verifier, err := newVerifier(vkey)
 	if err != nil {
 		return nil, fmt.Errorf("log key %q: %w", vkey, err)
 	}
 	return parseCheckpoint(text, verifier)
+}
+
+// newVerifier reads a verifier key in its one spelling: package note also takes
+// a hash in capitals and base64 with bits to spare, and a changed file would go
+// unnoticed.
+func newVerifier(vkey string) (note.Verifier, error) {
+	v, err := note.NewVerifier(vkey)
+	if err != nil {
+		return nil, err
+	}
+	parts := strings.SplitN(vkey, "+", 3) // NewVerifier has seen that there are three
+	raw, err := base64.StdEncoding.Strict().DecodeString(parts[2])
+	if err != nil || vkey != fmt.Sprintf("%s+%08x+%s", v.Name(), v.KeyHash(), base64.StdEncoding.EncodeToString(raw)) {
+		return nil, errors.New("not in its one spelling")
+	}
+	return v, nil
 }
 
 func parseCheckpoint(text []byte, verifier note.Verifier) (*Checkpoint, error) {

@@ -1,7 +1,6 @@
 package flight
 
 import (
-	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/sha256"
@@ -147,7 +146,7 @@ func openKeys(dir string) (*keys, error) {
 	if err != nil {
 		return nil, err
 	}
-	if k.verifier, err = note.NewVerifier(vkey); err != nil {
+	if k.verifier, err = newVerifier(vkey); err != nil {
 		return nil, err
 	}
 	if err := publishKey(filepath.Join(dir, logVKeyFile), vkey); err != nil {
@@ -212,7 +211,7 @@ func publishKey(path, vkey string) error {
 	if err != nil {
 		return fmt.Errorf("open key: %w", err)
 	}
-	if string(bytes.TrimSpace(have)) != vkey {
+	if string(have) != vkey+"\n" {
 		return fmt.Errorf("%s does not belong to %s; find out who changed it, then remove it to have it written again", path, logKeyFile)
 	}
 	return nil

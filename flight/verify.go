@@ -152,10 +152,10 @@ func newAudit(dir, vkey string, older [][]byte) (*audit, error) {
 		if err != nil {
 			return nil, fmt.Errorf("no public key: %w", err)
 		}
-		vkey = strings.TrimSpace(string(text))
+		vkey = strings.TrimSuffix(string(text), "\n")
 	}
 	a.report.Key = vkey
-	if a.verifier, err = note.NewVerifier(vkey); err != nil {
+	if a.verifier, err = newVerifier(vkey); err != nil {
 		return nil, fmt.Errorf("public key %q: %w", vkey, err)
 	}
 	a.report.Origin = a.verifier.Name()

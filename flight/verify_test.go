@@ -345,3 +345,33 @@ func TestReadOnlyDirectory(t *testing.T) {
 		t.Errorf("Open of a read-only directory: %v, want a permission error", err)
 	}
 }
+
+// TestVerifierKeyHasOneSpelling: no bit of a log's public key can be changed unseen,
+// though the packages below take capitals and line ends for what they stand for.
+func TestVerifierKeyHasOneSpelling(t *testing.T) {
+	dir := t.TempDir()
+	log := mustOpen(t, dir, Options{})
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, logVKeyFile)
+	sound, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := Verify(dir, ""); err != nil || !r.OK() {
+		t.Fatalf("as it was made: %+v, %v", r, err)
+	}
+	for i := range sound {
+		for bit := range 8 {
+			bad := bytes.Clone(sound)
+			bad[i] ^= 1 << bit
+			if err := os.WriteFile(file, bad, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if r, err := Verify(dir, ""); err == nil && r.OK() {
+				t.Errorf("byte %d, bit %d of %q: verify says that all is well", i, bit, sound)
+			}
+		}
+	}
+}
