@@ -11,7 +11,7 @@ import (
 // TestMemoryAtStart compares two programs that differ in this package only: with
 // it, one that has scanned something holds less than 3 MiB more.
 func TestMemoryAtStart(t *testing.T) {
-	if testing.Short() || raceEnabled {
+	if testing.Short() {
 		t.Skip("builds two programs")
 	}
 	const most = 3 << 10 // KiB
