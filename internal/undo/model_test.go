@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 
 // world is an agent and a peer that honour keys, and the desk that they are undone at.
 type world struct {
+	mu    sync.Mutex
 	t     testing.TB
 	dir   string
 	log   *flight.Log
@@ -74,6 +76,8 @@ func (w *world) open() {
 
 // compensate has its effect once for each id, also when its answer is lost.
 func (w *world) compensate(_ context.Context, o *Order) Result {
+	w.mu.Lock() // several calls are undone at a time
+	defer w.mu.Unlock()
 	id := o.Task.ID()
 	w.asked++
 	if first, again := w.bodies[id]; again && first != string(o.Body) {
