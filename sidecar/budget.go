@@ -120,7 +120,7 @@ func (s *Sidecar) budgetProblem(err error) *iatp.Problem {
 
 // readBudget reads what a local caller is ready to pay.
 func (in *inbound) readBudget(h http.Header) *iatp.Problem {
-	v := h.Get(iatp.HeaderBudget)
+	v := first(h, iatp.HeaderBudget)
 	if v == "" {
 		return nil
 	}

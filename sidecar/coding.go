@@ -19,7 +19,10 @@ const codingMemory = 16 << 20
 
 // codingOf returns the content codings of a head; "" if there are none.
 func codingOf(h http.Header) string {
-	v := strings.TrimSpace(strings.Join(h.Values("Content-Encoding"), ","))
+	if len(h["Content-Encoding"]) == 0 {
+		return ""
+	}
+	v := strings.TrimSpace(strings.Join(h["Content-Encoding"], ","))
 	if strings.EqualFold(v, "identity") {
 		return ""
 	}

@@ -24,7 +24,8 @@ const signatureLife = 60 * time.Second
 
 // agentRequest is the call as the wrapped agent gets it.
 func (s *Sidecar) agentRequest(x *exchange) *upstream.Request {
-	fields := make([]upstream.Field, 0, len(forwardedHeaders)+5)
+	req := x.kit.newRequest()
+	fields := req.Fields
 	for _, name := range forwardedHeaders {
 		for _, v := range x.in.forward[name] {
 			fields = append(fields, upstream.Field{Name: name, Value: v})
@@ -32,14 +33,15 @@ func (s *Sidecar) agentRequest(x *exchange) *upstream.Request {
 	}
 	fields = append(fields,
 		upstream.Field{Name: iatp.HeaderTraceID, Value: string(x.in.trace.id)},
-		upstream.Field{Name: iatp.HeaderTraceParent, Value: x.in.trace.parent.String()},
+		upstream.Field{Name: iatp.HeaderTraceParent, Value: x.in.trace.outgoing()},
 		upstream.Field{Name: "Accept-Encoding", Value: "identity"},
 		upstream.Field{Name: "User-Agent", Value: userAgent},
 	)
 	if x.dir == flight.In {
 		fields = append(fields, upstream.Field{Name: iatp.HeaderTransaction, Value: x.undo.ref.ID()})
 	}
-	return &upstream.Request{Method: http.MethodPost, Target: s.agentTarget, Fields: fields, Body: x.body}
+	req.Method, req.Target, req.Fields, req.Body = http.MethodPost, s.agentTarget, fields, x.body
+	return req
 }
 
 const userAgent = "iatp-sidecar"
@@ -57,7 +59,7 @@ func (s *Sidecar) peerRequest(ctx context.Context, c *call, x *exchange) (*http.
 	h.Set("Content-Digest", iatp.Digest(x.bodySum).ContentDigest())
 	h.Set(iatp.HeaderIdempotencyKey, iatp.FormatIdempotencyKey(x.sentKey))
 	h.Set(iatp.HeaderTraceID, string(x.sentTrace))
-	h.Set(iatp.HeaderTraceParent, x.in.trace.parent.String())
+	h.Set(iatp.HeaderTraceParent, x.in.trace.outgoing())
 	h.Set(iatp.HeaderDeadline, iatp.FormatDeadline(c.end.Add(time.Second-1)))
 	if x.money != nil {
 		h.Set(iatp.HeaderBudget, x.money.Amount.Budget())
@@ -190,7 +192,7 @@ func (s *Sidecar) meetAgain(c *call, x *exchange, resp *http.Response, whole []b
 		return false
 	}
 	s.mesh.peers().Stale(x.met.Peer.URI, x.st.digest)
-	met, p := s.mesh.peers().Meet(c.ctx, x.peer)
+	met, p := s.mesh.peers().Meet(c.context(), x.peer)
 	if p != nil || met.Manifest == nil || met.Digest == x.st.digest || s.kept.Keep(met.Manifest) != nil {
 		return false
 	}

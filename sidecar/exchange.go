@@ -37,6 +37,9 @@ type exchange struct {
 	start time.Time // when the head was there
 	ready time.Time // when the body was there: our own share of the time begins
 	away  time.Duration
+	back  time.Time    // when the last attempt came back
+	line  *limitedConn // the caller's connection, if it is asked whether he has left
+	kit   *kit         // memory; may be nil
 
 	in      inbound
 	body    []byte
@@ -60,7 +63,7 @@ type exchange struct {
 	wroteHead bool
 	codes     []string // of the verdict; see reasons
 	said      int      // how many of values are in use
-	values    [8]string
+	values    *[4]string
 
 	// From or to another sidecar.
 	caller    *handshake.Caller   // In: who signed
@@ -166,7 +169,7 @@ func (s *Sidecar) receive(x *exchange) (p *iatp.Problem) {
 	if p = s.enter(x); p != nil {
 		return p
 	}
-	if x.in, p = s.readHead(x.r); p != nil {
+	if x.in, p = s.readHead(x.r, x.kit); p != nil {
 		return p
 	}
 	if p = s.readBody(x.w, x.r, x); p != nil {
@@ -286,6 +289,7 @@ func (s *Sidecar) leave(x *exchange) {
 	}
 	x.undo.let()
 	s.bodies.give(x.held)
+	x.line.free()
 	if x.entered {
 		s.gate.leave()
 	}

@@ -26,14 +26,11 @@ import (
 // the agent breaks off, and a call can still be tried again.
 const wholeReply = 64 << 10
 
-// Reasons for which a call is cut short, as context causes.
+// Answers that are none.
 var (
-	errDeadline   = errors.New("the agent's answer did not begin before the deadline")
-	errIdle       = errors.New("the agent fell silent in the middle of its answer")
-	errClientGone = errors.New("the caller hung up")
-	errTruncated  = errors.New("the agent's answer broke off before its end")
-	errSwitching  = errors.New("the agent tried to switch protocols")
-	errStatus     = errors.New("the agent answered with a status that is none")
+	errTruncated = errors.New("the agent's answer broke off before its end")
+	errSwitching = errors.New("the agent tried to switch protocols")
+	errStatus    = errors.New("the agent answered with a status that is none")
 )
 
 // newAgentClient speaks to the wrapped agent, and makes no second try behind
@@ -47,56 +44,27 @@ func newAgentClient(cfg *Config) (*upstream.Client, string, error) {
 	return c, u.RequestURI(), err
 }
 
-// call is one forwarded request with its clock.
-type call struct {
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	timer  *time.Timer
-	end    time.Time   // the deadline for the first byte
-	begun  atomic.Bool // the answer has begun: from now on the idle limit holds
-}
-
 // newCall starts the clock. A call with an idempotency key is finished and
 // recorded even if its caller leaves; any other ends with its caller
 // (hardening 27).
 func (s *Sidecar) newCall(x *exchange) *call {
-	base := x.r.Context()
-	if x.in.idempotencyKey != "" || x.dir != flight.Local {
-		base = context.WithoutCancel(base)
-	}
 	limit := time.Duration(s.cfg.Limits.Deadline)
 	if x.signed != nil && !x.signed.Deadline.IsZero() {
 		// The caller's clock said how long; ours measures it (protocol 3.4).
 		limit = min(limit, x.signed.Deadline.Sub(x.signed.Created))
 	}
-	c := &call{end: x.start.Add(limit)}
-	c.ctx, c.cancel = context.WithCancelCause(base)
-	c.timer = time.AfterFunc(max(c.end.Sub(s.now()), 0), func() {
-		if c.begun.Load() {
-			c.cancel(errIdle)
-		} else {
-			c.cancel(errDeadline)
-		}
-	})
+	c, caller := x.kit.newCall(), x
+	if x.in.idempotencyKey != "" || x.dir != flight.Local {
+		caller = nil
+	}
+	s.calls.start(c, x.start.Add(limit), caller)
 	return c
-}
-
-// await gives an attempt the time that is left until the deadline. The one before
-// may have got as far as the idle limit.
-func (c *call) await(now time.Time) {
-	c.begun.Store(false)
-	c.timer.Reset(max(c.end.Sub(now), 0))
-}
-
-func (c *call) stop() {
-	c.timer.Stop()
-	c.cancel(nil)
 }
 
 // forward sends the call to the wrapped agent and passes its answer on.
 func (s *Sidecar) forward(x *exchange) *iatp.Problem {
 	c := s.newCall(x)
-	defer c.stop()
+	defer c.leave()
 	resp, whole, failure := s.tryAgent(c, x)
 	if failure == nil && s.meetAgain(c, x, resp, whole) {
 		if p := s.agree(x); p != nil {
@@ -135,7 +103,7 @@ func (s *Sidecar) tryAgent(c *call, x *exchange) (*http.Response, []byte, *faile
 	var last recovery.Failure
 	sent := false // in any attempt: what counts for the outcome
 	back := s.rollBack(x)
-	attempt := func(context.Context) error {
+	attempt := func() error {
 		x.attempts++
 		var err error
 		if resp, whole, err = s.attempt(c, x); err == nil {
@@ -150,7 +118,7 @@ func (s *Sidecar) tryAgent(c *call, x *exchange) (*http.Response, []byte, *faile
 		sent = sent || last.Sent
 		return &last
 	}
-	if attempt(c.ctx) == nil {
+	if attempt() == nil {
 		return resp, whole, nil
 	}
 	bounded := last
@@ -158,7 +126,7 @@ func (s *Sidecar) tryAgent(c *call, x *exchange) (*http.Response, []byte, *faile
 	if s.cfg.Recovery == RecoveryOff {
 		return nil, nil, &failed{last, recovery.Result{Strategy: recovery.GiveUp, ActionsTaken: []string{"none: recovery is off"}}}
 	}
-	result := recovery.Handle(c.ctx, bounded, x.repeatable(), attempt, back)
+	result := recovery.Handle(c.context(), bounded, x.repeatable(), func(context.Context) error { return attempt() }, back)
 	if result.Success && result.Strategy == recovery.Retry {
 		return resp, whole, nil
 	}
@@ -192,11 +160,11 @@ func (s *Sidecar) attempt(c *call, x *exchange) (*http.Response, []byte, error) 
 		resp.Header.Del("Content-Type") // which net/http does not pass on: nothing may be proven of it
 	}
 	c.begun.Store(true)
-	c.timer.Reset(time.Duration(s.cfg.Limits.Idle))
+	c.within(x.back, time.Duration(s.cfg.Limits.Idle))
 	if resp.ContentLength < 0 || resp.ContentLength > wholeReply || isEventStream(resp.Header) {
 		return resp, nil, nil
 	}
-	whole := make([]byte, resp.ContentLength)
+	whole := x.kit.answerOf(resp.ContentLength)
 	if _, err := io.ReadFull(resp.Body, whole); err != nil {
 		resp.Body.Close()
 		return nil, nil, &attemptError{truncation(err), true}
@@ -211,9 +179,9 @@ func (s *Sidecar) sendAgent(c *call, x *exchange) (*http.Response, error) {
 	if x.attempts == 1 {
 		s.gate.feel(began.Sub(x.ready))
 	}
-	defer func() { x.away += s.now().Sub(began) }()
 	c.await(began)
-	resp, err := s.agent.Do(c.ctx, req)
+	resp, err := s.agent.Do(&c.Call, req)
+	x.returned(began, s.now())
 	if err != nil {
 		e, ok := errors.AsType[*upstream.Error](err)
 		return nil, &attemptError{err, !ok || e.Sent}
@@ -224,7 +192,7 @@ func (s *Sidecar) sendAgent(c *call, x *exchange) (*http.Response, error) {
 // sendPeer sends the call to the peer, signed.
 func (s *Sidecar) sendPeer(c *call, x *exchange) (*http.Response, error) {
 	var sent atomic.Bool // set by the transport, which may still write when RoundTrip has returned
-	ctx := httptrace.WithClientTrace(c.ctx, &httptrace.ClientTrace{WroteHeaderField: func(string, []string) { sent.Store(true) }})
+	ctx := httptrace.WithClientTrace(c.context(), &httptrace.ClientTrace{WroteHeaderField: func(string, []string) { sent.Store(true) }})
 	req, err := s.peerRequest(ctx, c, x)
 	if err != nil {
 		return nil, &attemptError{err, false}
@@ -232,9 +200,9 @@ func (s *Sidecar) sendPeer(c *call, x *exchange) (*http.Response, error) {
 	req.GetBody = nil // or net/http would send the body again by itself
 
 	began := s.now()
-	defer func() { x.away += s.now().Sub(began) }()
 	c.await(began)
 	resp, err := x.met.Transport.RoundTrip(req)
+	x.returned(began, s.now())
 	if err != nil {
 		return nil, &attemptError{err, sent.Load()}
 	}
@@ -247,6 +215,12 @@ func (s *Sidecar) sendPeer(c *call, x *exchange) (*http.Response, error) {
 		return nil, &attemptError{errStatus, true}
 	}
 	return resp, nil
+}
+
+// returned notes that an attempt is over: the time since it began was not ours.
+func (x *exchange) returned(began, now time.Time) {
+	x.back = now
+	x.away += now.Sub(began)
 }
 
 // attemptError says whether the agent may have seen anything of the request.
@@ -271,7 +245,7 @@ func (s *Sidecar) classify(c *call, x *exchange, err error) recovery.Failure {
 	if a, ok := errors.AsType[*attemptError](err); ok {
 		f.Sent = a.sent
 	}
-	cause := context.Cause(c.ctx)
+	cause := c.Err()
 	var op *net.OpError
 	switch {
 	case errors.Is(cause, errDeadline), errors.Is(cause, errIdle):
@@ -348,12 +322,31 @@ func isEventStream(h http.Header) bool {
 	return mediaType(h) == "text/event-stream"
 }
 
-// hopByHop are headers between us and the agent only (RFC 9110 7.6.1).
-var hopByHop = []string{"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade"}
+// passedOn reports whether a field of an answer's head is the agent's to say to the
+// caller. What is not: fields that are between us and the agent only (RFC 9110, 7.6.1),
+// those that would let the answer act on the origin it is relayed from (hardening 34),
+// its length, which we know, and what is ours alone to say.
+func passedOn(name string, dir flight.Dir) bool {
+	switch name {
+	case "Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+		"Set-Cookie", "Set-Cookie2", "Service-Worker-Allowed", "Clear-Site-Data", "Alt-Svc", "Strict-Transport-Security", "Content-Security-Policy", "Content-Security-Policy-Report-Only",
+		"Content-Length":
+		return false
+	case "Location":
+		// A client that follows a redirect would send the call past its own
+		// sidecar, unjudged and unsigned.
+		return dir != flight.Out
+	}
+	return !sidecarWord(name)
+}
 
-// browserPowers would let an agent's answer act on the origin it is relayed
-// from (hardening 34).
-var browserPowers = []string{"Set-Cookie", "Set-Cookie2", "Service-Worker-Allowed", "Clear-Site-Data", "Alt-Svc", "Strict-Transport-Security", "Content-Security-Policy", "Content-Security-Policy-Report-Only"}
+// Values that every answer carries. Nobody writes to them: who adds to a field gets
+// another slice.
+var (
+	nosniff = []string{"nosniff"}
+	sandbox = []string{"sandbox"}
+	froms   = map[string][]string{iatp.FromSidecar: {iatp.FromSidecar}, iatp.FromAgent: {iatp.FromAgent}, iatp.FromPeer: {iatp.FromPeer}}
+)
 
 // copyReplyHead passes the agent's head on, without what is not its to say, and
 // announces a trailer.
@@ -361,33 +354,21 @@ func (s *Sidecar) copyReplyHead(x *exchange, resp *http.Response, trailer ...str
 	h := x.w.Header()
 	nominated := resp.Header["Connection"]
 	for name, values := range resp.Header {
-		if sidecarWord(name) || (len(nominated) > 0 && hasToken(resp.Header, "Connection", name)) {
-			continue
+		if passedOn(name, x.dir) && (len(nominated) == 0 || !hasToken(resp.Header, "Connection", name)) {
+			h[name] = values
 		}
-		h[name] = values
-	}
-	for _, name := range hopByHop {
-		h.Del(name)
-	}
-	if x.dir == flight.Out {
-		// A client that follows a redirect would send the call past its own
-		// sidecar, unjudged and unsigned.
-		h.Del("Location")
-	}
-	for _, name := range browserPowers {
-		h.Del(name)
 	}
 	if _, typed := h["Content-Type"]; !typed {
 		h["Content-Type"] = nil // or net/http would guess one, and the receipt has none
 	}
-	if h.Del("Content-Length"); resp.ContentLength >= 0 && len(trailer) == 0 {
+	if resp.ContentLength >= 0 && len(trailer) == 0 {
 		x.say(h, "Content-Length", strconv.FormatInt(resp.ContentLength, 10))
 	} else if len(trailer) > 0 {
 		h["Trailer"] = trailer // which needs chunks
 	}
 	s.treatHead(x, h)
-	x.say(h, "X-Content-Type-Options", "nosniff")
-	x.say(h, "Content-Security-Policy", "sandbox")
+	h["X-Content-Type-Options"] = nosniff
+	h["Content-Security-Policy"] = sandbox
 	from := iatp.FromAgent
 	if x.dir == flight.Out {
 		from = iatp.FromPeer

@@ -45,14 +45,23 @@ type traceContext struct {
 	parent iatp.TraceParent // what the agent is sent: our own span
 	from   [8]byte          // the span that the caller names as its parent; zero if none
 	link   iatp.TraceID     // the other trace id, where caller sent two that differ
+	text   string           // of parent
+}
+
+// outgoing is parent as it is written.
+func (t *traceContext) outgoing() string {
+	if t.text == "" {
+		t.text = t.parent.String()
+	}
+	return t.text
 }
 
 // readHead judges everything but the body.
-func (s *Sidecar) readHead(r *http.Request) (inbound, *iatp.Problem) {
+func (s *Sidecar) readHead(r *http.Request, k *kit) (inbound, *iatp.Problem) {
 	var in inbound
 	h := r.Header
 	for name, values := range h {
-		if strings.Contains(name, "_") {
+		if strings.IndexByte(name, '_') >= 0 {
 			return in, badRequest("bad-header", "a header name contains an underscore: proxies and programs disagree on such names, so none is forwarded")
 		}
 		if len(values) > 1 && singleValued(name) {
@@ -66,7 +75,7 @@ func (s *Sidecar) readHead(r *http.Request) (inbound, *iatp.Problem) {
 	if r.URL.RawQuery != "" || r.URL.ForceQuery {
 		return in, badRequest("bad-target", "a query is not forwarded to the agent; put what it needs into the body")
 	}
-	if v := h.Get(iatp.HeaderOverride); v != "" {
+	if v := first(h, iatp.HeaderOverride); v != "" {
 		if mark := relayed(h); mark != "" {
 			return in, &iatp.Problem{Slug: iatp.SlugPolicy, Status: http.StatusForbidden, Blocked: true,
 				Error: iatp.HeaderOverride + " came with " + mark + ": an override counts only from this machine, not through a relay",
@@ -83,21 +92,29 @@ func (s *Sidecar) readHead(r *http.Request) (inbound, *iatp.Problem) {
 	if p := in.readBudget(h); p != nil {
 		return in, p
 	}
-	in.saga = h.Get(iatp.HeaderSaga)
-	in.contentType = h.Get("Content-Type")
-	in.forward = make(http.Header, len(forwardedHeaders))
+	in.saga = first(h, iatp.HeaderSaga)
+	in.contentType = first(h, "Content-Type")
+	in.forward = k.newHead()
 	for _, name := range forwardedHeaders {
-		if v := h.Get(name); v != "" {
+		if v := first(h, name); v != "" {
 			in.forward[name] = h[name][:1:1]
 		}
 	}
 	return in, s.scanHead(&in)
 }
 
+// first is h.Get for a name that is spelled canonically.
+func first(h http.Header, name string) string {
+	if v := h[name]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
 // earlyData refuses what a proxy in front took before its handshake was over
 // (RFC 8470).
 func earlyData(h http.Header) *iatp.Problem {
-	if h.Get("Early-Data") != "1" {
+	if first(h, "Early-Data") != "1" {
 		return nil
 	}
 	return &iatp.Problem{Slug: iatp.SlugTooEarly, Status: http.StatusTooEarly, Error: "the request came as TLS early data, which can be replayed", Hint: "send it again after the handshake"}
@@ -150,7 +167,7 @@ func singleValued(name string) bool {
 // readIdempotencyKey takes Idempotency-Key, or the reference's
 // X-Idempotency-Key, as a quoted sf-string or bare.
 func (in *inbound) readIdempotencyKey(h http.Header) *iatp.Problem {
-	v, alias := h.Get("Idempotency-Key"), h.Get("X-Idempotency-Key")
+	v, alias := first(h, "Idempotency-Key"), first(h, "X-Idempotency-Key")
 	if v == "" {
 		v = alias
 	} else if alias != "" && alias != v {
@@ -177,12 +194,12 @@ func (in *inbound) readTrace(h http.Header) *iatp.Problem {
 	t := &in.trace
 	rand.Read(t.parent.SpanID[:])
 	t.parent.Flags = 1
-	outer, err := iatp.ParseTraceParent(h.Get("Traceparent"))
+	outer, err := iatp.ParseTraceParent(first(h, "Traceparent"))
 	haveParent := err == nil // anything else: the trace starts here, as W3C says
 	if haveParent {
 		t.parent.TraceID, t.parent.Flags, t.from = outer.TraceID, outer.Flags, outer.SpanID
 	}
-	given := h.Get(iatp.HeaderTraceID)
+	given := first(h, iatp.HeaderTraceID)
 	if given == "" {
 		if !haveParent {
 			t.id, t.minted = mintTrace(), true
@@ -264,11 +281,11 @@ func (s *Sidecar) readBody(w http.ResponseWriter, r *http.Request, x *exchange) 
 	if r.ContentLength >= 0 && r.ContentLength < size {
 		size = r.ContentLength + 1 // one more, so that the last read sees EOF
 	}
-	if !s.bodies.take(size) {
+	buf := x.kit.bodyOf(size)
+	if size = int64(cap(buf)); !s.bodies.take(size) {
 		return s.noRoom(w, r)
 	}
 	x.held = size
-	buf := make([]byte, 0, size)
 	for {
 		if len(buf) == cap(buf) {
 			more := min(int64(cap(buf)), limit+1-int64(cap(buf)))

@@ -1,7 +1,6 @@
 package sidecar
 
 import (
-	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
@@ -12,7 +11,6 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/inter-agent-trust/iatp"
@@ -27,7 +25,7 @@ func (s *Sidecar) Handler() http.Handler {
 }
 
 func (s *Sidecar) serve(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set(iatp.HeaderFrom, iatp.FromSidecar)
+	w.Header()[iatp.HeaderFrom] = froms[iatp.FromSidecar]
 	s.boundBody(w, r)
 	if p := s.guard(r); p != nil {
 		s.refuse(w, p)
@@ -102,7 +100,7 @@ func guardTarget(r *http.Request) *iatp.Problem {
 		return badRequest(iatp.SlugInvalidRequest, "the request target must be a path")
 	case len(r.TransferEncoding) > 0 && !r.ProtoAtLeast(1, 1):
 		return badRequest(iatp.SlugInvalidRequest, "Transfer-Encoding needs HTTP/1.1")
-	case r.Header.Get("Upgrade") != "":
+	case first(r.Header, "Upgrade") != "":
 		return badRequest(iatp.SlugInvalidRequest, "no other protocol is spoken here: leave out Upgrade")
 	case (r.Method == http.MethodGet || r.Method == http.MethodHead) && r.ContentLength != 0:
 		return badRequest(iatp.SlugInvalidRequest, r.Method+" takes no body")
@@ -124,6 +122,9 @@ func acceptedHosts(c *Config) map[string]bool {
 // hostAccepted judges the Host header. An IP literal is always good: a page
 // cannot make a browser send one for a name that it rebinds.
 func (s *Sidecar) hostAccepted(hostport string) bool {
+	if s.hosts[hostport] {
+		return true
+	}
 	if _, err := netip.ParseAddrPort(hostport); err == nil {
 		return true // as from most programs
 	}
@@ -147,7 +148,7 @@ func fromBrowser(h http.Header) string {
 			return name
 		}
 	}
-	if v := h.Get("Sec-Fetch-Mode"); v != "" && v != "cors" {
+	if v := first(h, "Sec-Fetch-Mode"); v != "" && v != "cors" {
 		return "Sec-Fetch-Mode"
 	}
 	return ""
@@ -161,11 +162,15 @@ func (s *Sidecar) proxy(w http.ResponseWriter, r *http.Request, peer string) {
 			Error: "the request carries " + mark + ", as web pages do; agents' calls are relayed for programs only"})
 		return
 	}
-	x := &exchange{dir: flight.Local}
 	if peer != "" {
-		x.dir, x.peer = flight.Out, peer
+		s.relay(w, r, &exchange{dir: flight.Out, peer: peer})
+		return
 	}
+	k := kits.Get().(*kit)
+	x := k.take()
+	x.line = watched(r)
 	s.relay(w, r, x)
+	k.put() // unless there was a panic: then somebody may still hold it
 }
 
 // relay walks an exchange down the corridor.
@@ -259,11 +264,11 @@ func (c changed) String() string {
 // stamp adds what every answer of the corridor carries.
 func (s *Sidecar) stamp(x *exchange, from string) {
 	h := x.w.Header()
-	x.say(h, iatp.HeaderFrom, from)
+	h[iatp.HeaderFrom] = froms[from]
 	if x.in.trace.id != "" {
 		x.say(h, iatp.HeaderTraceID, string(x.in.trace.id))
 	}
-	x.say(h, iatp.HeaderLatency, strconv.FormatFloat(float64(s.now().Sub(x.start).Microseconds())/1000, 'f', 2, 64))
+	x.say(h, iatp.HeaderLatency, millis(s.now().Sub(x.start)))
 	if x.st != nil {
 		x.say(h, iatp.HeaderTrustScore, strconv.Itoa(x.st.assessment.Score))
 	}
@@ -282,6 +287,14 @@ func (s *Sidecar) stamp(x *exchange, from string) {
 	}
 }
 
+// millis writes a duration as milliseconds with two digits behind the point.
+func millis(d time.Duration) string {
+	hundredths := max((d+5*time.Microsecond)/(10*time.Microsecond), 0)
+	var text [24]byte
+	b := strconv.AppendInt(text[:0], int64(hundredths/100), 10)
+	return string(append(b, '.', byte('0'+hundredths/10%10), byte('0'+hundredths%10)))
+}
+
 // say sets a field of the answer whose name is spelled canonically. The values
 // lie in the exchange.
 func (x *exchange) say(h http.Header, name, value string) {
@@ -289,6 +302,9 @@ func (x *exchange) say(h http.Header, name, value string) {
 	if i == len(x.values) {
 		h.Set(name, value)
 		return
+	}
+	if x.values == nil {
+		x.values = new([4]string) // the answer's head keeps it
 	}
 	x.values[i], x.said = value, i+1
 	h[name] = x.values[i : i+1 : i+1]
@@ -306,7 +322,7 @@ func (s *Sidecar) finish(x *exchange, status int) {
 	if x.decision == "" {
 		x.decision = decidedRefused
 	}
-	m.requests.WithLabelValues(x.decision).Inc()
+	m.decided(x.decision).Inc()
 	for _, code := range x.reasons() {
 		m.reasons.WithLabelValues(code).Inc()
 	}
@@ -321,7 +337,7 @@ func (s *Sidecar) finish(x *exchange, status int) {
 // sidecarWord reports whether a header is ours alone to say (hardening 21).
 func sidecarWord(name string) bool {
 	return strings.HasPrefix(name, "Iatp-") || strings.HasPrefix(name, "X-Agent-") || strings.HasPrefix(name, "X-Forwarded-") ||
-		strings.HasPrefix(name, "Access-Control-") || name == iatp.HeaderOverride || strings.Contains(name, "_")
+		strings.HasPrefix(name, "Access-Control-") || name == iatp.HeaderOverride || strings.IndexByte(name, '_') >= 0
 }
 
 // get admits GET and HEAD.
@@ -405,79 +421,4 @@ func (s *Sidecar) problemBody(p *iatp.Problem) []byte {
 func entityTag(b []byte) string {
 	sum := sha256.Sum256(b)
 	return `"` + base64.RawURLEncoding.EncodeToString(sum[:]) + `"`
-}
-
-// limitConns makes a listener accept at most n connections at a time; the rest
-// wait in the kernel.
-func limitConns(ln net.Listener, n int) net.Listener {
-	return &limitedListener{Listener: ln, places: make(chan struct{}, n), done: make(chan struct{})}
-}
-
-type limitedListener struct {
-	net.Listener
-	places chan struct{}
-	done   chan struct{}
-	once   sync.Once
-}
-
-func (l *limitedListener) Accept() (net.Conn, error) {
-	select {
-	case l.places <- struct{}{}:
-	case <-l.done:
-		return nil, net.ErrClosed
-	}
-	c, err := l.Listener.Accept()
-	if err != nil {
-		<-l.places
-		return nil, err
-	}
-	return &limitedConn{Conn: c, release: sync.OnceFunc(func() { <-l.places })}, nil
-}
-
-func (l *limitedListener) Close() error {
-	l.once.Do(func() { close(l.done) })
-	return l.Listener.Close()
-}
-
-type limitedConn struct {
-	net.Conn
-	release func()
-}
-
-func (c *limitedConn) Close() error {
-	defer c.release()
-	return c.Conn.Close()
-}
-
-// reset closes a connection such that the other side sees an error and no end,
-// where the transport knows the difference.
-func reset(c net.Conn) {
-	defer c.Close()
-	if l, ok := c.(*limitedConn); ok {
-		c = l.Conn
-	}
-	if tcp, ok := c.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0) // or it is closed as any other
-	}
-}
-
-// peerKey marks connections over the Unix socket.
-type peerKey struct{}
-
-func (s *Sidecar) markConn(ctx context.Context, c net.Conn) context.Context {
-	if l, ok := c.(*limitedConn); ok {
-		c = l.Conn
-	}
-	u, ok := c.(*net.UnixConn)
-	if !ok {
-		return ctx
-	}
-	return context.WithValue(ctx, peerKey{}, sameUser(u))
-}
-
-// unixPeer says whether the request came over a Unix socket, and if so whether
-// from a process of our own user.
-func unixPeer(ctx context.Context) (own, isUnix bool) {
-	own, isUnix = ctx.Value(peerKey{}).(bool)
-	return own, isUnix
 }

@@ -1,6 +1,7 @@
 package sidecar_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -51,6 +52,39 @@ func TestSmallEndpoints(t *testing.T) {
 	}
 	if r := n.Get(t, "/proxy", nil); r.Status != 405 || r.Header.Get("Allow") != "POST" {
 		t.Errorf("GET /proxy: %d, Allow %q", r.Status, r.Header.Get("Allow"))
+	}
+}
+
+// TestPipelined sends three calls at once: each is answered, in its turn.
+func TestPipelined(t *testing.T) {
+	agent := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		time.Sleep(50 * time.Millisecond) // long enough to look whether the caller is there
+		_, _ = io.Copy(w, r.Body)
+	})
+	n := iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, Agent: agent})
+	c, err := net.Dial("tcp", n.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	var calls bytes.Buffer
+	for i := range 3 {
+		body := fmt.Sprintf(`{"n":%d}`, i)
+		fmt.Fprintf(&calls, "POST /proxy HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	}
+	if _, err := c.Write(calls.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	r := bufio.NewReader(c)
+	for i := range 3 {
+		resp, err := http.ReadResponse(r, nil)
+		if err != nil {
+			t.Fatalf("answer %d: %v", i, err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		if want := fmt.Sprintf(`{"n":%d}`, i); err != nil || string(body) != want {
+			t.Errorf("answer %d: %q, %v; want %s", i, body, err, want)
+		}
 	}
 }
 

@@ -17,6 +17,7 @@ type metrics struct {
 	registry *prometheus.Registry
 
 	requests      *prometheus.CounterVec // by decision
+	byDecision    map[string]prometheus.Counter
 	reasons       *prometheus.CounterVec // by reason code
 	refused       *prometheus.CounterVec // by problem slug, before a decision
 	findings      *prometheus.CounterVec // by direction and kind
@@ -35,7 +36,7 @@ type metrics struct {
 }
 
 func newMetrics(s *Sidecar) *metrics {
-	m := &metrics{registry: prometheus.NewRegistry()}
+	m := &metrics{registry: prometheus.NewRegistry(), byDecision: map[string]prometheus.Counter{}}
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	counter := func(name, help string) prometheus.Counter {
 		c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
@@ -89,7 +90,7 @@ func newMetrics(s *Sidecar) *metrics {
 	// A counter that nobody has touched is shown as 0, not left out: a rate
 	// over something absent alarms nobody.
 	for _, d := range []string{decidedAllow, decidedAsk, decidedDeny, decidedOverride, decidedBusy, decidedFailed, decidedReplay, decidedRefused} {
-		m.requests.WithLabelValues(d)
+		m.byDecision[d] = m.requests.WithLabelValues(d)
 	}
 	for _, r := range []string{"answered", "refused", "no_answer"} {
 		m.undoAttempts.WithLabelValues(r)
@@ -118,6 +119,9 @@ func newMetrics(s *Sidecar) *metrics {
 	stat("iatp_recorder_disk_free_bytes", "Space left on the disk of the data directory.", func(st flight.Stats) float64 { return float64(st.FreeDisk) })
 	return m
 }
+
+// decided is the counter of a decision, without the search that a vector makes.
+func (m *metrics) decided(as string) prometheus.Counter { return m.byDecision[as] }
 
 // found counts what was found, by kind and by what became of it. Kinds are those
 // of the detectors, of which there is a bounded number.

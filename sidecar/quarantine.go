@@ -63,9 +63,10 @@ type quarantineLine struct {
 }
 
 // readQuarantine reads a line if it is about a quarantine. The search is a
-// filter only: a payload may hold the same words.
+// filter only: a payload may hold the same words. It begins with a letter that is
+// rare: to begin with a quotation mark would make it ten times slower.
 func readQuarantine(line []byte) (l quarantineLine, ok bool) {
-	if !bytes.Contains(line, []byte(`"type":"quarantine"`)) {
+	if !bytes.Contains(line, []byte(`quarantine"`)) {
 		return l, false
 	}
 	var parsed quarantineLine // in the heap, once in many lines

@@ -123,7 +123,7 @@ func (s *Sidecar) requestLine(x *exchange) flight.Entry {
 	if x.dir != flight.Local {
 		e.Path = "/task"
 	}
-	e.TraceParent, e.Link = x.in.trace.parent.String(), x.in.trace.link
+	e.TraceParent, e.Link = x.in.trace.outgoing(), x.in.trace.link
 	if x.signed != nil {
 		e.Base, e.Signed = x.signed.Base, signedText(x.signed, x.caller.Key)
 	}

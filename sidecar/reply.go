@@ -2,7 +2,6 @@ package sidecar
 
 import (
 	"cmp"
-	"context"
 	"crypto/sha256"
 	"errors"
 	"hash"
@@ -26,7 +25,7 @@ func (s *Sidecar) passWhole(x *exchange, resp *http.Response, body []byte) *iatp
 	sum := sha256.Sum256(body)
 	end := &ending{
 		status: resp.StatusCode, bytes: int64(len(body)), sum: sum[:], body: body,
-		mediaType: mediaType(resp.Header), contentType: resp.Header.Get("Content-Type"), encoding: resp.Header.Get("Content-Encoding"), outcome: outcomeOfStatus(resp.StatusCode),
+		mediaType: mediaType(resp.Header), contentType: first(resp.Header, "Content-Type"), encoding: first(resp.Header, "Content-Encoding"), outcome: outcomeOfStatus(resp.StatusCode),
 	}
 	read := s.readReply(x, resp.Header, body, end)
 	var said *iatp.Problem
@@ -111,7 +110,7 @@ func (s *Sidecar) readReply(x *exchange, h http.Header, body []byte, end *ending
 			return read
 		}
 	}
-	contentType := h.Get("Content-Type")
+	contentType := first(h, "Content-Type")
 	if isJSON(contentType) {
 		if report, err := s.scanner().ScanJSON(read.text, ijson.Limits{Depth: s.cfg.Limits.Depth}); err == nil {
 			read.report = report
@@ -194,9 +193,9 @@ func (s *Sidecar) passStream(c *call, x *exchange, resp *http.Response) *iatp.Pr
 	}
 	for got := int64(0); ; {
 		began := s.now()
-		c.timer.Reset(time.Duration(s.cfg.Limits.Idle))
+		c.within(began, time.Duration(s.cfg.Limits.Idle))
 		n, err := source.Read(*buf)
-		c.timer.Stop() // how long the caller takes is not the agent's fault
+		c.rest() // how long the caller takes is not the agent's fault
 		x.away += s.now().Sub(began)
 		piece := (*buf)[:n]
 		got += int64(n)
@@ -312,7 +311,7 @@ func (s *Sidecar) finishStream(c *call, x *exchange, resp *http.Response, scan *
 		s.log.Warn("an answer is cut off: it holds what may not be passed on, or cannot be treated", "trace_id", x.in.trace.id, "error", err)
 	default:
 		end.outcome, end.errCode = "unknown", string(s.classify(c, x, &attemptError{truncation(err), true}).Kind)
-		if errors.Is(context.Cause(c.ctx), errClientGone) || x.r.Context().Err() != nil {
+		if errors.Is(c.Err(), errClientGone) || x.gone() {
 			end.errCode = "client_gone"
 		}
 		x.decision = decidedFailed
@@ -362,15 +361,16 @@ func (s *Sidecar) release(c *call, x *exchange, rc *http.ResponseController, pie
 // callerGone ends the call unless it has a key that obliges us to finish it.
 func (c *call) callerGone(x *exchange) {
 	if x.in.idempotencyKey == "" {
-		c.cancel(errClientGone)
+		c.stop(errClientGone)
 	}
 }
 
 func mediaType(h http.Header) string {
-	if h.Get("Content-Type") == jsonType {
+	v := first(h, "Content-Type")
+	if v == jsonType {
 		return jsonType
 	}
-	media, _, err := mime.ParseMediaType(h.Get("Content-Type"))
+	media, _, err := mime.ParseMediaType(v)
 	if err != nil {
 		return ""
 	}

@@ -56,6 +56,7 @@ type Sidecar struct {
 	metrics    *metrics
 	bodies     memory
 	gate       *gate        // limits.concurrency
+	calls      *watch       // forwarded calls under way
 	atAgent    atomic.Int64 // calls under way at the wrapped agent that count against its concurrency_limit
 	draining   atomic.Bool
 	restful    bool // Options.GiveBack
@@ -123,6 +124,7 @@ func New(cfg Config, o Options) (*Sidecar, error) {
 	}
 	s.bodies.max = int64(cfg.Limits.BodyMemory)
 	s.gate = newGate(cfg.Limits.Concurrency, cfg.Limits.Connections)
+	s.calls = newWatch(s.now)
 	s.claims = newClaims(s.now)
 	s.hosts = acceptedHosts(&cfg)
 	if err := s.openBook(); err != nil {

@@ -9,7 +9,7 @@ import (
 )
 
 // head reads the final head of an answer, past interim ones.
-func (cn *conn) head(method string, b *body) (*http.Response, error) {
+func (cn *conn) head(method string, call *Call) (*http.Response, error) {
 	if cn.buf == nil {
 		cn.buf = cn.lent[:]
 	}
@@ -18,7 +18,7 @@ func (cn *conn) head(method string, b *body) (*http.Response, error) {
 		if err != nil {
 			return nil, noEOF(err)
 		}
-		resp, err := parseHead(text)
+		resp, err := call.parseHead(text)
 		switch {
 		case err != nil:
 			return nil, err
@@ -29,7 +29,7 @@ func (cn *conn) head(method string, b *body) (*http.Response, error) {
 		case resp.StatusCode < 200:
 			continue
 		}
-		return resp, b.frame(resp, method)
+		return resp, call.body.frame(resp, method)
 	}
 }
 
@@ -62,10 +62,11 @@ func (cn *conn) headText() ([]byte, error) {
 
 // parseHead reads a head that ends in an empty line. All values are parts of
 // one string.
-func parseHead(text []byte) (*http.Response, error) {
+func (c *Call) parseHead(text []byte) (*http.Response, error) {
 	all := string(text)
 	line, rest := cutLine(all)
-	resp := &http.Response{ContentLength: -1, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
+	resp := &c.resp
+	*resp = http.Response{ContentLength: -1, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: c.fields()}
 	if err := readStatus(line, resp); err != nil {
 		return nil, err
 	}
@@ -73,7 +74,6 @@ func parseHead(text []byte) (*http.Response, error) {
 	if fields > maxFields {
 		return nil, malformed("more than %d fields", maxFields)
 	}
-	resp.Header = make(http.Header, fields)
 	values := make([]string, fields)
 	for n := 0; ; n++ {
 		if line, rest = cutLine(rest); line == "" {

@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -24,6 +23,7 @@ const (
 type conn struct {
 	net.Conn // TLS, or raw itself
 	raw      net.Conn
+	sys      syscall.RawConn // of raw
 	client   *Client
 	age      int
 	since    time.Time // idle since
@@ -37,29 +37,29 @@ type conn struct {
 
 	wrote int // bytes of the request that the kernel took
 
-	peek   func(fd uintptr) bool // for quiet; made once
+	peek   func(fd uintptr) // for quiet; made once
 	peeked error
 }
 
 func newConn(c *Client, raw net.Conn, age int) *conn {
 	cn := &conn{Conn: raw, raw: raw, client: c, age: age}
-	cn.peek = func(fd uintptr) bool {
+	if s, ok := raw.(syscall.Conn); ok {
+		cn.sys, _ = s.SyscallConn() // without it the connection is used once
+	}
+	cn.peek = func(fd uintptr) {
 		var one [1]byte
 		_, _, cn.peeked = syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		return true
 	}
 	return cn
 }
 
+// interrupt makes whoever waits on the connection stop. It is not used again.
+func (cn *conn) interrupt() { _ = cn.SetDeadline(longAgo) }
+
 // quiet reports whether an idle connection can be used: open, and with nothing
 // to read. Whoever speaks first on it would be taken for the next answer.
 func (cn *conn) quiet() bool {
-	s, ok := cn.raw.(syscall.Conn)
-	if !ok {
-		return false
-	}
-	raw, err := s.SyscallConn()
-	if err != nil || raw.Read(cn.peek) != nil {
+	if cn.sys == nil || cn.sys.Control(cn.peek) != nil {
 		return false
 	}
 	if !errors.Is(cn.peeked, syscall.EAGAIN) && !errors.Is(cn.peeked, syscall.EWOULDBLOCK) {
@@ -84,17 +84,20 @@ func (cn *conn) drained() bool {
 var longAgo = time.Unix(1, 0)
 
 // exchange sends r and reads the head of the answer.
-func (cn *conn) exchange(ctx context.Context, r *Request) (*http.Response, error) {
+func (cn *conn) exchange(call *Call, r *Request) (*http.Response, error) {
 	cn.wrote = 0
-	b := &body{cn: cn}
-	b.stop = context.AfterFunc(ctx, func() { _ = cn.SetDeadline(longAgo) })
+	if err := call.await(cn); err != nil {
+		return nil, err
+	}
+	b := &call.body
+	*b = body{cn: cn, call: call}
 	cn.lent = rooms.Get().(*[room]byte)
 	err := cn.send(r, b)
 	if err == nil || cn.wrote > 0 {
 		// A server that has answered and closed before it read everything is
 		// heard all the same.
 		var resp *http.Response
-		if resp, b.err = cn.head(r.Method, b); b.err == nil {
+		if resp, b.err = cn.head(r.Method, call); b.err == nil {
 			b.broken = b.broken || err != nil
 			b.started(resp)
 			return resp, nil
@@ -103,11 +106,10 @@ func (cn *conn) exchange(ctx context.Context, r *Request) (*http.Response, error
 			err = b.err
 		}
 	}
-	b.stop()
 	b.awaitWriter()
 	cn.giveBack()
-	if cause := ctx.Err(); cause != nil {
-		err = context.Cause(ctx)
+	if ended := call.done(); ended != nil {
+		err = ended
 	}
 	return nil, err
 }
@@ -207,9 +209,9 @@ func (cn *conn) line(limit int) ([]byte, error) {
 // body is the body of an answer, and the end of its exchange.
 type body struct {
 	cn      *conn
-	stop    func() bool // the watch over the context
-	written chan error  // of the writer of a long request; nil if there is none
-	err     error       // what Read says from now on
+	call    *Call
+	written chan error // of the writer of a long request; nil if there is none
+	err     error      // what Read says from now on
 
 	left    int64 // bytes to come of the body, or of the chunk; -1: until the end of the connection
 	chunked bool
@@ -275,11 +277,11 @@ func (b *body) finish(err error) {
 	b.over, b.err = true, err
 	cn := b.cn
 	whole := err == io.EOF && !b.broken && cn.r == cn.w
-	if !b.stop() {
-		whole = false // the context ended, and the deadline with it
-	}
 	if !b.awaitWriter() {
 		whole = false
+	}
+	if b.call.done() != nil {
+		whole = false // it was interrupted, whether it noticed or not
 	}
 	cn.giveBack()
 	if whole {

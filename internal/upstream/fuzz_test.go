@@ -42,7 +42,7 @@ func answerTo(t *testing.T, method string, raw []byte, step int) (resp *http.Res
 	defer c.Flush()
 	s := &script{rest: raw, step: step}
 	cn := newConn(c, s, 0)
-	if resp, err = cn.exchange(t.Context(), &Request{Method: method, Target: "/"}); err != nil {
+	if resp, err = cn.exchange(new(Call), &Request{Method: method, Target: "/"}); err != nil {
 		return nil, nil, false, 0
 	}
 	defer resp.Body.Close()
@@ -151,10 +151,10 @@ func BenchmarkDo(b *testing.B) {
 		}
 	})
 	c := client(b, Options{Origin: origin})
-	out := make([]byte, 2)
+	out, call := make([]byte, 2), new(Call)
 	b.ReportAllocs()
 	for b.Loop() {
-		resp, err := c.Do(b.Context(), post)
+		resp, err := c.Do(call, post)
 		if err != nil {
 			b.Fatal(err)
 		}

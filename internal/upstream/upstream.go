@@ -4,7 +4,7 @@
 // error, so that no byte of one answer ever stands in the next.
 //
 //	c, err := upstream.New(upstream.Options{Origin: "http://localhost:8000"})
-//	resp, err := c.Do(ctx, &upstream.Request{Method: "POST", Target: "/", Body: body})
+//	resp, err := c.Do(new(upstream.Call), &upstream.Request{Method: "POST", Target: "/", Body: body})
 //	defer resp.Body.Close()
 //
 // It follows no redirects, decodes nothing, asks no proxy, and sends nothing
@@ -127,28 +127,29 @@ func malformed(format string, args ...any) error {
 }
 
 // Do sends r and returns the head of the answer; its body comes as it is read.
-// The end of ctx ends both: it must have one, for there is no other clock. The
-// caller must close the body. Header and Trailer belong to the caller;
-// ContentLength is -1 where it is not known, and then TransferEncoding tells a
-// chunked body from one that ends with its connection.
+// call.End ends both: somebody must call it if the answer takes too long, for
+// there is no other clock. The caller must close the body. What is returned lies in
+// call and is the caller's until call is used again, the values of its fields for
+// ever; ContentLength is -1 where it is not known, and then TransferEncoding tells
+// a chunked body from one that ends with its connection.
 //
 // An error is an *[Error]. Nothing is tried twice, except that a request of
 // which nothing was written goes to another connection.
-func (c *Client) Do(ctx context.Context, r *Request) (*http.Response, error) {
+func (c *Client) Do(call *Call, r *Request) (*http.Response, error) {
 	if err := r.check(); err != nil {
 		return nil, &Error{Err: err}
 	}
 	for {
-		cn, reused, err := c.take(ctx)
+		cn, reused, err := c.take(call)
 		if err != nil {
 			return nil, &Error{Err: err}
 		}
-		resp, err := cn.exchange(ctx, r)
+		resp, err := cn.exchange(call, r)
 		if err == nil {
 			return resp, nil
 		}
 		cn.Close()
-		if cn.wrote == 0 && reused && ctx.Err() == nil {
+		if cn.wrote == 0 && reused && call.Err() == nil {
 			continue // it had ended while it was idle; pools are finite, so this ends
 		}
 		return nil, &Error{Err: err, Sent: cn.wrote > 0}
@@ -156,14 +157,14 @@ func (c *Client) Do(ctx context.Context, r *Request) (*http.Response, error) {
 }
 
 // take returns a connection that is idle and whole, or a new one.
-func (c *Client) take(ctx context.Context) (cn *conn, reused bool, err error) {
+func (c *Client) take(call *Call) (cn *conn, reused bool, err error) {
 	for {
 		c.mu.Lock()
 		n := len(c.idle)
 		if n == 0 {
 			age := c.age
 			c.mu.Unlock()
-			cn, err = c.dial(ctx, age)
+			cn, err = c.dial(call, age)
 			return cn, false, err
 		}
 		cn = c.idle[n-1]
@@ -177,9 +178,20 @@ func (c *Client) take(ctx context.Context) (cn *conn, reused bool, err error) {
 	}
 }
 
-func (c *Client) dial(ctx context.Context, age int) (*conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.opt.DialTime)
+func (c *Client) dial(call *Call, age int) (*conn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), c.opt.DialTime)
 	defer cancel()
+	if err := call.await(dialing(cancel)); err != nil {
+		return nil, err
+	}
+	cn, err := c.connect(ctx, age)
+	if ended := call.done(); ended != nil && err != nil {
+		err = ended
+	}
+	return cn, err
+}
+
+func (c *Client) connect(ctx context.Context, age int) (*conn, error) {
 	raw, err := c.dialer.DialContext(ctx, "tcp", c.address)
 	if err != nil {
 		return nil, err

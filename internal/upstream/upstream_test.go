@@ -3,7 +3,6 @@ package upstream
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -68,11 +67,12 @@ func client(t testing.TB, o Options) *Client {
 	return c
 }
 
-func bounded(t testing.TB) context.Context {
+func bounded(t testing.TB) *Call {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	t.Cleanup(cancel)
-	return ctx
+	call := new(Call)
+	clock := time.AfterFunc(10*time.Second, func() { call.End(errors.New("ten seconds are over")) })
+	t.Cleanup(func() { clock.Stop() })
+	return call
 }
 
 // got is an answer in short.
@@ -82,8 +82,8 @@ type got struct {
 	Err    string // head: or body: and the reason
 }
 
-func fetch(ctx context.Context, c *Client, r *Request) got {
-	resp, err := c.Do(ctx, r)
+func fetch(call *Call, c *Client, r *Request) got {
+	resp, err := c.Do(call, r)
 	if err != nil {
 		return got{Err: "head: " + err.Error()}
 	}
@@ -225,7 +225,7 @@ func TestHostileUpstream(t *testing.T) {
 func byTransport(t *testing.T, origin string) got {
 	t.Helper()
 	tr := &http.Transport{DisableKeepAlives: true, DisableCompression: true}
-	req, err := http.NewRequestWithContext(bounded(t), "POST", origin+"/", bytes.NewReader(post.Body))
+	req, err := http.NewRequestWithContext(t.Context(), "POST", origin+"/", bytes.NewReader(post.Body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -509,9 +509,9 @@ func TestEnd(t *testing.T) {
 		})
 		c := client(t, Options{Origin: origin})
 		why := errors.New("enough")
-		ctx, cancel := context.WithCancelCause(t.Context())
-		time.AfterFunc(20*time.Millisecond, func() { cancel(why) })
-		g := fetch(ctx, c, post)
+		call := bounded(t)
+		time.AfterFunc(20*time.Millisecond, func() { call.End(why) })
+		g := fetch(call, c, post)
 		if g.Err == "" || (g.Status == 0 && !strings.Contains(g.Err, "enough")) {
 			t.Errorf("after %q: %+v", stage, g)
 		}

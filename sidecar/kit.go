@@ -1,0 +1,98 @@
+package sidecar
+
+import (
+	"net/http"
+	"sync"
+
+	"github.com/inter-agent-trust/iatp/flight"
+	"github.com/inter-agent-trust/iatp/internal/upstream"
+)
+
+// kit is the memory of a local exchange, used by one after another. What others may
+// still hold when the exchange is over is not of it: the values of the answer's head,
+// and every text. Each method also works without a kit, as for an exchange with
+// another sidecar: then the memory is new.
+type kit struct {
+	exchange     exchange
+	call         call
+	request      upstream.Request
+	fields       [len(forwardedHeaders) + 5]upstream.Field
+	forward      http.Header
+	body, answer []byte
+}
+
+var kits = sync.Pool{New: func() any { return &kit{forward: http.Header{}} }}
+
+const (
+	// leastBuffer and mostBuffer bound the buffers that a kit keeps.
+	leastBuffer = 2 << 10
+	mostBuffer  = 16 << 10
+)
+
+func (k *kit) take() *exchange {
+	k.exchange.dir, k.exchange.kit = flight.Local, k
+	return &k.exchange
+}
+
+// put gives the kit to another exchange.
+func (k *kit) put() {
+	k.body = k.kept(k.exchange.body, k.body)
+	k.exchange, k.request = exchange{}, upstream.Request{}
+	clear(k.fields[:])
+	clear(k.forward)
+	kits.Put(k)
+}
+
+// kept is the buffer to keep: the one that was used, unless it is too large.
+func (k *kit) kept(used, before []byte) []byte {
+	if cap(used) >= leastBuffer && cap(used) <= mostBuffer {
+		return used[:0]
+	}
+	return before
+}
+
+func (k *kit) newCall() *call {
+	if k == nil {
+		return new(call)
+	}
+	return &k.call
+}
+
+// newRequest is a request without fields.
+func (k *kit) newRequest() *upstream.Request {
+	if k == nil {
+		return &upstream.Request{Fields: make([]upstream.Field, 0, len(k.fields))}
+	}
+	k.request.Fields = k.fields[:0]
+	return &k.request
+}
+
+// newHead is an empty head for what is forwarded of the caller's.
+func (k *kit) newHead() http.Header {
+	if k == nil {
+		return make(http.Header, len(forwardedHeaders))
+	}
+	return k.forward
+}
+
+// bodyOf is an empty buffer for a request of so many bytes.
+func (k *kit) bodyOf(size int64) []byte {
+	if k == nil {
+		return make([]byte, 0, size)
+	}
+	if int64(cap(k.body)) < size {
+		k.body = make([]byte, 0, max(size, leastBuffer))
+	}
+	return k.body[:0]
+}
+
+// answerOf is a buffer for an answer of so many bytes, never nil.
+func (k *kit) answerOf(size int64) []byte {
+	if k == nil || size > mostBuffer {
+		return make([]byte, size)
+	}
+	if k.answer == nil || int64(cap(k.answer)) < size {
+		k.answer = make([]byte, max(size, leastBuffer))
+	}
+	return k.answer[:size]
+}
