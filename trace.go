@@ -42,17 +42,14 @@ func NewTraceID(random [16]byte) TraceID {
 }
 
 func uuid(b [16]byte) TraceID {
-	var text [36]byte
-	hex.Encode(text[0:8], b[0:4])
-	text[8] = '-'
-	hex.Encode(text[9:13], b[4:6])
-	text[13] = '-'
-	hex.Encode(text[14:18], b[6:8])
-	text[18] = '-'
-	hex.Encode(text[19:23], b[8:10])
-	text[23] = '-'
-	hex.Encode(text[24:36], b[10:16])
-	return TraceID(text[:])
+	text := make([]byte, 0, 36)
+	for i, c := range b {
+		if i == 4 || i == 6 || i == 8 || i == 10 {
+			text = append(text, '-')
+		}
+		text = append(text, "0123456789abcdef"[c>>4], "0123456789abcdef"[c&15])
+	}
+	return TraceID(text)
 }
 
 // Bits returns the 128 bits that the id spells, as a UUID of any version or as

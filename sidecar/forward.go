@@ -98,35 +98,50 @@ type failed struct {
 
 // tryAgent calls the agent, and again where its manifest makes that safe.
 func (s *Sidecar) tryAgent(c *call, x *exchange) (*http.Response, []byte, *failed) {
-	var resp *http.Response
-	var whole []byte
-	var last recovery.Failure
-	sent := false // in any attempt: what counts for the outcome
 	back := s.rollBack(x)
-	attempt := func() error {
-		x.attempts++
-		var err error
-		if resp, whole, err = s.attempt(c, x); err == nil {
-			if back == nil || whole == nil || resp.StatusCode < 500 {
-				return nil
-			}
-			resp.Body.Close() // half done, as far as anybody can tell
-			last = recovery.Failure{TraceID: x.in.trace.id, Kind: recovery.Status, Status: resp.StatusCode, Sent: true, Attempt: x.attempts, Remaining: c.end.Sub(s.now())}
-		} else {
-			last = s.classify(c, x, err)
-		}
-		sent = sent || last.Sent
-		return &last
-	}
-	if attempt() == nil {
+	resp, whole, failure := s.tryOnce(c, x, back != nil)
+	if failure == nil {
 		return resp, whole, nil
 	}
-	bounded := last
-	bounded.Remaining = min(bounded.Remaining, time.Duration(s.cfg.Limits.RetryBudget))
+	return s.tryAgain(c, x, *failure, back)
+}
+
+// tryOnce is one attempt. Where the call can be rolled back, an answer that says that
+// the agent failed is a failure, too.
+func (s *Sidecar) tryOnce(c *call, x *exchange, revocable bool) (*http.Response, []byte, *recovery.Failure) {
+	x.attempts++
+	resp, whole, err := s.attempt(c, x)
+	if err != nil {
+		f := s.classify(c, x, err)
+		return nil, nil, &f
+	}
+	if !revocable || whole == nil || resp.StatusCode < 500 {
+		return resp, whole, nil
+	}
+	resp.Body.Close() // half done, as far as anybody can tell
+	return nil, nil, &recovery.Failure{TraceID: x.in.trace.id, Kind: recovery.Status, Status: resp.StatusCode, Sent: true, Attempt: x.attempts, Remaining: c.end.Sub(s.now())}
+}
+
+// tryAgain does what can be done about an attempt that failed.
+func (s *Sidecar) tryAgain(c *call, x *exchange, last recovery.Failure, back func(context.Context) error) (*http.Response, []byte, *failed) {
 	if s.cfg.Recovery == RecoveryOff {
 		return nil, nil, &failed{last, recovery.Result{Strategy: recovery.GiveUp, ActionsTaken: []string{"none: recovery is off"}}}
 	}
-	result := recovery.Handle(c.context(), bounded, x.repeatable(), func(context.Context) error { return attempt() }, back)
+	var resp *http.Response
+	var whole []byte
+	sent := last.Sent // in any attempt: what counts for the outcome
+	again := func(context.Context) error {
+		var f *recovery.Failure
+		if resp, whole, f = s.tryOnce(c, x, back != nil); f == nil {
+			return nil
+		}
+		last = *f
+		sent = sent || last.Sent
+		return f
+	}
+	bounded := last
+	bounded.Remaining = min(bounded.Remaining, time.Duration(s.cfg.Limits.RetryBudget))
+	result := recovery.Handle(c.context(), bounded, x.repeatable(), again, back)
 	if result.Success && result.Strategy == recovery.Retry {
 		return resp, whole, nil
 	}

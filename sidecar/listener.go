@@ -323,7 +323,7 @@ func (s *Sidecar) finish(x *exchange, status int) {
 		x.decision = decidedRefused
 	}
 	m.decided(x.decision).Inc()
-	for _, code := range x.reasons() {
+	for _, code := range x.codes {
 		m.reasons.WithLabelValues(code).Inc()
 	}
 	if len(x.report.Findings)+len(x.report.Opaque) > 0 {

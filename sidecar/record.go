@@ -136,7 +136,7 @@ func (s *Sidecar) requestLine(x *exchange) flight.Entry {
 	e.Assessed, e.Level, e.Score = true, x.st.assessment.Level, x.st.assessment.Score
 	e.Evidence = x.st.assessment.Evidence.String()
 	e.Manifest, e.Policy = x.st.digest, x.st.rules.Digest()
-	e.Reasons = x.reasons()
+	e.Reasons = x.codes
 	e.Rules = rulesOf(x.verdict)
 	e.Quarantined = x.tainted || x.released != nil
 	if s.keepsPayloads(x.st) {
@@ -199,8 +199,9 @@ func (s *Sidecar) recordEnd(x *exchange, end *ending) error {
 	if x.attempts > 1 {
 		e.Attempts = x.attempts
 	}
-	elapsed := s.now().Sub(x.start)
-	e.Latency, e.Own = elapsed, s.now().Sub(x.ready)-x.away
+	now := s.now()
+	elapsed := now.Sub(x.start)
+	e.Latency, e.Own = elapsed, now.Sub(x.ready)-x.away
 	if sla := x.slaLatency(); sla > 0 && elapsed > time.Duration(sla)*time.Millisecond {
 		e.SLABreach = true
 		s.metrics.slaBreaches.Inc()

@@ -27,12 +27,13 @@ func (s *Sidecar) passWhole(x *exchange, resp *http.Response, body []byte) *iatp
 		status: resp.StatusCode, bytes: int64(len(body)), sum: sum[:], body: body,
 		mediaType: mediaType(resp.Header), contentType: first(resp.Header, "Content-Type"), encoding: first(resp.Header, "Content-Encoding"), outcome: outcomeOfStatus(resp.StatusCode),
 	}
-	read := s.readReply(x, resp.Header, body, end)
+	var read replyText
+	s.readReply(x, resp.Header, body, end, &read)
 	var said *iatp.Problem
 	if x.dir == flight.Out {
 		said = s.proveWhole(x, resp, sum, end)
 	}
-	body, withheld := s.treatReply(x, resp, body, read, end)
+	body, withheld := s.treatReply(x, resp, body, &read, end)
 	if withheld {
 		return s.withhold(x, end)
 	}
@@ -100,14 +101,14 @@ type replyText struct {
 
 // readReply finds what is sensitive in a whole answer and makes its payload
 // for the record.
-func (s *Sidecar) readReply(x *exchange, h http.Header, body []byte, end *ending) *replyText {
+func (s *Sidecar) readReply(x *exchange, h http.Header, body []byte, end *ending, read *replyText) {
 	keep := s.keepsPayloads(x.st)
-	read := &replyText{text: body}
+	read.text = body
 	if coding := codingOf(h); coding != "" {
 		var ok bool
 		if read.text, ok = s.decodeReply(coding, body); !ok {
 			end.opaque, read.unreadable = "content-encoding", true
-			return read
+			return
 		}
 	}
 	contentType := first(h, "Content-Type")
@@ -120,7 +121,7 @@ func (s *Sidecar) readReply(x *exchange, h http.Header, body []byte, end *ending
 			} else {
 				end.opaque = "ephemeral"
 			}
-			return read
+			return
 		}
 	}
 	st := s.scanner().NewStream(keptPayload / 2)
@@ -128,11 +129,10 @@ func (s *Sidecar) readReply(x *exchange, h http.Header, body []byte, end *ending
 	s.keepStream(st, keep, end)
 	if read.binary = st.Binary(); read.binary || !x.st.rules.ChangesAnswers() {
 		end.findings = streamTally(x, st)
-		return read
+		return
 	}
 	read.report = s.scanner().ScanBody(read.text, contentType, ijson.Limits{Depth: s.cfg.Limits.Depth})
 	end.findings = x.tally(read.report, true, keep)
-	return read
 }
 
 // streamTally counts what a stream scanner found: its report is bounded, its
