@@ -15,12 +15,14 @@ const restAfter = time.Second
 // once a second. When nothing has come for a second it gives memory back to the
 // system: the heap of busy hours, and the stacks that grew in them, would
 // otherwise stay with connections that are idle, for nothing collects garbage
-// while nothing is made. While work comes, it keeps the collector from running
+// while nothing is made. The first time it also gives back what of the program only its
+// start needed: once, for what is needed again makes the next call wait for a
+// millisecond or two. While work comes, it keeps the collector from running
 // dozens of times a second over a heap of a few megabytes.
 func (s *Sidecar) rest(ctx context.Context) {
 	tick := time.NewTicker(restAfter)
 	defer tick.Stop()
-	var seen, given int64 // entries at the last look, and when memory was given back
+	seen, given := int64(0), int64(-1) // entries at the last look, and when memory was given back
 	percent := 100
 	for {
 		select {
@@ -31,6 +33,9 @@ func (s *Sidecar) rest(ctx context.Context) {
 		now := s.gate.entries()
 		if now == seen && now != given {
 			debug.FreeOSMemory()
+			if given < 0 {
+				s.forgetStart()
+			}
 			given = now
 		}
 		seen = now
@@ -41,6 +46,13 @@ func (s *Sidecar) rest(ctx context.Context) {
 			percent = want
 			debug.SetGCPercent(want)
 		}
+	}
+}
+
+// forgetStart gives back what of the program only its start needed.
+func (s *Sidecar) forgetStart() {
+	if err := dropProgram(); err != nil {
+		s.log.Debug("the pages of the program stay in memory", "error", err)
 	}
 }
 
