@@ -192,6 +192,9 @@ func (s *Sidecar) receive(x *exchange) (p *iatp.Problem) {
 	if p = s.enter(x); p != nil {
 		return p
 	}
+	if x.dir == flight.Local {
+		x.kit = kits.Get().(*kit)
+	}
 	if x.in, p = s.readHead(x.r, x.kit); p != nil {
 		return p
 	}

@@ -215,7 +215,8 @@ func (s *Sidecar) replay(x *exchange, a once.Answer) *iatp.Problem {
 // nonce: whatever it is answered, least of all that nothing was executed, it must
 // not be let in when it comes again.
 func (s *Sidecar) recordAside(x *exchange, end *flight.Entry) error {
-	e := s.requestLine(x)
+	var e flight.Entry
+	s.requestLine(&e, x)
 	e.Nonce = x.nonce
 	if err := s.appendAll(flight.Durable, &e, end); err != nil {
 		return err

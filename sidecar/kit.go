@@ -4,16 +4,17 @@ import (
 	"net/http"
 	"sync"
 
-	"github.com/inter-agent-trust/iatp/flight"
 	"github.com/inter-agent-trust/iatp/internal/upstream"
 )
 
-// kit is the memory of a local exchange, used by one after another. What others may
-// still hold when the exchange is over is not of it: the values of the answer's head,
-// and every text. Each method also works without a kit, as for an exchange with
-// another sidecar: then the memory is new.
+// exchanges are local exchanges that are over.
+var exchanges = sync.Pool{New: func() any { return new(exchange) }}
+
+// kit is the memory that a local exchange needs once it has its place, used by one
+// after another. What others may still hold when the exchange is over is not of it: the
+// values of the answer's head, and every text. Each method also works without a kit,
+// as for an exchange with another sidecar: then the memory is new.
 type kit struct {
-	exchange     exchange
 	call         call
 	request      upstream.Request
 	fields       [len(forwardedHeaders) + 5]upstream.Field
@@ -29,26 +30,25 @@ const (
 	mostBuffer  = 16 << 10
 )
 
-func (k *kit) take() *exchange {
-	k.exchange.dir, k.exchange.kit = flight.Local, k
-	return &k.exchange
+// recycle gives the memory of an exchange that is over to another one.
+func (x *exchange) recycle() {
+	if x.kit != nil {
+		x.kit.put(x.body)
+	}
+	*x = exchange{}
+	exchanges.Put(x)
 }
 
-// put gives the kit to another exchange.
-func (k *kit) put() {
-	k.body = k.kept(k.exchange.body, k.body)
-	k.exchange, k.request = exchange{}, upstream.Request{}
+// put gives the kit to another exchange, with the body's buffer unless that is too
+// large.
+func (k *kit) put(body []byte) {
+	if cap(body) >= leastBuffer && cap(body) <= mostBuffer {
+		k.body = body[:0]
+	}
+	k.request = upstream.Request{}
 	clear(k.fields[:])
 	clear(k.forward)
 	kits.Put(k)
-}
-
-// kept is the buffer to keep: the one that was used, unless it is too large.
-func (k *kit) kept(used, before []byte) []byte {
-	if cap(used) >= leastBuffer && cap(used) <= mostBuffer {
-		return used[:0]
-	}
-	return before
 }
 
 func (k *kit) newCall() *call {

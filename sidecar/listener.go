@@ -166,11 +166,10 @@ func (s *Sidecar) proxy(w http.ResponseWriter, r *http.Request, peer string) {
 		s.relay(w, r, &exchange{dir: flight.Out, peer: peer})
 		return
 	}
-	k := kits.Get().(*kit)
-	x := k.take()
-	x.line = watched(r)
+	x := exchanges.Get().(*exchange)
+	x.dir, x.line = flight.Local, watched(r)
 	s.relay(w, r, x)
-	k.put() // unless there was a panic: then somebody may still hold it
+	x.recycle() // unless there was a panic: then somebody may still hold it
 }
 
 // relay walks an exchange down the corridor.

@@ -14,11 +14,16 @@ import (
 const keptPayload = 16 << 10
 
 // line begins a record of this exchange.
-func (s *Sidecar) line(x *exchange, kind flight.Type) flight.Entry {
-	e := flight.Entry{
-		Type: kind, TraceID: x.in.trace.id, Time: s.now(), Minted: x.in.trace.minted,
-		Dir: x.dir, AgentID: x.st.name,
-	}
+func (s *Sidecar) line(x *exchange, kind flight.Type) (e flight.Entry) {
+	s.begin(&e, x, kind)
+	return e
+}
+
+// begin is line for an empty entry that is there. An entry is most of a kilobyte, and
+// the stack of each call under way should not hold more of them than it needs.
+func (s *Sidecar) begin(e *flight.Entry, x *exchange, kind flight.Type) {
+	e.Type, e.TraceID, e.Time, e.Minted = kind, x.in.trace.id, s.now(), x.in.trace.minted
+	e.Dir, e.AgentID = x.dir, x.st.name
 	e.Agreement = agreementID(x.agreed)
 	switch {
 	case x.met != nil:
@@ -29,7 +34,6 @@ func (s *Sidecar) line(x *exchange, kind flight.Type) flight.Entry {
 	case x.caller != nil:
 		e.Peer, e.JKT = x.caller.URI, x.caller.Key.Thumbprint()
 	}
-	return e
 }
 
 // recordRequest writes everything that must be in the book before a byte
@@ -40,7 +44,8 @@ func (s *Sidecar) recordRequest(x *exchange) *iatp.Problem {
 	if s.cfg.Durability == DurabilityStrict || x.dir != flight.Local || x.in.idempotencyKey != "" || x.released != nil {
 		x.durable = flight.Durable
 	}
-	e := s.requestLine(x)
+	var e flight.Entry
+	s.requestLine(&e, x)
 	e.Nonce = x.nonce
 	if p := s.grant(x, &e); p != nil {
 		return p
@@ -55,14 +60,22 @@ func (s *Sidecar) recordRequest(x *exchange) *iatp.Problem {
 		return p
 	}
 	defer x.undo.let()
+	var seq int64
+	var err error
 	if x.released == nil {
-		seq, err := s.book.Append(&e, x.durable)
-		if err != nil {
-			return s.logUnavailable(err)
-		}
-		x.recorded, x.nonce = true, nil
-		return s.begun(x, seq)
+		seq, err = s.book.Append(&e, x.durable)
+	} else {
+		seq, err = s.recordReleased(x, &e)
 	}
+	if err != nil {
+		return s.logUnavailable(err)
+	}
+	x.recorded, x.nonce = true, nil
+	return s.begun(x, seq)
+}
+
+// recordReleased writes the request, who has let it pass, and that its trace is held.
+func (s *Sidecar) recordReleased(x *exchange, e *flight.Entry) (int64, error) {
 	x.decision = decidedOverride
 	said := s.line(x, flight.UserOverride)
 	said.Override, said.Actor, said.Action = string(x.released.mode), x.released.actor, iatp.Digest(x.released.act)
@@ -71,15 +84,11 @@ func (s *Sidecar) recordRequest(x *exchange) *iatp.Problem {
 	held.Reason, held.State = overrideReason(x.verdict), quarantineOpen
 	leave := s.line(x, flight.Forward)
 	leave.Action, leave.Quarantined = said.Action, true
-	seq, err := s.book.Append(&e, flight.Written)
+	seq, err := s.book.Append(e, flight.Written)
 	if err == nil {
 		err = s.appendAll(x.durable, &said, &held, &leave)
 	}
-	if err != nil {
-		return s.logUnavailable(err)
-	}
-	x.recorded = true
-	return s.begun(x, seq)
+	return seq, err
 }
 
 // recordRefusal writes the request and that it went no further.
@@ -93,7 +102,8 @@ func (s *Sidecar) recordRefusal(x *exchange, kind flight.Type) *iatp.Problem {
 	if x.nonce != nil {
 		err = s.recordAside(x, &end)
 	} else {
-		e := s.requestLine(x)
+		var e flight.Entry
+		s.requestLine(&e, x)
 		err = s.appendAll(flight.Written, &e, &end)
 	}
 	if err != nil {
@@ -117,8 +127,8 @@ func (s *Sidecar) appendAll(ack flight.Ack, lines ...*flight.Entry) error {
 }
 
 // requestLine is the record of what came in and what was decided about it.
-func (s *Sidecar) requestLine(x *exchange) flight.Entry {
-	e := s.line(x, flight.Request)
+func (s *Sidecar) requestLine(e *flight.Entry, x *exchange) {
+	s.begin(e, x, flight.Request)
 	e.Method, e.Path = http.MethodPost, "/proxy"
 	if x.dir != flight.Local {
 		e.Path = "/task"
@@ -146,7 +156,6 @@ func (s *Sidecar) requestLine(x *exchange) flight.Entry {
 	} else {
 		e.Opaque = "ephemeral"
 	}
-	return e
 }
 
 // keepsPayloads is false for an agent that promises to keep nothing: then its
@@ -189,7 +198,8 @@ func (s *Sidecar) recordEnd(x *exchange, end *ending) error {
 	if end.errCode != "" {
 		kind = flight.Error
 	}
-	e := s.line(x, kind)
+	var e flight.Entry
+	s.begin(&e, x, kind)
 	e.StatusCode = end.status
 	e.Bytes, e.Body = end.bytes, end.sum
 	e.ContentType = s.scrub(end.mediaType)
@@ -219,17 +229,27 @@ func (s *Sidecar) recordEnd(x *exchange, end *ending) error {
 	if err := s.endUndo(x, &e, end.outcome); err != nil {
 		return err
 	}
-	lines := []*flight.Entry{&e}
-	if reason := x.proof.quarantines(); reason != "" {
-		held := s.line(x, flight.Quarantine)
-		held.Reason, held.State = reason, quarantineOpen
-		lines = []*flight.Entry{&held, &e}
+	if err := s.recordDoubt(x); err != nil {
+		return err
 	}
-	err := s.appendAll(x.durable, lines...)
+	_, err := s.book.Append(&e, x.durable)
 	if err == nil {
 		x.recorded = false
 		s.callEnded(x)
 	}
+	return err
+}
+
+// recordDoubt opens a quarantine session for an answer without a proof that holds. The
+// end of the call follows, and what it waits for covers this line, too.
+func (s *Sidecar) recordDoubt(x *exchange) error {
+	reason := x.proof.quarantines()
+	if reason == "" {
+		return nil
+	}
+	held := s.line(x, flight.Quarantine)
+	held.Reason, held.State = reason, quarantineOpen
+	_, err := s.book.Append(&held, flight.Written)
 	return err
 }
 

@@ -60,10 +60,15 @@ func (s *Sidecar) forgetStart() {
 // alive in it.
 const spareHeap = 20 << 20
 
+// largeHeap is from where on memory is dearer than the time to collect it.
+const largeHeap = 96 << 20
+
 // collectAt is the percentage by which a heap may grow that has so many live bytes:
-// up to spareHeap, and never less than twice.
+// up to spareHeap, and to twice its size, and by half of it if it is large.
 func collectAt(live uint64) int {
 	switch {
+	case live > largeHeap:
+		return 50
 	case live < spareHeap/5:
 		return 400
 	case live < spareHeap/3:
