@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 
 	iatp "github.com/inter-agent-trust/iatp"
@@ -193,50 +191,109 @@ func (c *encoder) second(name string, t time.Time) {
 
 // ReadClaim returns the claim on a line of the log, and whether there is one.
 func ReadClaim(line []byte) (Claim, bool, error) {
-	var v struct {
-		Step             ClaimStep
-		Key, Pool, Print Alias
-		Until            *int64
-		At, File, Size   *int64
+	o, ok := early(line, "claim")
+	if !ok {
+		return Claim{}, false, nil
 	}
-	if ok, err := readStep(early(line, `"claim":{`), &v); !ok || err != nil {
-		return Claim{}, false, err
+	var s Claim
+	var at place
+	for o.next() {
+		switch string(o.name) {
+		case "at":
+			at.at(&o)
+		case "file":
+			at.file(&o)
+		case "key":
+			o.alias(&s.Key)
+		case "pool":
+			o.alias(&s.Pool)
+		case "print":
+			o.alias(&s.Print)
+		case "size":
+			at.size(&o)
+		case "step":
+			s.Step = ClaimStep(o.text())
+		case "until":
+			s.Until = o.second()
+		default:
+			o.unknown()
+		}
 	}
-	s := Claim{Step: v.Step, Key: v.Key, Pool: v.Pool, Print: v.Print, Until: second(v.Until)}
-	if v.At != nil && v.File != nil && v.Size != nil {
-		s.Answer = Place{File: *v.File, At: *v.At, Size: *v.Size}
+	if o.err != nil {
+		return Claim{}, false, o.err
 	}
+	s.Answer = at.whole()
 	return s, true, nil
 }
 
 // ReadNonce returns the nonce on a line of the log, and whether there is one.
 func ReadNonce(line []byte) (Nonce, bool, error) {
-	var v struct {
-		Key, Pool Alias
-		Until     *int64
+	o, ok := early(line, "nonce")
+	if !ok {
+		return Nonce{}, false, nil
 	}
-	ok, err := readStep(early(line, `"nonce":{`), &v)
-	if !ok || err != nil {
-		return Nonce{}, false, err
+	var s Nonce
+	for o.next() {
+		switch string(o.name) {
+		case "key":
+			o.alias(&s.Key)
+		case "pool":
+			o.alias(&s.Pool)
+		case "until":
+			s.Until = o.second()
+		default:
+			o.unknown()
+		}
 	}
-	return Nonce{Key: v.Key, Pool: v.Pool, Until: second(v.Until)}, true, nil
+	if o.err != nil {
+		return Nonce{}, false, o.err
+	}
+	return s, true, nil
 }
 
 // ReadSpend returns the spending on a line of the log, and whether there is any.
 func ReadSpend(line []byte) (Spend, bool, error) {
-	var v struct {
-		Step                 SpendStep
-		Tree, Pool, ID, Peer Alias
-		Amount, Limit, Cur   string
+	o, ok := late(line, spendMember)
+	if !ok {
+		return Spend{}, false, nil
 	}
-	ok, err := readStep(after(line, `"spend":{`), &v)
-	if !ok || err != nil {
-		return Spend{}, false, err
+	var s Spend
+	for o.next() {
+		switch string(o.name) {
+		case "amount":
+			s.Amount = o.text()
+		case "cur":
+			s.Currency = o.text()
+		case "id":
+			o.alias(&s.ID)
+		case "limit":
+			s.Limit = o.text()
+		case "peer":
+			o.alias(&s.Peer)
+		case "pool":
+			o.alias(&s.Pool)
+		case "step":
+			s.Step = SpendStep(o.text())
+		case "tree":
+			o.alias(&s.Tree)
+		default:
+			o.unknown()
+		}
 	}
-	return Spend{
-		Step: v.Step, Tree: v.Tree, Pool: v.Pool, ID: v.ID, Peer: v.Peer,
-		Amount: v.Amount, Limit: v.Limit, Currency: v.Cur,
-	}, true, nil
+	if o.err != nil {
+		return Spend{}, false, o.err
+	}
+	return s, true, nil
+}
+
+const spendMember = `"spend":{`
+
+// IsOf reports whether a line of the log is of that type: no member comes after it.
+func IsOf(line []byte, t Type) bool {
+	const before, behind = `"type":"`, `"}`
+	at := len(line) - len(before) - len(t) - len(behind)
+	return at > 0 && string(line[at:at+len(before)]) == before && string(line[at+len(before):len(line)-len(behind)]) == string(t) &&
+		string(line[len(line)-len(behind):]) == behind
 }
 
 // ReadTrace returns the trace id of a line of the log, empty if it has none.
@@ -253,22 +310,35 @@ func ReadTime(line []byte) time.Time {
 	return t
 }
 
-// early returns what follows a member that stands before the payload, and nil
-// if there is none. In a string its quotes would be escaped, and what stands
-// before the payload holds no JSON of a caller: the first match is the member.
-func early(line []byte, member string) []byte {
-	i := bytes.Index(line, []byte(member))
-	if i < 0 {
-		return nil
+// early opens an object that is a member of a line and stands before the payload.
+// The members stand in the order of their names, so the way there is a short one
+// past texts and numbers, also if there is no such member.
+func early(line []byte, name string) (object, bool) {
+	o, _ := openObject(line)
+	for o.next() && string(o.name) < name {
 	}
-	if p := bytes.Index(line[:i], []byte(`"payload":`)); p >= 0 {
-		return nil
+	switch {
+	case o.err != nil:
+		return o, true // which says so when it is read
+	case string(o.name) != name:
+		return object{}, false
 	}
-	return line[i+len(member):]
+	return openObject(o.value)
 }
 
-// after does the same for a member that stands after seq, where no JSON of a
-// caller follows.
+// late opens an object that stands after seq. member is its name, with the
+// punctuation around it.
+func late(line []byte, member string) (object, bool) {
+	rest := after(line, member)
+	if rest == nil {
+		return object{}, false
+	}
+	return object{rest: rest, first: true}, true
+}
+
+// after returns what follows a member that stands after seq, and nil if there is
+// none. No JSON of a caller follows seq, and in a string the quotes would be escaped:
+// the first match is the member.
 func after(line []byte, member string) []byte {
 	tail := line[max(0, bytes.LastIndex(line, []byte(`,"seq":`))):]
 	if i := bytes.Index(tail, []byte(member)); i >= 0 {
@@ -281,28 +351,4 @@ func after(line []byte, member string) []byte {
 func text(b []byte) []byte {
 	end := bytes.IndexByte(b, '"')
 	return b[:max(0, end)]
-}
-
-// readStep decodes the members of an object, of which rest is what follows the
-// opening brace, and reports whether there was one. No string in it holds a
-// brace.
-func readStep(rest []byte, v any) (bool, error) {
-	if rest == nil {
-		return false, nil
-	}
-	end := bytes.IndexByte(rest, '}')
-	object := append([]byte{'{'}, rest[:end+1]...)
-	dec := json.NewDecoder(bytes.NewReader(object))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(v); err != nil {
-		return false, fmt.Errorf("flight: step of a record: %w", err)
-	}
-	return true, nil
-}
-
-func second(seconds *int64) time.Time {
-	if seconds == nil {
-		return time.Time{}
-	}
-	return time.Unix(*seconds, 0)
 }

@@ -2,6 +2,7 @@ package flight
 
 import (
 	"encoding/json"
+	"errors"
 	"math"
 	"strings"
 	"testing"
@@ -9,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/gowebpki/jcs"
+
+	iatp "github.com/inter-agent-trust/iatp"
 )
 
 // steps is an entry that carries one of each.
@@ -101,27 +104,168 @@ func TestStepsComeBack(t *testing.T) {
 	}
 }
 
-// FuzzReadSteps: whatever the line is, the readers return. What they find on
-// lines of the log is the business of TestStepsComeBack.
-func FuzzReadSteps(f *testing.F) {
-	dir := f.TempDir()
-	l := mustOpen(f, dir, Options{})
-	mustAppend(f, l, steps(), Written)
-	mustClose(f, l)
-	f.Add(lines(f, dir)[0])
-	f.Fuzz(func(t *testing.T, line []byte) {
-		for _, read := range []func() error{
-			func() error { _, _, err := ReadClaim(line); return err },
-			func() error { _, _, err := ReadNonce(line); return err },
-			func() error { _, _, err := ReadSpend(line); return err },
-		} {
-			if err := read(); err != nil && !strings.HasPrefix(err.Error(), "flight: ") {
-				t.Errorf("error %q does not say where it comes from", err)
-			}
+// plainSteps are the steps of a line by way of encoding/json: what the readers are
+// compared with.
+type plainSteps struct {
+	Type  Type
+	Claim *struct {
+		Step             ClaimStep
+		Key, Pool, Print Alias
+		Until            *int64
+		At, File, Size   *int64
+	}
+	Nonce *struct {
+		Key, Pool Alias
+		Until     *int64
+	}
+	Spend *struct {
+		Step                 SpendStep
+		Tree, Pool, ID, Peer Alias
+		Amount, Limit, Cur   string
+	}
+	Tx *struct {
+		At                        *int64
+		Breach, Manual, Promise   bool
+		By, In, Label, Saga, Pool Label
+		Cur, Fee, Returned        string
+		MaxFee                    string `json:"max_fee"`
+		File, Off, Size           *int64
+		ID, Key, Receipt          string
+		Kind                      TxKind
+		Level, Method, State, Who string
+		Until, Window             *int64
+	}
+}
+
+func (p *plainSteps) entry(seq int64) *Entry {
+	second := func(n *int64) time.Time {
+		if n == nil {
+			return time.Time{}
 		}
-		ReadTrace(line)
-		ReadTime(line)
+		return time.Unix(*n, 0)
+	}
+	where := func(at, file, size *int64) Place {
+		if at == nil || file == nil || size == nil {
+			return Place{}
+		}
+		return Place{File: *file, At: *at, Size: *size}
+	}
+	e := &Entry{Type: p.Type}
+	if c := p.Claim; c != nil {
+		e.Claim = &Claim{Step: c.Step, Key: c.Key, Pool: c.Pool, Print: c.Print, Until: second(c.Until), Answer: where(c.At, c.File, c.Size)}
+	}
+	if n := p.Nonce; n != nil {
+		e.Nonce = &Nonce{Key: n.Key, Pool: n.Pool, Until: second(n.Until)}
+	}
+	if s := p.Spend; s != nil {
+		e.Spend = &Spend{Step: s.Step, Tree: s.Tree, Pool: s.Pool, ID: s.ID, Peer: s.Peer, Amount: s.Amount, Limit: s.Limit, Currency: s.Cur}
+	}
+	if s := p.Tx; s != nil {
+		e.Tx = &Tx{
+			Kind: s.Kind, At: seq, Label: s.Label, By: s.By, In: s.In, Saga: s.Saga, Pool: s.Pool, State: s.State, Who: s.Who,
+			ID: s.ID, Key: s.Key, Receipt: s.Receipt, Level: s.Level, Method: s.Method, Window: s.Window, Until: second(s.Until),
+			MaxFee: s.MaxFee, Fee: s.Fee, Returned: s.Returned, Currency: s.Cur,
+			Breach: s.Breach, Manual: s.Manual, Promise: s.Promise, Sealed: where(s.Off, s.File, s.Size),
+		}
+		if s.At != nil {
+			e.Tx.At = *s.At
+		}
+	}
+	return e
+}
+
+// readSteps is what the readers find on a line, and their first error.
+func readSteps(seq int64, line []byte) (*Entry, error) {
+	e := new(Entry)
+	for _, t := range []Type{Request, Forward, Recovery, Response, Error, Blocked, Warning, Quarantine, UserOverride, Agreement, Compensation, Facts, Reputation, Key, CheckpointSeen} {
+		if IsOf(line, t) {
+			e.Type = t
+		}
+	}
+	claim, ok, err := ReadClaim(line)
+	if ok {
+		e.Claim = &claim
+	}
+	nonce, ok, bad := ReadNonce(line)
+	if err = errors.Join(err, bad); ok {
+		e.Nonce = &nonce
+	}
+	spend, ok, bad := ReadSpend(line)
+	if err = errors.Join(err, bad); ok {
+		e.Spend = &spend
+	}
+	tx, ok, bad := ReadTx(seq, line)
+	if err = errors.Join(err, bad); ok {
+		e.Tx = &tx
+	}
+	return e, err
+}
+
+// FuzzReadSteps writes steps whose texts are anything, and reads them as encoding/json
+// does. Whatever else a line is, the readers return.
+func FuzzReadSteps(f *testing.F) {
+	f.Add("done", "4.20", int64(77), uint8(0xff), []byte(`{"nonce":{"key":"x"},"seq":7,"spend":{"step":"spent"},"type":"key"}`), []byte("{}"))
+	f.Add("\"}\\", "\u2028\x00\xff{", int64(-1), uint8(0x0f), []byte(`]}"`), []byte(`{"claim":{"at":01},"nonce":{"key":"x"},"seq":1,"tx":{}}`))
+	f.Add("", "", int64(1)<<60, uint8(0), []byte(nil), []byte(`{"claim":{"a`))
+	f.Fuzz(func(t *testing.T, one, two string, n int64, with uint8, payload, raw []byte) {
+		if e, err := readSteps(5, raw); err != nil && !strings.HasPrefix(err.Error(), "flight: ") || e == nil {
+			t.Errorf("error %q does not say where it comes from", err)
+		}
+		ReadTrace(raw)
+		ReadTime(raw)
+		all := []Type{Request, Quarantine, Key, CheckpointSeen, Forward, Agreement, Error}
+		e := &Entry{Type: all[int(with)%len(all)], TraceID: "t", Note: one, Reason: two, AgentID: iatp.AgentID(two), Payload: payload, Findings: []Count{{Kind: iatp.DataClass(one), At: []string{two}}}}
+		a, l := Alias{byte(n), 1}, Label{byte(n), 2}
+		at := Place{File: n, At: n >> 8, Size: 1}
+		if with&1 != 0 {
+			e.Claim = &Claim{Step: ClaimStep(one), Key: a, Print: a, Until: time.Unix(n, 0), Answer: at}
+		}
+		if with&2 != 0 {
+			e.Nonce = &Nonce{Key: a, Pool: a, Until: time.Unix(n, 0)}
+		}
+		if with&4 != 0 {
+			e.Spend = &Spend{Step: SpendStep(two), Tree: a, ID: a, Amount: one, Limit: two, Currency: one}
+		}
+		if with&8 != 0 {
+			e.Tx = &Tx{Kind: TxKind(one), At: n, Label: l, By: l, Saga: l, State: two, Who: one, ID: two, Key: one, Receipt: two, Level: one, Method: two, Window: &n, Until: time.Unix(n, 0), MaxFee: one, Fee: two, Currency: one, Breach: with&16 != 0, Promise: with&32 != 0, Sealed: at}
+		}
+		var c encoder
+		if err := c.encode(e, new(storeKey), time.Unix(1, 0)); err != nil {
+			t.Fatal(err)
+		}
+		line := c.appendLine(nil, 5)
+		var plain plainSteps
+		if err := json.Unmarshal(line, &plain); err != nil {
+			t.Fatal(err)
+		}
+		got, err := readSteps(5, line)
+		if diff := cmp.Diff(plain.entry(5), got, cmp.AllowUnexported(Entry{}, recoveryNote{})); diff != "" || err != nil {
+			t.Errorf("%v, of %s\n-encoding/json +readers:\n%s", err, line, diff)
+		}
 	})
+}
+
+// TestReadStepsIsStrict gives the readers what this package would not write.
+func TestReadStepsIsStrict(t *testing.T) {
+	for _, bad := range []string{
+		`{"claim":{"step":"held","key":"AQAAAAAAAAAAAAAAAAAAAA"}}`, `{"claim":{"step":"held","step":"held"}}`, `{"claim":{"more":1}}`,
+		`{"claim":{"at":1.5}}`, `{"claim":{"at":1e3}}`, `{"claim":{"at":01}}`, `{"claim":{"at":"1"}}`, `{"claim":{"at":+1}}`, `{"claim":{"at":}}`, `{"claim":{"key":"x"}}`, `{"claim":{"key":1}}`,
+		`{"claim":{"step":held}}`, `{"claim":{"step":"he` + "\x01" + `ld"}}`, `{"claim":{"step":null}}`, `{"claim":{"step":"held"`, `{"claim":{"step":"held" "until":1}}`, `{"claim":{"step"}}`, `{"claim":[`, ``, `[]`, `x`,
+	} {
+		if c, ok, err := ReadClaim([]byte(bad)); err == nil {
+			t.Errorf("%s reads as %+v, %v", bad, c, ok)
+		}
+	}
+	for _, none := range []string{`{}`, `{"bytes":1}`, `{"claim":1}`, `{"commit":{"claim":{}}}`, `{"zzz":{},"claim":{}}`} {
+		if c, ok, err := ReadClaim([]byte(none)); ok || err != nil {
+			t.Errorf("%s reads as %+v, %v", none, c, err)
+		}
+	}
+	for _, line := range []string{``, `"type":"key"}`, `{"type":"keys"}`, `{"type":"key" }`, `{"a":{"type":"key"}}`, `{"note":"type\":\"key"}`} {
+		if IsOf([]byte(line), Key) {
+			t.Errorf("%s is taken for the record of a key", line)
+		}
+	}
 }
 
 func TestAlias(t *testing.T) {

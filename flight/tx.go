@@ -137,40 +137,95 @@ func (c *encoder) label(name string, l Label) {
 	}
 }
 
-// txJSON is the step as a line holds it.
-type txJSON struct {
-	At                        *int64
-	Breach, Manual, Promise   bool
-	By, In, Label, Saga, Pool Label
-	Cur, Fee, Returned        string
-	MaxFee                    string `json:"max_fee"`
-	File, Off, Size           *int64
-	ID, Key, Receipt          string
-	Kind                      TxKind
-	Level, Method, State, Who string
-	Until, Window             *int64
-}
-
 // ReadTx returns the step on the line with that seq, and whether there is one.
 func ReadTx(seq int64, line []byte) (Tx, bool, error) {
-	var v txJSON
-	ok, err := readStep(after(line, txMember), &v)
-	if !ok || err != nil {
-		return Tx{}, false, err
+	o, ok := late(line, txMember)
+	if !ok {
+		return Tx{}, false, nil
 	}
-	s := Tx{
-		Kind: v.Kind, At: seq, Label: v.Label, By: v.By, In: v.In, Saga: v.Saga, Pool: v.Pool, State: v.State, Who: v.Who,
-		ID: v.ID, Key: v.Key, Receipt: v.Receipt, Level: v.Level, Method: v.Method, Window: v.Window, Until: second(v.Until),
-		MaxFee: v.MaxFee, Fee: v.Fee, Returned: v.Returned, Currency: v.Cur,
-		Breach: v.Breach, Manual: v.Manual, Promise: v.Promise,
+	s := Tx{At: seq}
+	var at place
+	for o.next() {
+		if !s.readName(&o) && !s.readTerm(&o, &at) {
+			o.unknown()
+		}
 	}
-	if v.At != nil {
-		s.At = *v.At
+	if o.err != nil {
+		return Tx{}, false, o.err
 	}
-	if v.File != nil && v.Off != nil && v.Size != nil {
-		s.Sealed = Place{File: *v.File, At: *v.Off, Size: *v.Size}
-	}
+	s.Sealed = at.whole()
 	return s, true, nil
+}
+
+// readName reads a member that says what the step is of, and reports whether it is one.
+func (s *Tx) readName(o *object) bool {
+	switch string(o.name) {
+	case "at":
+		s.At = o.number()
+	case "by":
+		o.label(&s.By)
+	case "id":
+		s.ID = o.text()
+	case "in":
+		o.label(&s.In)
+	case "key":
+		s.Key = o.text()
+	case "kind":
+		s.Kind = TxKind(o.text())
+	case "label":
+		o.label(&s.Label)
+	case "pool":
+		o.label(&s.Pool)
+	case "receipt":
+		s.Receipt = o.text()
+	case "saga":
+		o.label(&s.Saga)
+	case "state":
+		s.State = o.text()
+	case "who":
+		s.Who = o.text()
+	default:
+		return false
+	}
+	return true
+}
+
+// readTerm reads any other member, and reports whether it is one.
+func (s *Tx) readTerm(o *object, at *place) bool {
+	switch string(o.name) {
+	case "breach":
+		s.Breach = o.truth()
+	case "cur":
+		s.Currency = o.text()
+	case "fee":
+		s.Fee = o.text()
+	case "file":
+		at.file(o)
+	case "level":
+		s.Level = o.text()
+	case "manual":
+		s.Manual = o.truth()
+	case "max_fee":
+		s.MaxFee = o.text()
+	case "method":
+		s.Method = o.text()
+	case "off":
+		at.at(o)
+	case "promise":
+		s.Promise = o.truth()
+	case "returned":
+		s.Returned = o.text()
+	case "size":
+		at.size(o)
+	case "until":
+		s.Until = o.second()
+	case "window":
+		n := o.number()
+		s.Window = &n
+	default:
+		return false
+	}
+	return true
 }
 
 const txMember = `"tx":{`

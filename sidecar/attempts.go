@@ -41,8 +41,8 @@ func attemptNote(alias string) string {
 	return "key " + alias
 }
 
-// readAttempt reads a forward line of a call with a caller's key. The search is a
-// filter only: a payload may hold the same words. Lines of the first version have
+// readAttempt reads a forward line of a call with a caller's key. The search for it
+// is a filter only: another member may hold the same words. Lines of the first version have
 // the base in the note.
 func readAttempt(line []byte) (alias string, one attempt, ok bool) {
 	var l struct {
@@ -53,7 +53,7 @@ func readAttempt(line []byte) (alias string, one attempt, ok bool) {
 		Manifest string      `json:"manifest"`
 		Agr      string      `json:"agr"`
 	}
-	if !bytes.Contains(line, []byte(`"type":"forward"`)) || !bytes.Contains(line, []byte("key ")) || json.Unmarshal(line, &l) != nil || l.Type != flight.Forward || l.Dir != flight.Out {
+	if !flight.IsOf(line, flight.Forward) || !bytes.Contains(line, []byte("key ")) || json.Unmarshal(line, &l) != nil || l.Type != flight.Forward || l.Dir != flight.Out {
 		return "", one, false
 	}
 	if l.Base == "" {

@@ -223,7 +223,7 @@ type view struct{ b *Book }
 // Apply implements flight.View. A line that cannot be read is of no agreement: a
 // call that names it is told to make a new one.
 func (v view) Apply(_ int64, line []byte) {
-	if !bytes.Contains(line, []byte(`"type":"agreement"`)) { // a filter only: a payload may hold the same words
+	if !flight.IsOf(line, flight.Agreement) {
 		return
 	}
 	var l struct {

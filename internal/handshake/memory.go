@@ -1,7 +1,6 @@
 package handshake
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -124,8 +123,8 @@ type keyLine struct {
 // Apply learns from one line of the log.
 func (m *memory) Apply(seq int64, line []byte) {
 	var l keyLine
-	if !bytes.Contains(line, []byte(`"type":"key"`)) || json.Unmarshal(line, &l) != nil || l.Type != flight.Key {
-		return // the search is a filter only: a payload may hold the same words
+	if !flight.IsOf(line, flight.Key) || json.Unmarshal(line, &l) != nil || l.Type != flight.Key {
+		return
 	}
 	switch l.Reason {
 	case eventForgotten:

@@ -14,7 +14,6 @@
 package witness
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -126,8 +125,7 @@ func (b *Book) Bad() int {
 
 // Apply learns from one line of the log.
 func (b *Book) Apply(seq int64, line []byte) {
-	// The search is a filter only: a payload may hold the same words.
-	if !bytes.Contains(line, []byte(`"type":"checkpoint_seen"`)) && !bytes.Contains(line, []byte(`"reason":"forgotten"`)) {
+	if !flight.IsOf(line, flight.CheckpointSeen) && !flight.IsOf(line, flight.Key) {
 		return
 	}
 	var l struct {
