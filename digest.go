@@ -78,10 +78,15 @@ func decodeDigest(d *Digest, enc *base64.Encoding, s string) bool {
 	if len(s) != enc.EncodedLen(len(d)) {
 		return false
 	}
-	raw, err := enc.DecodeString(s)
-	if err != nil || len(raw) != len(d) || enc.EncodeToString(raw) != s {
+	var text, again [44]byte // base64 of 32 bytes, with padding
+	var raw [33]byte         // what 44 characters come to without
+	n, err := enc.Decode(raw[:], text[:copy(text[:], s)])
+	if err != nil || n != len(d) {
 		return false
 	}
-	copy(d[:], raw)
+	if enc.Encode(again[:], raw[:n]); string(again[:len(s)]) != s {
+		return false
+	}
+	copy(d[:], raw[:])
 	return true
 }

@@ -19,7 +19,8 @@ func TestDigestSpellings(t *testing.T) {
 		if got, err := c.parse(c.text); err != nil || got != d {
 			t.Errorf("%s: %s is read as %v, %v", name, c.text, got, err)
 		}
-		for _, other := range []string{d.ContentDigest(), d.ByteSequence(), d.Base64URL(), d.ETag()} {
+		long := strings.Repeat("A", 44) // base64 of 33 bytes
+		for _, other := range []string{d.ContentDigest(), d.ByteSequence(), d.Base64URL(), d.ETag(), ":" + long + ":", "sha-256=:" + long + ":", long[1:] + "=", long[1:] + "\n"} {
 			if got, err := c.parse(other); other != c.text && err == nil {
 				t.Errorf("%s: %s is read as %v", name, other, got)
 			}

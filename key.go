@@ -122,9 +122,11 @@ func (k Key) Verify(message, signature []byte) bool {
 // decodeBase64URL decodes unpadded base64url and refuses every spelling but the
 // one that encoding gives back: no line breaks, no stray trailing bits.
 func decodeBase64URL(s string) ([]byte, bool) {
-	raw, err := base64.RawURLEncoding.DecodeString(s)
-	if err != nil || base64.RawURLEncoding.EncodeToString(raw) != s {
+	raw, err := strictBase64URL.DecodeString(s)
+	if err != nil || strings.ContainsAny(s, "\r\n") { // which the decoder passes over
 		return nil, false
 	}
 	return raw, true
 }
+
+var strictBase64URL = base64.RawURLEncoding.Strict()

@@ -292,7 +292,11 @@ func checkPrincipal(s string) error {
 		}
 		return errors.New("must be a spiffe:// id with a trust domain and a path")
 	case "https", "http":
-		if host, ok := origin(rest, map[string]string{"https": "443", "http": "80"}[scheme]); !ok {
+		defaultPort := "443"
+		if scheme == "http" {
+			defaultPort = "80"
+		}
+		if host, ok := origin(rest, defaultPort); !ok {
 			return errPrincipal
 		} else if scheme == "http" && host != "localhost" && host != "127.0.0.1" && host != "[::1]" {
 			return errors.New("with http must be on this machine (localhost, 127.0.0.1, [::1]); use https")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/inter-agent-trust/iatp/internal/ijson"
@@ -172,6 +173,31 @@ func parseProtected(text string) (protectedHeader, error) {
 	if !ok {
 		return protectedHeader{}, errors.New("protected header is not canonical base64url")
 	}
+	if h, ok := plainProtected(raw); ok {
+		return h, nil
+	}
+	return readProtected(raw)
+}
+
+// plainProtected reads a protected header that is spelled as protect does it, which
+// every signed call has one of.
+func plainProtected(raw []byte) (h protectedHeader, ok bool) {
+	const alg, kid, typ = `{"alg":"EdDSA","kid":"`, `","typ":"`, `"}`
+	text := string(raw)
+	rest, ok1 := strings.CutPrefix(text, alg)
+	id, rest, ok2 := strings.Cut(rest, kid)
+	name, ok3 := strings.CutSuffix(rest, typ)
+	if !ok1 || !ok2 || !ok3 || !unescaped(id) || !unescaped(name) {
+		return h, false
+	}
+	return protectedHeader{alg: "EdDSA", typ: name, kid: id}, true
+}
+
+// unescaped reports whether s is its own spelling in a JSON string.
+func unescaped(s string) bool { return printable(s) && !strings.ContainsAny(s, `"\\`) }
+
+// readProtected reads every protected header that there can be.
+func readProtected(raw []byte) (protectedHeader, error) {
 	v, err := parseTree(raw)
 	if err != nil {
 		return protectedHeader{}, fmt.Errorf("protected header: %w", err)

@@ -64,31 +64,10 @@ type Undo struct {
 	MaxFee Money // zero if not stated
 }
 
-type receiptJSON struct {
-	Iss     string         `json:"iss"`
-	Aud     string         `json:"aud"`
-	Iat     int64          `json:"iat"`
-	JTI     string         `json:"jti"`
-	TraceID TraceID        `json:"trace_id"`
-	Agr     string         `json:"agr,omitempty"`
-	Req     map[string]any `json:"req"`
-	Res     map[string]any `json:"res"`
-	Mft     string         `json:"mft,omitempty"`
-	Tx      string         `json:"tx,omitempty"`
-	Outcome string         `json:"outcome"`
-	MS      int64          `json:"ms"`
-	Cost    map[string]any `json:"cost,omitempty"`
-	Undo    map[string]any `json:"undo,omitempty"`
-	Facts   []string       `json:"facts,omitempty"`
-}
-
 // Sign returns the receipt as a compact JWS of type TypeReceipt. What is returned
 // is what VerifyReceipt accepts; the error names the member that is not.
 func (r *Receipt) Sign(k PrivateKey) (jws string, err error) {
-	claims, err := marshalSigned(r.json())
-	if err != nil {
-		return "", fmt.Errorf("sign receipt: %w", err)
-	}
+	claims := r.appendClaims(make([]byte, 0, 1024))
 	if _, err := parseReceipt(claims); err != nil {
 		return "", fmt.Errorf("sign receipt: %w", err)
 	}
@@ -97,43 +76,6 @@ func (r *Receipt) Sign(k PrivateKey) (jws string, err error) {
 		return "", fmt.Errorf("sign receipt: %w", err)
 	}
 	return jws, nil
-}
-
-func (r *Receipt) json() receiptJSON {
-	j := receiptJSON{
-		Iss: r.Iss, Aud: r.Aud, Iat: r.Iat, JTI: r.JTI, TraceID: r.TraceID,
-		Req: map[string]any{"base": r.Req.Base.Base64URL()},
-		Res: map[string]any{"status": r.Res.Status, "digest": r.Res.Digest.ContentDigest()},
-		Tx:  r.Tx, Outcome: r.Outcome, MS: r.MS,
-	}
-	if !r.Agr.IsZero() {
-		j.Agr = r.Agr.Base64URL()
-	}
-	if !r.Mft.IsZero() {
-		j.Mft = r.Mft.ContentDigest()
-	}
-	if r.Req.Key != "" {
-		j.Req["key"] = r.Req.Key
-	}
-	if r.Res.Type != "" {
-		j.Res["type"] = r.Res.Type
-	}
-	if !r.Cost.IsZero() {
-		j.Cost = map[string]any{"amount": r.Cost.Amount(), "cur": r.Cost.Currency()}
-	}
-	if r.Undo != nil {
-		j.Undo = map[string]any{"level": r.Undo.Level}
-		if r.Undo.Until != 0 {
-			j.Undo["until"] = r.Undo.Until
-		}
-		if !r.Undo.MaxFee.IsZero() {
-			j.Undo["max_fee"], j.Undo["cur"] = r.Undo.MaxFee.Amount(), r.Undo.MaxFee.Currency()
-		}
-	}
-	for _, f := range r.Facts {
-		j.Facts = append(j.Facts, f.Base64URL())
-	}
-	return j
 }
 
 // VerifyReceipt checks and reads a receipt. The key must be in keys and valid when
@@ -155,6 +97,14 @@ func VerifyReceipt(jws string, keys KeySet) (*Receipt, error) {
 }
 
 func parseReceipt(claims []byte) (*Receipt, error) {
+	if r, ok := readPlainReceipt(claims); ok {
+		return r, nil
+	}
+	return readReceipt(claims)
+}
+
+// readReceipt reads every receipt that there can be, or says what is wrong with it.
+func readReceipt(claims []byte) (*Receipt, error) {
 	var r Receipt
 	err := parseSigned("receipt", MaxStatementSize, claims, func(b *binder, root *value) { b.receipt(&r, root) })
 	if err != nil {

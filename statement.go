@@ -36,7 +36,8 @@ func protect(k PrivateKey, typ string) string {
 
 // signingInput is that of RFC 7515, section 5.1.
 func signingInput(protected string, payload []byte) []byte {
-	input := append([]byte(protected), '.')
+	input := make([]byte, 0, len(protected)+1+base64.RawURLEncoding.EncodedLen(len(payload)))
+	input = append(append(input, protected...), '.')
 	return base64.RawURLEncoding.AppendEncode(input, payload)
 }
 
@@ -117,22 +118,23 @@ func verifyCompact(jws, typ string, find func(kid string) (Key, bool)) (payload 
 	if len(jws) > MaxStatementSize {
 		return nil, Key{}, fmt.Errorf("statement has %d bytes, at most %d are read", len(jws), MaxStatementSize)
 	}
-	parts := strings.Split(jws, ".")
-	if len(parts) != 3 {
+	protected, rest, _ := strings.Cut(jws, ".")
+	body, signature, ok := strings.Cut(rest, ".")
+	if !ok || strings.Contains(signature, ".") {
 		return nil, Key{}, errors.New("a statement is three parts of base64url with dots between them")
 	}
-	payload, ok := decodeBase64URL(parts[1])
+	payload, ok = decodeBase64URL(body)
 	if !ok {
 		return nil, Key{}, errors.New("payload is not canonical base64url")
 	}
-	h, err := parseProtected(parts[0])
+	h, err := parseProtected(protected)
 	if err != nil {
 		return nil, Key{}, err
 	}
 	if !isEdDSA(h.alg) {
 		return nil, Key{}, fmt.Errorf("alg must be EdDSA, got %s", snippet(h.alg))
 	}
-	signer, err = verifyPayload(ManifestSignature{parts[0], parts[2]}, h, typ, payload, find)
+	signer, err = verifyPayload(ManifestSignature{protected, signature}, h, typ, payload, find)
 	return payload, signer, err
 }
 
@@ -209,7 +211,7 @@ func digest(dst *Digest, parse func(string) (Digest, error)) field {
 // token reads a text of 1 to most printable ASCII characters.
 func token(dst *string, most int) field {
 	return func(b *binder, v *value) {
-		if v.kind != ijson.String || v.text == "" || len(v.text) > most || strings.ContainsFunc(v.text, func(r rune) bool { return r < ' ' || r > '~' }) {
+		if v.kind != ijson.String || v.text == "" || len(v.text) > most || !printable(v.text) {
 			b.wrongType(v, fmt.Sprintf("a string of 1 to %d printable ASCII characters", most))
 			return
 		}

@@ -323,7 +323,7 @@ func TestCrossTypeMatrix(t *testing.T) {
 	payloads := map[string][]byte{
 		TypeManifest:    unsigned(k.Public()),
 		TypeAgreement:   a.payload,
-		TypeReceipt:     claims(testReceipt(t).json()),
+		TypeReceipt:     claims(jsonOf(testReceipt(t))),
 		TypeEndorsement: mark,
 	}
 	readers := map[string]func(jws string) error{
@@ -475,7 +475,7 @@ func TestVerifyStatement(t *testing.T) {
 }
 
 func TestReceiptMembers(t *testing.T) {
-	good := string(must(marshalSigned(testReceipt(t).json())))
+	good := string(must(marshalSigned(jsonOf(testReceipt(t)))))
 	if _, err := parseReceipt([]byte(good)); err != nil {
 		t.Fatal(err)
 	}
@@ -624,18 +624,114 @@ func FuzzVerifyStatement(f *testing.F) {
 	})
 }
 
+// receiptJSON is a receipt for encoding/json: what the claims are compared with.
+type receiptJSON struct {
+	Iss     string         `json:"iss"`
+	Aud     string         `json:"aud"`
+	Iat     int64          `json:"iat"`
+	JTI     string         `json:"jti"`
+	TraceID TraceID        `json:"trace_id"`
+	Agr     string         `json:"agr,omitempty"`
+	Req     map[string]any `json:"req"`
+	Res     map[string]any `json:"res"`
+	Mft     string         `json:"mft,omitempty"`
+	Tx      string         `json:"tx,omitempty"`
+	Outcome string         `json:"outcome"`
+	MS      int64          `json:"ms"`
+	Cost    map[string]any `json:"cost,omitempty"`
+	Undo    map[string]any `json:"undo,omitempty"`
+	Facts   []string       `json:"facts,omitempty"`
+}
+
+// jsonOf makes one of a receipt.
+func jsonOf(r *Receipt) receiptJSON {
+	j := receiptJSON{
+		Iss: r.Iss, Aud: r.Aud, Iat: r.Iat, JTI: r.JTI, TraceID: r.TraceID,
+		Req: map[string]any{"base": r.Req.Base.Base64URL()},
+		Res: map[string]any{"status": r.Res.Status, "digest": r.Res.Digest.ContentDigest()},
+		Tx:  r.Tx, Outcome: r.Outcome, MS: r.MS,
+	}
+	if !r.Agr.IsZero() {
+		j.Agr = r.Agr.Base64URL()
+	}
+	if !r.Mft.IsZero() {
+		j.Mft = r.Mft.ContentDigest()
+	}
+	if r.Req.Key != "" {
+		j.Req["key"] = r.Req.Key
+	}
+	if r.Res.Type != "" {
+		j.Res["type"] = r.Res.Type
+	}
+	if !r.Cost.IsZero() {
+		j.Cost = map[string]any{"amount": r.Cost.Amount(), "cur": r.Cost.Currency()}
+	}
+	if r.Undo != nil {
+		j.Undo = map[string]any{"level": r.Undo.Level}
+		if r.Undo.Until != 0 {
+			j.Undo["until"] = r.Undo.Until
+		}
+		if !r.Undo.MaxFee.IsZero() {
+			j.Undo["max_fee"], j.Undo["cur"] = r.Undo.MaxFee.Amount(), r.Undo.MaxFee.Currency()
+		}
+	}
+	for _, f := range r.Facts {
+		j.Facts = append(j.Facts, f.Base64URL())
+	}
+	return j
+}
+
+// FuzzParseReceipt reads claims in both ways, which must agree, and writes what was
+// read in both ways.
 func FuzzParseReceipt(f *testing.F) {
-	f.Add(must(marshalSigned(testReceipt(f).json())))
+	plain := testReceipt(f)
+	plain.Cost, plain.Facts, plain.Undo.MaxFee = Money{}, nil, Money{}
+	f.Add(must(marshalSigned(jsonOf(testReceipt(f)))))
+	f.Add(must(marshalSigned(jsonOf(plain))))
+	plain.Req.Key, plain.Undo = "key", nil
+	f.Add(must(marshalSigned(jsonOf(plain))))
 	f.Fuzz(func(t *testing.T, claims []byte) {
-		r, err := parseReceipt(claims)
+		quick, ok := readPlainReceipt(claims)
+		r, err := readReceipt(claims)
+		if ok && (err != nil || !cmp.Equal(quick, r, sameMoney)) {
+			t.Fatalf("%q is read as %+v, and the long way as %+v, %v", claims, quick, r, err)
+		}
 		if err != nil {
 			return
 		}
-		again, err := parseReceipt(must(marshalSigned(r.json())))
+		written := r.appendClaims(nil)
+		if want := must(marshalSigned(jsonOf(r))); string(written) != string(want) {
+			t.Errorf("%+v is written as\n%s, by encoding/json as\n%s", r, written, want)
+		}
+		again, err := parseReceipt(written)
 		if err != nil || !cmp.Equal(r, again, sameMoney) {
 			t.Errorf("%q is read as %+v, and written and read again as %+v, %v", claims, r, again, err)
 		}
 	})
+}
+
+// FuzzProtected reads protected headers in both ways, which must agree.
+func FuzzProtected(f *testing.F) {
+	f.Add([]byte(`{"alg":"EdDSA","kid":"x","typ":"a+jwt"}`))
+	f.Add([]byte(`{"alg":"EdDSA","kid":"\\u0041","typ":"","typ":""}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		quick, ok := plainProtected(raw)
+		if h, err := readProtected(raw); ok && (err != nil || h != quick) {
+			t.Errorf("%q is read as %+v, and the long way as %+v, %v", raw, quick, h, err)
+		}
+	})
+}
+
+// TestPlainReceipts: the receipts of nearly all calls are read the short way.
+func TestPlainReceipts(t *testing.T) {
+	r := testReceipt(t)
+	r.Cost, r.Facts, r.Undo.MaxFee, r.Req.Key = Money{}, nil, Money{}, "key-1"
+	if got, ok := readPlainReceipt(r.appendClaims(nil)); !ok || !cmp.Equal(r, got, sameMoney) {
+		t.Errorf("%+v is read as %+v, %v", r, got, ok)
+	}
+	if h, ok := plainProtected(must(base64.RawURLEncoding.DecodeString(protect(signingKey(t, "expedia"), TypeReceipt)))); !ok || h.typ != TypeReceipt {
+		t.Errorf("our protected header is read as %+v, %v", h, ok)
+	}
 }
 
 func FuzzParseAgreement(f *testing.F) {

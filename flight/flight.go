@@ -177,6 +177,7 @@ type Log struct {
 	flushed  chan struct{} // closed when the flusher has ended
 	running  sync.WaitGroup
 	good     verified
+	sealing  sealing
 	lowDisk  atomic.Bool
 	freeDisk atomic.Int64
 }

@@ -444,8 +444,19 @@ func (l *Log) Unseal(purpose, sealed string) (string, error) {
 }
 
 func (l *Log) sealer() cipher.AEAD {
+	l.sealing.once.Do(func() { l.sealing.gcm = newSealer(&l.keys.store) })
+	return l.sealing.gcm
+}
+
+// sealing is the cipher of Seal and Unseal, from the first of them on.
+type sealing struct {
+	once sync.Once
+	gcm  cipher.AEAD
+}
+
+func newSealer(store *storeKey) cipher.AEAD {
 	var m mac
-	m.start(l.keys.store[:])
+	m.start(store[:])
 	m.inner.Write([]byte(sealLabel))
 	key := m.finish()
 	block, err := aes.NewCipher(key[:])
