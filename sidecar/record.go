@@ -63,7 +63,11 @@ func (s *Sidecar) recordRequest(x *exchange) *iatp.Problem {
 	var seq int64
 	var err error
 	if x.released == nil {
-		seq, err = s.book.Append(&e, x.durable)
+		ack := x.durable
+		if x.dir == flight.Out {
+			ack = flight.Written // nothing leaves before the line of its attempt is on the disk, and this one stands before it
+		}
+		seq, err = s.book.Append(&e, ack)
 	} else {
 		seq, err = s.recordReleased(x, &e)
 	}
