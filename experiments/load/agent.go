@@ -119,7 +119,11 @@ func sentAt(line []byte) (time.Time, bool) {
 }
 
 // serveProxy is RP of the tables: httputil.ReverseProxy with what its users
-// tune. It checks nothing and records nothing.
+// tune. It checks nothing and records nothing. It breaks some streams off that begin
+// as soon as the request is there: net/http's server closes the body of a request at
+// the first flush of an answer, while its transport still looks whether the body has
+// ended, and the transport then closes the connection to the agent. Few users know
+// that EnableFullDuplex prevents it.
 func serveProxy(ln net.Listener, agent string) error {
 	target, err := url.Parse("http://" + agent)
 	if err != nil {

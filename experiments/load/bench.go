@@ -180,7 +180,7 @@ func (b *bench) constant(rate int) error {
 }
 
 func (b *bench) sizes() error {
-	list, err := b.ready("direct", "rp", "nginx", "iatp")
+	list, err := b.ready("direct", "rp", "nginx", "iatp", "other")
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,7 @@
 // meets all of them. It starts every target by itself.
 //
 //	go run ./experiments/load --quick          a minute or two
-//	go run ./experiments/load --out result     half an hour, everything
+//	go run ./experiments/load --out result     eleven minutes, everything
 //	go run ./experiments/load --check          against experiments/load/baseline.json
 //
 // It writes result.json, result.md and result.html, and prints result.md. It
@@ -95,8 +95,8 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	f.StringVar(&o.against, "against", "", "a second binary, measured as the target \"other\"")
 	f.StringVar(&only, "only", "", "regular expression of the scenarios to run")
 	f.StringVar(&names, "targets", "", "comma-separated targets (default: all)")
-	f.IntVar(&o.rounds, "rounds", 7, "how often the targets take turns")
-	f.DurationVar(&o.time, "time", 3*time.Second, "length of a turn")
+	f.IntVar(&o.rounds, "rounds", 5, "how often the targets take turns")
+	f.DurationVar(&o.time, "time", time.Second, "length of a turn")
 	f.IntVar(&o.conns, "conns", 64, "connections")
 	f.IntVar(&o.hold, "hold", 9900, "connections of the hold mode")
 	f.IntVar(&o.streams, "streams", 1000, "streams of the streaming mode")

@@ -72,7 +72,7 @@ func TestLoad(t *testing.T) {
 		"refused":   {"403", "449", "429", "400", "rp", "iatp"},
 		"hold":      {"rp", "iatp"},
 		"stream":    {"direct", "rp", "iatp"},
-		"memory":    {"rp", "iatp", "strict"},
+		"memory":    {"iatp", "strict"},
 		"start":     {"a clean log", "a log of 400 records"},
 	}
 	if diff := cmp.Diff(want, rows); diff != "" {

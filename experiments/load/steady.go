@@ -200,7 +200,7 @@ func (b *bench) memory() error {
 	t := b.table("memory", fmt.Sprintf("resident MiB over %d requests, 1 KB each way, %d connections", b.requests, b.conns),
 		"After a tenth of the requests the target counts as warm; growth is from there to the end.",
 		column{Key: "start", Head: "after start"}, column{Key: "warm", Head: "warm"}, column{Key: "end", Head: "at the end"}, column{Key: "growth", Head: "growth for a million"})
-	for _, target := range b.fresh("rp", "iatp", "strict") {
+	for _, target := range b.fresh("iatp", "strict") {
 		if err := b.alone(target, func(r *running) error { return b.memoryOf(t.row(target.name), r) }); err != nil {
 			return err
 		}
@@ -236,7 +236,7 @@ func (b *bench) starting() error {
 	if !b.wanted("iatp") {
 		return nil
 	}
-	t := b.table("start", "from the start of the process to the first accepted request", "Idle memory is looked at two seconds after the first request.",
+	t := b.table("start", "from the start of the process to the first accepted request", "Idle memory is looked at four seconds after the first request.",
 		column{Key: "ms", Head: "ms"}, column{Key: "idle", Head: "idle resident MiB"}, column{Key: "binary", Head: "binary MB"})
 	info, err := os.Stat(b.yard.iatp)
 	if err != nil {
@@ -288,6 +288,6 @@ func (b *bench) startOnce(row *row, dir string, look bool) error {
 	if !look {
 		return nil
 	}
-	time.Sleep(2 * time.Second)
+	time.Sleep(4 * time.Second)
 	return row.addMemory("idle", r)
 }
