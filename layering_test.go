@@ -53,7 +53,7 @@ var plan = map[string]room{
 	"client": {floor: 3, may: []string{".", "api"}},
 
 	// The desks never lean on one another; two of them keep sealed things.
-	"internal/handshake": {floor: 3, may: []string{".", "trust", "recovery", "flight", "internal/httpsig"}},
+	"internal/handshake": {floor: 3, may: []string{".", "trust", "recovery", "flight", "internal/httpsig", "internal/upstream"}},
 	"internal/vault":     {floor: 3, may: []string{".", "flight"}},
 	"internal/once":      {floor: 3, may: []string{".", "trust", "recovery", "flight"}, beside: []string{"internal/vault"}},
 	"internal/undo":      {floor: 3, may: []string{".", "trust", "recovery", "flight"}, beside: []string{"internal/vault"}},

@@ -1,8 +1,6 @@
 package sidecar
 
 import (
-	"bytes"
-	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
@@ -49,12 +47,7 @@ const userAgent = "iatp-sidecar"
 // peerRequest is the call as the peer's sidecar gets it: signed, with the
 // digest of the manifest that was assessed, a deadline and a key. It is in the
 // book, with what names its signature, before it leaves (hardening 19).
-func (s *Sidecar) peerRequest(ctx context.Context, c *call, x *exchange) (*http.Request, error) {
-	target := x.met.Peer.URI + "/task"
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(x.body))
-	if err != nil {
-		return nil, err
-	}
+func (s *Sidecar) peerRequest(c *call, x *exchange) (*upstream.Request, error) {
 	h := x.in.forward.Clone()
 	h.Set("Content-Digest", iatp.Digest(x.bodySum).ContentDigest())
 	h.Set(iatp.HeaderIdempotencyKey, iatp.FormatIdempotencyKey(x.sentKey))
@@ -72,19 +65,25 @@ func (s *Sidecar) peerRequest(ctx context.Context, c *call, x *exchange) (*http.
 	}
 	h.Set("Accept-Encoding", "identity")
 	h.Set("User-Agent", userAgent)
-	base, err := s.sign(x, req.Method, target, h)
+	base, err := s.sign(x, http.MethodPost, x.met.Peer.URI+taskPath, h)
 	if err != nil {
 		return nil, err
 	}
-	req.Header = h
 	x.bases = append(x.bases, base)
 	e := s.line(x, flight.Forward)
 	e.Base, e.Note, e.Attempts, e.Manifest = base, attemptNote(s.attemptAlias(x)), x.attempts, x.st.digest
 	if _, err := s.book.Append(&e, flight.Durable); err != nil {
 		return nil, fmt.Errorf("record attempt: %w", err)
 	}
+	req := &upstream.Request{Method: http.MethodPost, Target: taskPath, Fields: make([]upstream.Field, 0, len(h)), Body: x.body}
+	for name, values := range h { // one of each: they are signed
+		req.Fields = append(req.Fields, upstream.Field{Name: name, Value: values[0]})
+	}
 	return req, nil
 }
+
+// taskPath is where a sidecar takes calls.
+const taskPath = "/task"
 
 // prepareOut fixes what all attempts at a peer have in common.
 func (s *Sidecar) prepareOut(x *exchange) {

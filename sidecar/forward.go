@@ -8,10 +8,8 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"strconv"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -27,11 +25,7 @@ import (
 const wholeReply = 64 << 10
 
 // Answers that are none.
-var (
-	errTruncated = errors.New("the agent's answer broke off before its end")
-	errSwitching = errors.New("the agent tried to switch protocols")
-	errStatus    = errors.New("the agent answered with a status that is none")
-)
+var errTruncated = errors.New("the agent's answer broke off before its end")
 
 // newAgentClient speaks to the wrapped agent, and makes no second try behind
 // our back. It returns the target at which calls arrive, too.
@@ -189,45 +183,30 @@ func (s *Sidecar) attempt(c *call, x *exchange) (*http.Response, []byte, error) 
 
 // sendAgent sends the call to the wrapped agent.
 func (s *Sidecar) sendAgent(c *call, x *exchange) (*http.Response, error) {
-	req := s.agentRequest(x)
-	began := s.now()
-	if x.attempts == 1 {
-		s.gate.feel(began.Sub(x.ready))
-	}
-	c.await(began)
-	resp, err := s.agent.Do(&c.Call, req)
-	x.returned(began, s.now())
-	if err != nil {
-		e, ok := errors.AsType[*upstream.Error](err)
-		return nil, &attemptError{err, !ok || e.Sent}
-	}
-	return resp, nil
+	return s.send(c, x, s.agent, s.agentRequest(x))
 }
 
 // sendPeer sends the call to the peer, signed.
 func (s *Sidecar) sendPeer(c *call, x *exchange) (*http.Response, error) {
-	var sent atomic.Bool // set by the transport, which may still write when RoundTrip has returned
-	ctx := httptrace.WithClientTrace(c.context(), &httptrace.ClientTrace{WroteHeaderField: func(string, []string) { sent.Store(true) }})
-	req, err := s.peerRequest(ctx, c, x)
+	req, err := s.peerRequest(c, x)
 	if err != nil {
 		return nil, &attemptError{err, false}
 	}
-	req.GetBody = nil // or net/http would send the body again by itself
+	return s.send(c, x, x.met.Calls, req)
+}
 
+// send sends an attempt.
+func (s *Sidecar) send(c *call, x *exchange, to *upstream.Client, req *upstream.Request) (*http.Response, error) {
 	began := s.now()
+	if x.dir != flight.Out && x.attempts == 1 {
+		s.gate.feel(began.Sub(x.ready))
+	}
 	c.await(began)
-	resp, err := x.met.Transport.RoundTrip(req)
+	resp, err := to.Do(&c.Call, req)
 	x.returned(began, s.now())
 	if err != nil {
-		return nil, &attemptError{err, sent.Load()}
-	}
-	if resp.StatusCode == http.StatusSwitchingProtocols {
-		resp.Body.Close()
-		return nil, &attemptError{errSwitching, true}
-	}
-	if resp.StatusCode < 200 || resp.StatusCode > 599 { // which net/http reads, and may not write
-		resp.Body.Close()
-		return nil, &attemptError{errStatus, true}
+		e, ok := errors.AsType[*upstream.Error](err)
+		return nil, &attemptError{err, !ok || e.Sent}
 	}
 	return resp, nil
 }
@@ -269,7 +248,7 @@ func (s *Sidecar) classify(c *call, x *exchange, err error) recovery.Failure {
 		f.Kind, f.Err = recovery.Canceled, errClientGone
 	case errors.Is(err, errTruncated):
 		f.Kind = recovery.Truncated
-	case errors.Is(err, errSwitching), errors.Is(err, errStatus), errors.Is(err, upstream.ErrMalformed), errors.Is(err, upstream.ErrSwitching):
+	case errors.Is(err, upstream.ErrMalformed), errors.Is(err, upstream.ErrSwitching):
 		f.Kind = recovery.Protocol
 	case !f.Sent, errors.As(err, &op) && op.Op == "dial", errors.Is(err, syscall.ECONNREFUSED):
 		f.Kind = recovery.Connect

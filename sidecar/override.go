@@ -127,7 +127,7 @@ func (x *exchange) actionDigest(n string) action {
 	b := make([]byte, 0, 1024)
 	target, uri, jkt := "/proxy", "local:"+string(x.st.manifest.Identity.AgentID), ""
 	if x.met != nil {
-		target, uri = x.met.Peer.URI+"/task", x.met.Peer.URI
+		target, uri = x.met.Peer.URI+taskPath, x.met.Peer.URI
 		if x.met.Key != (iatp.Key{}) {
 			jkt = x.met.Key.Thumbprint()
 		}

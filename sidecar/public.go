@@ -33,7 +33,7 @@ func (s *Sidecar) servePublic(w http.ResponseWriter, r *http.Request) {
 	}
 	path, _, _ := strings.Cut(r.RequestURI, "?")
 	switch path {
-	case "/task", "/proxy":
+	case taskPath, "/proxy":
 		s.task(w, r)
 	case "/capabilities", "/.well-known/agent-manifest":
 		s.get(w, r, s.serveManifest)

@@ -135,7 +135,7 @@ func (s *Sidecar) requestLine(e *flight.Entry, x *exchange) {
 	s.begin(e, x, flight.Request)
 	e.Method, e.Path = http.MethodPost, "/proxy"
 	if x.dir != flight.Local {
-		e.Path = "/task"
+		e.Path = taskPath
 	}
 	e.TraceParent, e.Link = x.in.trace.outgoing(), x.in.trace.link
 	if x.signed != nil {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/internal/upstream"
 )
 
 // Where a sidecar serves its documents.
@@ -35,6 +36,7 @@ const (
 	shakeTimeout  = 2 * time.Second  // to have TLS on it
 	idleConn      = 90 * time.Second // that a connection may wait for the next request
 	idlePerPeer   = 32               // of them
+	idleCalls     = 128              // of those for calls, each of which needs one to itself
 	defaultFetch  = 2 * time.Second  // for one document
 	strangersIdle = -1               // strangers' connections are not kept
 )
@@ -182,7 +184,7 @@ func (r route) transport() *pinned {
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return dialer.DialContext(ctx, network, address)
 		},
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: r.roots, GetClientCertificate: r.present},
+		TLSClientConfig:        r.tls(),
 		TLSHandshakeTimeout:    shakeTimeout,
 		MaxResponseHeaderBytes: maxHead,
 		DisableCompression:     true,
@@ -193,10 +195,29 @@ func (r route) transport() *pinned {
 	}}
 }
 
+func (r route) tls() *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: r.roots, GetClientCertificate: r.present}
+}
+
+// calls returns a client for calls to the origin, which are many: it takes a third
+// of the processor time, and reaches the same addresses under the same certificates
+// over connections of its own.
+func (r route) calls(uri string) (*upstream.Client, error) {
+	o := upstream.Options{
+		Origin: uri, Dial: r.dial, MaxIdle: idleCalls, IdleTime: idleConn, DialTime: dialTimeout + shakeTimeout,
+		TLS: r.tls(),
+	}
+	if r.allowed != nil {
+		o.Control = only(r.allowed)
+	}
+	return upstream.New(o)
+}
+
 // pinned is a transport that reaches one origin and refuses every other.
 type pinned struct {
-	to  origin
-	via *http.Transport
+	to    origin
+	via   *http.Transport
+	calls *upstream.Client // nil for a stranger, who is not called
 }
 
 // RoundTrip sends the request if it is for the origin.
@@ -212,4 +233,9 @@ func (p *pinned) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // CloseIdleConnections closes the connections that wait for a request.
-func (p *pinned) CloseIdleConnections() { p.via.CloseIdleConnections() }
+func (p *pinned) CloseIdleConnections() {
+	p.via.CloseIdleConnections()
+	if p.calls != nil {
+		p.calls.Flush()
+	}
+}

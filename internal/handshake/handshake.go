@@ -37,6 +37,7 @@ import (
 
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/flight"
+	"github.com/inter-agent-trust/iatp/internal/upstream"
 	"github.com/inter-agent-trust/iatp/trust"
 )
 
@@ -144,6 +145,10 @@ type Met struct {
 	// Transport reaches the peer and nobody else, over connections that are verified
 	// like those that the manifest came from. It follows no redirect.
 	Transport http.RoundTripper
+
+	// Calls reaches the same peer for calls: over HTTP/1.1 connections that are verified
+	// in the same way.
+	Calls *upstream.Client
 }
 
 // A Caller is who has signed a request, if Key verifies it.
@@ -330,7 +335,9 @@ func (p *Peers) target(peer Peer) (*target, error) {
 			return nil, fmt.Errorf("dial: %q is not host:port", peer.Dial)
 		}
 	}
-	return &target{peer, to, r.transport()}, nil
+	t := &target{peer, to, r.transport()}
+	t.transport.calls, err = r.calls(peer.URI)
+	return t, err
 }
 
 // keepWay takes over the connections of a target that is reached in the same way.

@@ -25,6 +25,7 @@ import (
 
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/flight"
+	"github.com/inter-agent-trust/iatp/internal/upstream"
 	"github.com/inter-agent-trust/iatp/trust"
 )
 
@@ -441,6 +442,15 @@ func endorse(t testing.TB, by iatp.PrivateKey, e iatp.Endorsement) string {
 }
 
 // post sends a call through a transport.
+// call sends what post does by the way of calls.
+func call(via *upstream.Client) error {
+	res, err := via.Do(new(upstream.Call), &upstream.Request{Method: http.MethodPost, Target: "/task", Body: []byte("4111111111111111")})
+	if err != nil {
+		return err
+	}
+	return res.Body.Close()
+}
+
 func post(ctx context.Context, via http.RoundTripper, url string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader("4111111111111111"))
 	if err != nil {

@@ -191,6 +191,8 @@ func continuity(peer Peer, known *acquaintance, own iatp.Key) thread {
 		return thread{own, nil}
 	case pin != (iatp.Key{}) && !known.has(pin.Thumbprint()):
 		return thread{pin, nil}
+	case pin != (iatp.Key{}) && known.Chain[len(known.Chain)-1] == pin.Thumbprint(): // where the chain ends, which is known.key()
+		return thread{pin, known}
 	}
 	return thread{known.key(), known}
 }

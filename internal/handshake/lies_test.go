@@ -360,8 +360,12 @@ func TestClientCertificate(t *testing.T) {
 	n.restart(func(o *Options) {
 		o.ClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &ours, nil }
 	})
-	if met := n.meet(); met.Manifest == nil {
+	met := n.meet()
+	if met.Manifest == nil {
 		t.Error("the peer was not met with a certificate")
+	}
+	if err := call(met.Calls); err != nil {
+		t.Errorf("a call: %v", err)
 	}
 }
 
@@ -385,6 +389,9 @@ func TestPlainHTTP(t *testing.T) {
 	if err := post(t.Context(), met.Transport, s.uri+"/task"); err != nil {
 		t.Error(err)
 	}
+	if err := call(met.Calls); err != nil {
+		t.Error(err)
+	}
 	s.honest(t, claim{key: key('x'), updated: start.Add(time.Second)})
 	n.later()
 	n.refused(iatp.SlugOriginMismatch, 403, "not signed by the pinned key")
@@ -394,8 +401,8 @@ func TestPlainHTTP(t *testing.T) {
 	s.serve(http.NotFound, http.NotFound)
 	n.later()
 	n.refused(iatp.SlugManifestUnavailable, 503, "cannot be had")
-	if s.sent() != 1 {
-		t.Errorf("%d calls reached the port, want 1", s.sent())
+	if s.sent() != 2 {
+		t.Errorf("%d calls reached the port, want 2", s.sent())
 	}
 }
 
@@ -408,6 +415,36 @@ func TestPlainHTTPStaysHere(t *testing.T) {
 	}
 	if err := post(t.Context(), to.transport, to.URI+"/task"); err == nil || !strings.Contains(err.Error(), errAddress.Error()) {
 		t.Errorf("post: %v, want %v", err, errAddress)
+	}
+	if err := call(to.transport.calls); err == nil || !strings.Contains(err.Error(), errAddress.Error()) {
+		t.Errorf("call: %v, want %v", err, errAddress)
+	}
+}
+
+// A call reaches who proves the origin that was met, whatever is dialled, and
+// nobody else: not one with another certificate, one of another authority, or an
+// older TLS.
+func TestCalls(t *testing.T) {
+	stranger := newCA()
+	for name, c := range map[string]struct {
+		config *tls.Config
+		good   bool
+	}{
+		"the origin":        {&tls.Config{Certificates: []tls.Certificate{authority.issue("booking.test")}}, true},
+		"another origin":    {&tls.Config{Certificates: []tls.Certificate{authority.issue("bank.test")}}, false},
+		"another authority": {&tls.Config{Certificates: []tls.Certificate{stranger.issue("booking.test")}}, false},
+		"old TLS":           {&tls.Config{Certificates: []tls.Certificate{authority.issue("booking.test")}, MaxVersion: tls.VersionTLS12}, false},
+	} {
+		s := listenTLS(t, "booking.test", c.config)
+		to, err := newNode(t, Options{}).target(Peer{Name: "a", URI: "https://booking.test", Dial: s.addr, Roots: authority.pool})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = call(to.transport.calls)
+		if sent := s.sent(); (err == nil) != c.good || (sent == 1) != c.good {
+			t.Errorf("%s: %v, and %d calls arrived", name, err, sent)
+		}
+		to.transport.CloseIdleConnections()
 	}
 }
 

@@ -62,7 +62,7 @@ func (p *Peers) visit(t *target, before *outcome) *outcome {
 		Input: trust.Input{Manifest: v.manifest, Claims: f.claims, Negatives: f.negatives, FirstContact: f.first,
 			RetentionUnnamed: slices.Contains(f.notes, NoteRetentionUnnamed)},
 		Notes:   f.notes,
-		Expires: o.expires, Transport: t.transport,
+		Expires: o.expires, Transport: t.transport, Calls: t.transport.calls,
 	}
 	return o
 }
@@ -144,7 +144,7 @@ func (p *Peers) nothingKnown(t *target, o *outcome) {
 		o.problem = unavailable(t.Peer)
 		return
 	}
-	o.met = &Met{Peer: t.Peer, Notes: []string{NoteUnavailable}, Expires: o.expires, Transport: t.transport}
+	o.met = &Met{Peer: t.Peer, Notes: []string{NoteUnavailable}, Expires: o.expires, Transport: t.transport, Calls: t.transport.calls}
 }
 
 // record writes what was learned, and what is suspicious, into the flight log:

@@ -1,5 +1,5 @@
-// Package upstream speaks HTTP/1.1 to the one server that a sidecar stands in
-// front of: one write for a request, pooled connections, and no more faith in
+// Package upstream speaks HTTP/1.1 to one server, the one that a sidecar stands in
+// front of or another sidecar: one write for a request, pooled connections, and no more faith in
 // the answer than RFC 9112 asks for. What could be read in two ways is an
 // error, so that no byte of one answer ever stands in the next.
 //
@@ -21,6 +21,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -29,6 +30,12 @@ type Options struct {
 	// Origin is the scheme (http or https) and host of the server. What else
 	// the URL holds is not used.
 	Origin string
+	// Dial is the host:port to connect to in place of that of Origin. It changes the
+	// address, and neither the Host that is named nor the certificate that is asked for.
+	Dial string
+	// Control, if not nil, sees each address before it is connected to, and may refuse
+	// it: see net.Dialer.
+	Control func(network, address string, c syscall.RawConn) error
 	// TLS is used with https. A server name is added if it has none.
 	TLS *tls.Config
 	// MaxIdle is how many idle connections are kept. Default 64.
@@ -69,7 +76,7 @@ func New(o Options) (*Client, error) {
 		o.DialTime = 5 * time.Second
 	}
 	port := u.Port()
-	c := &Client{host: u.Host, opt: o, dialer: net.Dialer{Timeout: o.DialTime, KeepAlive: 15 * time.Second}}
+	c := &Client{host: u.Host, opt: o, dialer: net.Dialer{Timeout: o.DialTime, KeepAlive: 15 * time.Second, Control: o.Control}}
 	if u.Scheme == "https" {
 		c.tls = o.TLS.Clone()
 		if c.tls == nil {
@@ -84,6 +91,9 @@ func New(o Options) (*Client, error) {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}
 	c.address = net.JoinHostPort(u.Hostname(), port)
+	if o.Dial != "" {
+		c.address = o.Dial
+	}
 	if !validValue(c.host) {
 		return nil, fmt.Errorf("upstream: %q cannot stand in a Host header", c.host)
 	}
