@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -193,10 +194,15 @@ func (s *Sidecar) openPublic() error {
 	return err
 }
 
-// origin names the log in its checkpoints.
+// origin names the log in its checkpoints: by the host that others know, else by
+// the agent. A log that exists keeps the name that it began with.
 func (s *Sidecar) origin() string {
+	name := string(s.standing.Load().manifest.Identity.AgentID)
+	if u, err := url.Parse(s.cfg.PublicURL); err == nil && u.Host != "" {
+		name = u.Host
+	}
 	var b strings.Builder
-	for _, r := range string(s.standing.Load().manifest.Identity.AgentID) {
+	for _, r := range name {
 		if r > ' ' && r < 0x7f && r != '+' && r != '/' {
 			b.WriteRune(r)
 		} else {
