@@ -157,6 +157,10 @@ func (x *exchange) repeatable() *iatp.Manifest {
 // attempt is one request to the agent. A reply of known, small length comes
 // back whole.
 func (s *Sidecar) attempt(c *call, x *exchange) (*http.Response, []byte, error) {
+	if !s.now().Before(c.end) { // what cannot be in time is not begun (protocol 3.4)
+		c.stop(errNoTime)
+		return nil, nil, &attemptError{errNoTime, false}
+	}
 	send := s.sendAgent
 	if x.dir == flight.Out {
 		send = s.sendPeer
@@ -242,7 +246,7 @@ func (s *Sidecar) classify(c *call, x *exchange, err error) recovery.Failure {
 	cause := c.Err()
 	var op *net.OpError
 	switch {
-	case errors.Is(cause, errDeadline), errors.Is(cause, errIdle):
+	case errors.Is(cause, errDeadline), errors.Is(cause, errNoTime), errors.Is(cause, errIdle):
 		f.Kind, f.Err = recovery.Timeout, cause
 	case cause != nil:
 		f.Kind, f.Err = recovery.Canceled, errClientGone

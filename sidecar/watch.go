@@ -12,6 +12,7 @@ import (
 
 // Reasons for which a call is cut short.
 var (
+	errNoTime     = errors.New("the deadline had passed before the call could be sent")
 	errDeadline   = errors.New("the agent's answer did not begin before the deadline")
 	errIdle       = errors.New("the agent fell silent in the middle of its answer")
 	errClientGone = errors.New("the caller hung up")
