@@ -37,7 +37,9 @@ type Detector struct {
 	// Keywords: with any here, a value counts only beside one of them, in the
 	// text around it or in the names of the members that it is in.
 	Keywords []string
-	// Check is "" or "luhn": the digits of the value must pass it.
+	// Check is "", or the check digits that the digits of the value must end
+	// in: "luhn" (ISO/IEC 7812-1), "mod97" (ISO/IEC 7064, MOD 97-10), "mod11"
+	// (ISO/IEC 7064, MOD 11,10), "verhoeff".
 	Check string
 	// Confidence is above 0 and at most 1; 0 stands for 0.8.
 	Confidence float64
@@ -117,7 +119,8 @@ func (c *Detector) compile() (*detector, error) {
 	if re.MatchString("") || re.MatchString(placeholderOf(c.Kind)) {
 		return nil, fmt.Errorf("pattern %q matches nothing at all, or what stands for a value that was taken out", c.Pattern)
 	}
-	if c.Check != "" && c.Check != "luhn" {
+	check, known := checks[c.Check]
+	if c.Check != "" && !known {
 		return nil, fmt.Errorf("there is no check %q", c.Check)
 	}
 	if c.Confidence < 0 || c.Confidence > 1 {
@@ -132,10 +135,18 @@ func (c *Detector) compile() (*detector, error) {
 	if d.told == 0 {
 		d.told = 0.8
 	}
-	if c.Check == "luhn" {
-		d.valid = func(digits []byte) float64 { return certain(len(digits) > 1 && luhn(digits)) }
+	if known {
+		d.valid = func(digits []byte) float64 { return certain(len(digits) > 1 && check(digits)) }
 	}
 	return d, nil
+}
+
+// checks are the rules of check digits that Detector.Check names.
+var checks = map[string]func(digits []byte) bool{
+	"luhn":     luhn,
+	"mod97":    func(digits []byte) bool { return remainder(digits, 97) == 1 },
+	"mod11":    mod11mod10,
+	"verhoeff": verhoeff,
 }
 
 // findCustom looks for what the operator's expressions match.

@@ -15,6 +15,9 @@ func TestCustomDetectors(t *testing.T) {
 		{Kind: "badge", Pattern: `\bB-[0-9]{4}\b`},
 		{Kind: "locker", Pattern: `\b[0-9]{3}\b`, Keywords: []string{"locker", "strong box"}},
 		{Kind: "voucher", Pattern: `\bV[0-9]{6}\b`, Check: "luhn"},
+		{Kind: "depot", Pattern: `\bD[0-9]{8}\b`, Check: "mod97"},
+		{Kind: "member", Pattern: `\bM[0-9]{11}\b`, Check: "mod11"},
+		{Kind: "ticket", Pattern: `\bT[0-9]{12}\b`, Check: "verhoeff"},
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -30,6 +33,12 @@ func TestCustomDetectors(t *testing.T) {
 		{`{"a":"123"}`, nil},
 		{`{"a":"V123455"}`, []iatp.DataClass{"voucher"}},
 		{`{"a":"V123456"}`, nil},
+		{`{"a":"D12345676"}`, []iatp.DataClass{"depot"}},
+		{`{"a":"D12345677"}`, nil},
+		{`{"a":"M33392005961"}`, []iatp.DataClass{"member"}},
+		{`{"a":"M33392005962"}`, nil},
+		{`{"a":"T234123412346"}`, []iatp.DataClass{"ticket"}},
+		{`{"a":"T234123412347"}`, nil},
 		{`{"a":"B-１２３４"}`, []iatp.DataClass{"badge"}},
 	} {
 		r, err := s.ScanJSON([]byte(c.body), ijson.Limits{})

@@ -51,7 +51,7 @@ type Detector struct {
 	Name       string   `yaml:"name"`       // of the kind: small letters, digits, underlines
 	Pattern    string   `yaml:"pattern"`    // in RE2 syntax; see privacy.Detector for what it sees
 	Keywords   []string `yaml:"keywords"`   // one of which must stand beside the value, or name the member
-	Validator  string   `yaml:"validator"`  // luhn, or none
+	Validator  string   `yaml:"validator"`  // luhn, mod97, mod11, verhoeff, or none
 	Confidence float64  `yaml:"confidence"` // above 0 and at most 1; 0.8 if it is left out
 }
 
