@@ -23,13 +23,60 @@ const (
 	siftRow    = shortestEncoded
 )
 
+// Each byte of a word at once.
+const (
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
 // sift reports whether b may hold something for a detector. It says yes too
 // often, never no wrongly. It decides the speed of everything: nearly all text
 // goes no further.
 func sift(b []byte) bool {
+	odd, row := siftPlain(b)
+	return row || odd && siftOdd(b)
+}
+
+// siftPlain reports whether b has anything but letters and the punctuation of
+// prose, and whether it has so long a row of bytes that are no space.
+func siftPlain(b []byte) (odd, row bool) {
+	const low, high = 0x0101010101010101, 0x8080808080808080
+	var above, some uint64
+	length := 0
+	for rest := b; len(rest) > 0; {
+		x, n := uint64(0), 8
+		if len(rest) >= 8 {
+			x = binary.LittleEndian.Uint64(rest)
+		} else {
+			n = len(rest)
+			x = tail(rest)
+		}
+		rest = rest[n:]
+		above |= x
+		// Bit 0 of a byte: it is 0x30 to 0x3F, which has the digits, the colon
+		// and the equals sign; or, of what is below, one of four with % and &.
+		some |= x >> 4 &^ (x >> 6) & (x >> 5)
+		some |= x >> 5 &^ (x >> 6) &^ (x >> 4) & (x >> 2) &^ (x >> 3)
+		at := x ^ '@'*low
+		above |= (at - low) &^ at
+		space := x ^ ' '*low
+		if m := (space - low) &^ space & high; m != 0 {
+			if length+bits.TrailingZeros64(m)/8 >= siftRow {
+				return true, true
+			}
+			length = bits.LeadingZeros64(m)/8 - (8 - n)
+		} else if length += n; length >= siftRow {
+			return true, true
+		}
+	}
+	return above&high|some&low != 0, false
+}
+
+// siftOdd is sift for text without a long row.
+func siftOdd(b []byte) bool {
 	const low, high = 0x0101010101010101, 0x8080808080808080
 	var above, mark uint64
-	digits, row := 0, 0
+	digits := 0
 	for rest := b; len(rest) > 0; {
 		x, n := uint64(0), 8
 		if len(rest) >= 8 {
@@ -46,15 +93,6 @@ func sift(b []byte) bool {
 		// 0x76 leave the high bit clear.
 		z := x ^ '0'*low
 		digits += bits.OnesCount64(^((z&^high + 0x76*low) | z) & high)
-		space := x ^ ' '*low
-		if m := (space - low) &^ space & high; m != 0 {
-			if row+bits.TrailingZeros64(m)/8 >= siftRow {
-				return true
-			}
-			row = bits.LeadingZeros64(m)/8 - (8 - n)
-		} else if row += n; row >= siftRow {
-			return true
-		}
 	}
 	return mark&high != 0 || digits >= siftDigits || above&high != 0 && siftUnicode(b, digits)
 }
@@ -135,15 +173,17 @@ func hexWord(x uint64) (letters, ok bool) {
 	return letter != 0, digit|letter == high
 }
 
+// timestamp wants 2026-11-23T04:05:06, and behind it a fraction and a zone.
 func timestamp(b []byte) bool {
-	// 2026-11-23T04:05:06: digits, and what parts them.
-	if b[4] != '-' || b[7] != '-' || b[10] != 'T' || b[13] != ':' || b[16] != ':' {
+	// What is left of eight characters without these is at most 9 for a digit,
+	// and 0 for what stands between them.
+	const (
+		date, dateBound = 0x2D30302D30303030, 0x7F76767F76767676 // 0000-00-
+		hour, hourBound = 0x30303A3030543030, 0x76767F76767F7676 // 00T00:00
+	)
+	y, h := binary.LittleEndian.Uint64(b)^date, binary.LittleEndian.Uint64(b[8:])^hour
+	if (y|h|(y&^highs+dateBound)|(h&^highs+hourBound))&highs != 0 || b[16] != ':' || !isDigit(b[17]) || !isDigit(b[18]) {
 		return false
-	}
-	for _, i := range [...]uint8{0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18} {
-		if !isDigit(b[i]) {
-			return false
-		}
 	}
 	for _, c := range b[19:] {
 		if !isDigit(c) && c != '.' && c != ':' && c != 'Z' && c != '+' && c != '-' {

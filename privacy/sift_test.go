@@ -3,6 +3,7 @@ package privacy
 import (
 	"bytes"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -70,4 +71,18 @@ func TestSiftAgainstSlow(t *testing.T) {
 			t.Fatalf("uuid(%q) = %t, want %t", b, got, want)
 		}
 	}
+}
+
+// FuzzSift holds sift to the loop over bytes.
+func FuzzSift(f *testing.F) {
+	for _, d := range builtin().all {
+		for _, text := range slices.Concat(d.hits, d.misses) {
+			f.Add([]byte(text))
+		}
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if got, want := sift(b), slowSift(b); got != want {
+			t.Errorf("sift(%q) = %t, want %t", b, got, want)
+		}
+	})
 }

@@ -42,7 +42,11 @@ func newPart(text []byte) (p part, ok bool) {
 	if len(text) < shortestPart || len(text) > longestEscape || !partBytes[text[0]] {
 		return p, false
 	}
-	if needsFold(text) == foldMore {
+	digits := endOfDigits(text, 0)
+	if digits > longestPart || digits < len(text) && foldingOf[text[digits]] != foldMore {
+		return p, false
+	}
+	if digits < len(text) {
 		var f folded
 		f.fold(text)
 		text = f.b
