@@ -188,7 +188,7 @@ func worthReading(doc []byte, tok ijson.Token) bool {
 	if tok.Escaped {
 		return siftEscaped(doc[tok.Start:tok.End])
 	}
-	return sift(doc[tok.Start:tok.End]) && !machineMade(doc[tok.Start:tok.End])
+	return !machineMade(doc[tok.Start:tok.End]) && sift(doc[tok.Start:tok.End])
 }
 
 // scanString looks into a string or a name.
@@ -347,11 +347,11 @@ func (w *work) scanNumber(n int, tok ijson.Token) {
 	if w.askAbout(n, tok, digits, f.catalog.first) {
 		return
 	}
-	if told := f.names(); f.least < reported {
+	if f.least < reported {
 		w.askAbout(n, tok, digits, f.catalog.digits)
-	} else if !told.none() {
-		w.askAbout(n, tok, digits, told.or(f.catalog.alone).and(f.catalog.digits))
+		return
 	}
+	w.askAbout(n, tok, digits, f.names().or(f.catalog.alone).and(f.catalog.digits))
 }
 
 // askAbout asks some detectors about the digits of a number, and reports whether

@@ -240,3 +240,24 @@ func TestManyTinyMembers(t *testing.T) {
 		t.Errorf("a million members take %v", d)
 	}
 }
+
+// TestNumbersLikeText: a JSON number is a value where the same digits in a string
+// are one.
+func TestNumbersLikeText(t *testing.T) {
+	tried := 0
+	for _, d := range builtin().all {
+		for _, text := range append(append([]string(nil), d.hits...), d.misses...) {
+			if endOfDigits([]byte(text), 0) < len(text) || text[0] == '0' {
+				continue
+			}
+			tried++
+			number, quoted := scan(t, `{"a":`+text+`}`), scan(t, `{"a":"`+text+`"}`)
+			if diff := cmp.Diff(quoted.Classes(), number.Classes()); diff != "" {
+				t.Errorf("%s (-string +number):\n%s", text, diff)
+			}
+		}
+	}
+	if tried < 50 {
+		t.Errorf("tried %d numbers only", tried)
+	}
+}
