@@ -355,6 +355,7 @@ func (s *Sidecar) release(c *call, x *exchange, rc *http.ResponseController, pie
 		c.callerGone(x)
 		return
 	}
+	s.pieces.Add(1)
 	s.metrics.replyBytes.Add(float64(len(piece)))
 }
 

@@ -22,7 +22,7 @@ const restAfter = time.Second
 func (s *Sidecar) rest(ctx context.Context) {
 	tick := time.NewTicker(restAfter)
 	defer tick.Stop()
-	seen, given := int64(0), int64(-1) // entries at the last look, and when memory was given back
+	seen, given := int64(0), int64(-1) // work at the last look, and when memory was given back
 	percent := 100
 	for {
 		select {
@@ -30,7 +30,7 @@ func (s *Sidecar) rest(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		now := s.gate.entries()
+		now := s.work()
 		if now == seen && now != given {
 			debug.FreeOSMemory()
 			if given < 0 {
@@ -48,6 +48,13 @@ func (s *Sidecar) rest(ctx context.Context) {
 		}
 	}
 }
+
+// manyPieces is how many pieces of streams in a second are work: to give memory back
+// stops them all for some milliseconds.
+const manyPieces = 64
+
+// work grows with what is done.
+func (s *Sidecar) work() int64 { return s.gate.entries() + s.pieces.Load()/manyPieces }
 
 // forgetStart gives back what of the program only its start needed.
 func (s *Sidecar) forgetStart() {

@@ -15,3 +15,22 @@ func TestHeapStaysSmall(t *testing.T) {
 		t.Errorf("%d bytes live in a small test", n)
 	}
 }
+
+// TestWork: a busy stream is work, one that says something now and then is not.
+func TestWork(t *testing.T) {
+	s := &Sidecar{gate: newGate(1, 1)}
+	before := s.work()
+	s.pieces.Add(manyPieces / 2)
+	if s.work() != before {
+		t.Error("a few pieces keep memory from being given back")
+	}
+	s.pieces.Add(manyPieces)
+	if s.work() == before {
+		t.Error("memory is given back in the middle of many streams")
+	}
+	before = s.work()
+	s.gate.enter(t.Context(), 0)
+	if s.work() == before {
+		t.Error("a call is no work")
+	}
+}

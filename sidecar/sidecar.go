@@ -60,6 +60,7 @@ type Sidecar struct {
 	gate       *gate        // limits.concurrency
 	calls      *watch       // forwarded calls under way
 	atAgent    atomic.Int64 // calls under way at the wrapped agent that count against its concurrency_limit
+	pieces     atomic.Int64 // of streams, passed on so far
 	draining   atomic.Bool
 	restful    bool // Options.GiveBack
 
