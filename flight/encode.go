@@ -40,6 +40,7 @@ type encoder struct {
 	unused  int // bytes of random that were not handed out yet
 	mac     mac
 	scratch []byte
+	plain   []byte // the receipt of this line
 	sealed  []byte // of this line, in base64url
 }
 
@@ -132,7 +133,7 @@ func (c *encoder) untilSeq(e *Entry) {
 	c.text("reason", e.Reason)
 	c.reasons(e.Reasons)
 	if e.Receipt != "" {
-		c.digest("receipt", iatp.DigestOf([]byte(e.Receipt)))
+		c.digest("receipt", iatp.DigestOf(c.plain)) // see seal
 	}
 	c.rules(e.Rules)
 	if e.Assessed {

@@ -31,9 +31,10 @@ const lineSealLabel = "iatp line seal v1"
 // seal encrypts what e has to hide, into c.sealed.
 func (c *encoder) seal(e *Entry, keys *storeKey) error {
 	c.sealed = c.sealed[:0]
-	text := []byte(e.Receipt)
-	if len(text) == 0 {
-		text = e.Signed
+	text := e.Signed
+	if e.Receipt != "" {
+		c.plain = append(c.plain[:0], e.Receipt...)
+		text = c.plain
 	}
 	switch {
 	case len(text) == 0:

@@ -101,7 +101,23 @@ func component(name string) string {
 
 // lines are the values of the field of that lower-case name.
 func (m *Message) lines(name string) []string {
-	return m.Header[textproto.CanonicalMIMEHeaderKey(name)]
+	return m.Header[headerKey(name)]
+}
+
+// headerKey is the key in http.Header of a lower-case name.
+func headerKey(name string) string {
+	if i := place(name); i >= 0 {
+		return fixedKeys[i]
+	}
+	return textproto.CanonicalMIMEHeaderKey(name)
+}
+
+// lowerCase is the lower-case name of a key in http.Header.
+func lowerCase(key string) string {
+	if i := slices.Index(fixedKeys[:], key); i >= 0 {
+		return fixed[i]
+	}
+	return strings.ToLower(key)
 }
 
 // nominated are the names that Connection lists, in lower case.

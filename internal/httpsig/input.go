@@ -14,10 +14,11 @@ type input struct {
 	expires    int64
 	nonce      string
 	keyID      string
+	text       string // its one spelling: see spell
 }
 
-// String returns the one spelling of the input.
-func (in input) String() string {
+// spell returns the one spelling of the input.
+func (in input) spell() string {
 	return "(" + strings.Join(in.components, " ") + ")" +
 		";created=" + strconv.FormatInt(in.created, 10) +
 		";expires=" + strconv.FormatInt(in.expires, 10) +
@@ -45,7 +46,8 @@ func parseInput(text string) (in input, ok bool) {
 		}
 	}
 	// What was read wrong, or not at all, is spelled differently now.
-	return in, in.String() == text && in.valid()
+	in.text = in.spell()
+	return in, in.text == text && in.valid()
 }
 
 // valid reports whether the values are within the bounds of the profile.

@@ -152,6 +152,7 @@ func (p *Pending) cover(m *Message, components []string) *iatp.Problem {
 		}
 	}
 	nominated := m.nominated()
+	p.names = make([]string, 0, len(components))
 	last, rank := "", -1
 	for _, c := range components {
 		name, ok := fieldName(c)
@@ -183,6 +184,7 @@ func fieldName(c string) (string, bool) {
 
 // collect takes the values of the covered fields.
 func (p *Pending) collect(m *Message) *iatp.Problem {
+	p.values = make([]string, 0, len(p.names))
 	for _, name := range p.names {
 		lines := m.lines(name)
 		if len(lines) != 1 {
@@ -221,7 +223,7 @@ func (p *Pending) build(m *Message, in input) []byte {
 		base = append(append(base, in.components[i+2]...), ": "...)
 		base = append(append(base, value...), '\n')
 	}
-	return append(append(base, `"@signature-params": `...), in.String()...)
+	return append(append(base, `"@signature-params": `...), in.text...)
 }
 
 // Verify checks the signature under key, whose thumbprint KeyID must be.
@@ -259,7 +261,7 @@ func (v *Verified) Head() http.Header {
 	head := make(http.Header, len(v.Covered))
 	for i, name := range v.Covered {
 		if name != fieldAgent {
-			head[textproto.CanonicalMIMEHeaderKey(name)] = []string{v.values[i]}
+			head[headerKey(name)] = v.values[i : i+1 : i+1]
 		}
 	}
 	return head

@@ -33,7 +33,8 @@ func (s Signer) Sign(m *Message, created, expires time.Time, nonce string) (base
 	if err != nil {
 		return base, fmt.Errorf("sign request: %w", err)
 	}
-	in := input{components, created.Unix(), expires.Unix(), nonce, s.Key.Thumbprint()}
+	in := input{components: components, created: created.Unix(), expires: expires.Unix(), nonce: nonce, keyID: s.Key.Thumbprint()}
+	in.text = in.spell()
 	if !in.valid() {
 		return base, fmt.Errorf("sign request: key, nonce, times or number of fields are out of bounds")
 	}
@@ -41,7 +42,7 @@ func (s Signer) Sign(m *Message, created, expires time.Time, nonce string) (base
 	if problem != nil {
 		return base, fmt.Errorf("sign request: %s", problem.Error)
 	}
-	m.Header[iatp.HeaderSignatureInput] = []string{Label + "=" + in.String()}
+	m.Header[iatp.HeaderSignatureInput] = []string{Label + "=" + in.text}
 	m.Header[iatp.HeaderSignature] = []string{Label + "=" + formatSignature(s.Key.Sign(p.base))}
 	return iatp.DigestOf(p.base), nil
 }
@@ -49,10 +50,10 @@ func (s Signer) Sign(m *Message, created, expires time.Time, nonce string) (base
 // unite brings each field into one line and returns the components to cover.
 func unite(m *Message) ([]string, error) {
 	nominated := m.nominated()
-	components := []string{componentMethod, componentTarget}
+	components := append(make([]string, 0, 2+len(m.Header)), componentMethod, componentTarget)
 	var others []string
 	for key, lines := range m.Header {
-		name := strings.ToLower(key)
+		name := lowerCase(key)
 		switch {
 		case len(lines) == 0:
 			delete(m.Header, key)
@@ -60,7 +61,9 @@ func unite(m *Message) ([]string, error) {
 		case nominated[name]:
 			return nil, fmt.Errorf("field %s is to be sent, but Connection names it", quote(key))
 		default:
-			m.Header[key] = []string{join(name, lines)}
+			if len(lines) > 1 || strings.Trim(lines[0], " \t") != lines[0] {
+				m.Header[key] = []string{join(name, lines)}
+			}
 			if place(name) < 0 {
 				others = append(others, name)
 			}
