@@ -574,7 +574,7 @@ func TestLiesInAgreements(t *testing.T) {
 	} {
 		l.set(func() { l.agree = c.agree })
 		r := post(t, a, "/proxy/b", bookNYC, nil)
-		if slugOf(t, r) != c.slug || r.Problem(t)["outcome"] != "none" || bytes.Contains(r.Body, []byte("555")) {
+		if slugOf(t, r) != c.slug || r.Problem(t)["outcome"] != "none" || bytes.Contains(r.Body, []byte("call 555")) {
 			t.Errorf("%s: %d %s, want %s, outcome none, and none of the peer's words", name, r.Status, r.Body, c.slug)
 		}
 		if end := last(t, a, r); end["type"] != "agreement" || end["reason"] != "not_made" || end["error"] != c.slug {
