@@ -14,11 +14,11 @@ var (
 			"password", "passwd", "passwort", "pwd", "passphrase", "contrasena", "mot de passe", "senha", "wachtwoord", "db pass", "user pass", "mysql pwd", "pgpassword", "userpassword", "dbpassword",
 		},
 		hits: []string{
-			`{"password":"hunter2"}`, "password=hunter2", "PASSWORD: 'c0rrect horse'", "db_password=Tr0ub4dor&3", `"pwd" : "s3cr3t!"`, "passwd:abc123", "userPassword=p4ss", `{"password":"correct horse battery staple"}`,
+			`{"password":"hunter2"}`, "password=hunter2", "PASSWORD: 'c0rrect horse'", "db_password=Tr0ub4dor&3", `"pwd" : "s3cr3t!"`, "passwd:abc123", "userPassword=p4ss", "<db_password>s3cr3tPw9</db_password>", `{"password":"correct horse battery staple"}`,
 		},
 		misses: []string{
 			"password: required", "password=${DB_PASSWORD}", "password: ********", "the password is wrong", "password=", `{"password":null}`, `{"password":"<your password>"}`, "password: must be set",
-			`{"password":"[PASSWORD_REDACTED]"}`, "passwordless: enabled1", "password reset: 2026-11-23",
+			`{"password":"[PASSWORD_REDACTED]"}`, "passwordless: enabled1", "password reset: 2026-11-23", "<password>required</password>", "<password></password>", "a<password>[PASSWORD_REDACTED]</password>",
 		},
 	}
 	secrets = detector{
@@ -70,8 +70,39 @@ func (f *finder) assigned(i int) int {
 	if text[i] == ':' && !quoted && (from == i+1 || text[from-1] != ' ') && from < len(text) && text[from] == '/' {
 		return i + 1 // a URL
 	}
+	if to-from > 2 && keyStarts.has(text[from], text[from+1], text[from+2]) {
+		if last := f.key(from); last >= to {
+			return last // it says itself what it is
+		}
+	}
 	if conf := secrecy(d, text[from:to], quoted || text[i] == '='); conf >= f.least {
 		return f.hit(d, from, to, conf)
+	}
+	return i + 1
+}
+
+// element looks at the text of an XML element whose start tag, without
+// attributes, ends at i, if the tag tells that it is secret.
+func (f *finder) element(i int) int {
+	text, start := f.text, i
+	for start > 0 && i-start < maxNameLabel && (asciiLetter(text[start-1]) || text[start-1] == '_' || text[start-1] == '-' || text[start-1] == '.') {
+		start--
+	}
+	if start == 0 || start == i || text[start-1] != '<' {
+		return i + 1
+	}
+	end := i + 1
+	for end < len(text) && end-i <= maxValue && text[end] > ' ' && text[end] != '<' {
+		end++
+	}
+	// The prefilter lets no shorter row pass.
+	if end == len(text) || text[end] != '<' || end-start < siftRow {
+		return i + 1
+	}
+	if d := f.endsIn(start, i); d != nil {
+		if conf := secrecy(d, text[i+1:end], true); conf >= f.least {
+			return f.hit(d, i+1, end, conf)
+		}
 	}
 	return i + 1
 }

@@ -22,7 +22,7 @@ var (
 	}
 	jwts = detector{
 		kind:   "jwt",
-		hits:   []string{"eyJhbGciOiJIUzI1NiJ9." + "eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U", "Bearer eyJhbGciOiJub25lIn0." + "eyJzdWIiOiJ4In0."},
+		hits:   []string{"eyJhbGciOiJIUzI1NiJ9." + "eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U", "Bearer eyJhbGciOiJub25lIn0." + "eyJzdWIiOiJ4In0.", "Authorization: Bearer eyJhbGciOiJIUzI1NiJ9." + "eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"},
 		misses: []string{"eyJhbGciOiJIUzI1NiJ9", "eyJub3QgYSBqd3Q.eyJub3QgYSBqd3Q.abc", "eyes.on.me"},
 	}
 	privateKeys = detector{

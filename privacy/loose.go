@@ -8,7 +8,7 @@ var (
 	births = detector{
 		kind:   "date_of_birth",
 		words:  []string{"dob", "date of birth", "dateofbirth", "birth date", "birthdate", "birthday", "born", "birth day", "geburtsdatum", "geboren", "fecha de nacimiento", "date de naissance", "data di nascita", "d o b"},
-		hits:   []string{"DOB: 02/14/1980", "date of birth 1980-02-14", "born 14.2.1980", `{"birthDate":"1980-02-14"}`, "born on 14 February 1980", "DOB 19800214", `{"dob":"02/14/80"}`},
+		hits:   []string{"DOB: 02/14/1980", "date of birth 1980-02-14", "born 14.2.1980", `{"birthDate":"1980-02-14"}`, "born on 14 February 1980", "date of birth: February 14, 1980", "DOB 19800214", `{"dob":"02/14/80"}`},
 		misses: []string{"1980-02-14", "DOB: 99/99/1980", "updated 02/14/1980", "born to run 5"},
 		looks:  looksBirth,
 	}
@@ -39,7 +39,7 @@ var (
 	codes = detector{
 		kind:  "card_security_code",
 		words: []string{"cvv", "cvc", "cvn", "security code", "card verification", "verification code"},
-		hits:  []string{"CVV 123", "cvc: 1234", `{"cvv":"999"}`}, misses: []string{"123", "CVV 12", "cvv 12345"},
+		hits:  []string{"CVV 123", "CVV2: 123", "cvc: 1234", `{"cvv":"999"}`}, misses: []string{"123", "CVV 12", "cvv 12345"},
 		looks: func(f *finder, i, end, digits int) (int, float64) {
 			n := end - i
 			return end, 0.85 * certain(n == digits && (n == 3 || n == 4) && !f.partOfMore(i, end))
@@ -76,6 +76,9 @@ func looksBirth(f *finder, i, end, digits int) (int, float64) {
 		ok := plausible(value(d[:4]), value(d[4:6]), value(d[6:])) || plausible(value(d[4:]), value(d[2:4]), value(d[:2])) || plausible(value(d[4:]), value(d[:2]), value(d[2:4]))
 		return end, 0.85 * certain(ok)
 	}
+	if last, ok := f.afterMonth(i, end); ok {
+		return last, 0.85
+	}
 	var parts [3]int
 	j := i
 	for k := range parts {
@@ -105,6 +108,29 @@ func looksBirth(f *finder, i, end, digits int) (int, float64) {
 	a, b, c := parts[0], parts[1], parts[2]
 	ok := plausible(a, b, c) || plausible(c, b, a) || plausible(c, a, b)
 	return j, 0.85 * certain(ok)
+}
+
+// afterMonth reports whether text[i:end] is the day of a date whose month, by its
+// name, stands before it and whose year behind, and where the year ends.
+func (f *finder) afterMonth(i, end int) (last int, ok bool) {
+	text, word := f.text, i
+	for word > 0 && i-word < 2 && (text[word-1] == ' ' || text[word-1] == '.') {
+		word--
+	}
+	start := word
+	for start > 0 && word-start < len("september") && asciiLetter(text[start-1]) {
+		start--
+	}
+	m := month(text[start:word])
+	year := end
+	for year < len(text) && year-end < 2 && (text[year] == ',' || text[year] == ' ') {
+		year++
+	}
+	last = endOfDigits(text, year)
+	if m == 0 || end-i > 2 || year == end || last-year != 4 {
+		return end, false
+	}
+	return last, plausible(value(text[year:last]), m, value(text[i:end]))
 }
 
 // plausible reports whether somebody alive, or not long dead, was born then.

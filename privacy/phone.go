@@ -10,19 +10,22 @@ var phones = detector{
 			return 0
 		case len(d) == 10 && d[0] < '2': // no area code of North America
 			return 0.7
+		case len(d) == 11 && (d[0] != '1' || d[1] < '2'): // nor behind its country code
+			return 0.8
 		}
 		return 1
 	},
 	forms: []form{
 		{shape: groups, lengths: "334", seps: "-.", single: true, alone: 0.6, told: 0.9},
+		{shape: groups, lengths: "1334", seps: "-.", single: true, alone: 0.6, told: 0.9},
 		{shape: run, told: 0.8},
 		{shape: chain, seps: anySep, told: 0.8},
 	},
 	words: []string{"phone", "phones", "telephone", "tel", "mobile", "cell", "cellphone", "call", "fax", "whatsapp", "sms", "telefon", "telefono", "handy", "phone number", "msisdn", "mobil", "contact number"},
 	hits: []string{
-		"+1 415 555 2671", "+49 1512 3456789", "+442071838750", "(415) 555-2671", "415-555-2671", "phone 4155552671", "tel: 030 1234567 8", "call 0171 123 45 67", "+33 1 42 68 53 00", "mobile: 07700 900123",
+		"+1 415 555 2671", "+49 1512 3456789", "+442071838750", "(415) 555-2671", "415-555-2671", "1-800-555-0199", "phone 4155552671", "tel: 030 1234567 8", "call 0171 123 45 67", "+33 1 42 68 53 00", "mobile: 07700 900123",
 	},
-	misses: []string{"4155552671", "order 415-555-26710", "+1", "+0 123 456 789", "123-456-7890", "2026-11-23", "1+2345678901", "415-555-2671-9"},
+	misses: []string{"4155552671", "order 415-555-26710", "+1", "+0 123 456 789", "123-456-7890", "2026-11-23", "1+2345678901", "415-555-2671-9", "3-800-555-0199"},
 }
 
 // phoneAt looks for a number that begins with a plus or a bracket at i.

@@ -21,7 +21,7 @@ var byteKind = func() (t [256]uint8) {
 			t[c] = runByte
 		}
 	}
-	for _, c := range "-:=(+" {
+	for _, c := range "-:=(+>" {
 		t[c] = sparkByte
 	}
 	return t
@@ -105,6 +105,8 @@ func (f *finder) spark(i int) int {
 		return f.assigned(i)
 	case '=':
 		return f.assigned(i)
+	case '>':
+		return f.element(i)
 	case '(', '+':
 		if end := f.phoneAt(i); end > i {
 			return end
@@ -181,13 +183,16 @@ func (f *finder) labelsBefore(i int) {
 			j++
 			continue
 		}
-		end, digits := j, false
-		for end < i && byteKind[f.text[end]] == runByte {
-			digits = digits || isDigit(f.text[end])
+		end := j
+		for end < i && asciiLetter(f.text[end]) {
 			end++
 		}
-		if !digits {
-			f.label(j, end)
+		word := end
+		for end < i && byteKind[f.text[end]] == runByte {
+			end++
+		}
+		if end == word || end == word+1 && word-j > 2 { // cvv2
+			f.label(j, word)
 		}
 		j = end
 	}
