@@ -33,8 +33,12 @@ func (l *Log) Append(e *Entry, ack Ack) (int64, error) {
 		r := l.join()
 		l.mu.Unlock()
 		err = r.wait()
+	case l.led:
+		r := l.follow()
+		l.mu.Unlock()
+		err = r.wait()
 	default:
-		err = l.awaitWritten(seq)
+		err = l.lead(seq)
 		l.mu.Unlock()
 	}
 	if err != nil {
@@ -85,8 +89,16 @@ func (l *Log) hashLeaf(line []byte) tlog.Hash {
 // leafPrefix sets leaves apart from nodes (RFC 6962, 2.1).
 var leafPrefix = []byte{0}
 
-// awaitWritten returns when the record is in the kernel. It needs mu.
-func (l *Log) awaitWritten(seq int64) error {
+// lead sees to it that the record, and all that are queued behind it until then,
+// get into the kernel by one write. It needs mu, and gives it up meanwhile.
+func (l *Log) lead(seq int64) error {
+	l.led = true
+	// A write costs more than a record. Callers that can run now get as far as
+	// their own record before this one is written, and alone it costs next to
+	// nothing to step aside.
+	l.mu.Unlock()
+	runtime.Gosched()
+	l.mu.Lock()
 	for l.written <= seq {
 		switch {
 		case l.err != nil:
@@ -104,7 +116,17 @@ func (l *Log) awaitWritten(seq int64) error {
 	return nil
 }
 
-// round is what one sync is for: all records that were queued before it began.
+// follow returns the round after which everything that is queued now is in the
+// kernel: somebody leads it. It needs mu.
+func (l *Log) follow() *round {
+	if l.batch == nil {
+		l.batch = newRound()
+	}
+	return l.batch
+}
+
+// round is what one write or one sync is for: all records that were queued before it
+// began.
 // Who waits for it does not need mu when it ends: dozens wait, and would queue up
 // for mu behind those that are released already and bring their next record.
 type round struct {
@@ -140,8 +162,8 @@ func (l *Log) writeBatch() {
 	}
 	l.writing = true
 	l.awaitZeros()
-	batch, from, end := l.pending, l.written, l.next
-	l.pending, l.spare = l.spare[:0], nil
+	batch, from, end, r := l.pending, l.written, l.next, l.batch
+	l.pending, l.spare, l.batch, l.led = l.spare[:0], nil, nil, false
 	l.seg.queued += int64(len(batch))
 	l.prepare()
 	l.mu.Unlock()
@@ -156,12 +178,18 @@ func (l *Log) writeBatch() {
 	}
 	if err != nil {
 		l.fail(fmt.Errorf("write record %d: %w", from, err))
+		if r != nil {
+			r.end(l.err)
+		}
 		return
 	}
 	l.seg.size += int64(len(batch))
 	l.written = end
 	if len(l.leaves) >= foldAt {
 		l.wakeKeeper()
+	}
+	if r != nil {
+		r.end(nil)
 	}
 	l.progress.Broadcast()
 }
@@ -177,6 +205,10 @@ func (l *Log) fail(err error) {
 		l.err = fmt.Errorf("flight log failed: %w", err)
 		l.opt.Logger.Error("flight log failed", "dir", l.data, "error", err)
 		l.round.end(l.err) // nobody joins it any more
+		if l.batch != nil {
+			l.batch.end(l.err) // nor follows
+			l.batch = nil
+		}
 	}
 	l.progress.Broadcast()
 	l.work.Signal()

@@ -117,9 +117,9 @@ func (o Options) withDefaults() Options {
 // Log is an open flight recorder. Its methods are safe for concurrent use.
 //
 // Producers build their lines apart, then queue them under mu, where seq is
-// given. Whoever finds nobody writing becomes the writer for everything that
-// is queued: without contention an Append is one write(2) and no goroutine
-// changes hands. The flusher (one goroutine) syncs and
+// given. The first to queue leads: it steps aside once, then writes everything
+// that is queued by then, and the others wait for that. Without contention an
+// Append is one write(2) and no goroutine changes hands. The flusher (one goroutine) syncs and
 // rotates; the keeper (another) folds leaf hashes into the tree, signs
 // checkpoints and looks after sealed segments.
 type Log struct {
@@ -152,6 +152,8 @@ type Log struct {
 	rotating  bool        // producers wait for the next segment
 	needSync  bool        // somebody waits for the flusher
 	round     *round      // those that the next sync is for
+	batch     *round      // those that wait for pending to be written, nil if there are none
+	led       bool        // somebody will write pending
 	seal      bool        // the open segment is to be sealed
 	zeroing   bool        // zeros are being written ahead of the lines
 	cramped   bool        // there is no room for that in this segment
