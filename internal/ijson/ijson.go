@@ -203,16 +203,18 @@ func (r *Reader) Next() (Token, error) {
 	if r.err != nil {
 		return Token{}, r.err
 	}
-	i := skipSpace(r.data, r.pos)
-	if i == len(r.data) {
-		return r.atEnd(i)
+	data, i := r.data, r.pos
+	if i >= len(data) || data[i] <= ' ' {
+		if i = skipSpace(data, i); i == len(data) {
+			return r.atEnd(i)
+		}
 	}
-	c := r.data[i]
+	c := data[i]
 	switch r.want {
 	case wantMoreNames:
 		switch c {
 		case ',':
-			return r.name(skipSpace(r.data, i+1))
+			return r.name(i + 1)
 		case '}':
 			return r.close(i, EndObject), nil
 		}
@@ -220,7 +222,7 @@ func (r *Reader) Next() (Token, error) {
 	case wantMoreItems:
 		switch c {
 		case ',':
-			return r.value(skipSpace(r.data, i+1))
+			return r.value(i + 1)
 		case ']':
 			return r.close(i, EndArray), nil
 		}
@@ -257,22 +259,40 @@ func (r *Reader) unexpected(i int, want string) (Token, error) {
 	return r.fail(i, "unexpected "+describe(r.data[i:])+", want "+want)
 }
 
-// value reads the value that begins at i.
+// value reads the value that begins at i, or behind the white space there.
 func (r *Reader) value(i int) (Token, error) {
 	if r.then == wantMoreItems {
 		r.stack[len(r.stack)-1].index++
 	}
-	if i == len(r.data) {
-		return r.fail(i, "unexpected end of input")
+	if i >= len(r.data) || r.data[i] <= ' ' {
+		if i = skipSpace(r.data, i); i == len(r.data) {
+			return r.fail(i, "unexpected end of input")
+		}
 	}
 	switch c := r.data[i]; c {
 	case '"':
-		end, escaped, msg := scanString(r.data, i+1)
+		// Most strings end within a few words, and have nothing to look at but
+		// letters: that is done here, the rest by scanString.
+		text := i + 1
+		for i = text; len(r.data)-i >= 8; i += 8 {
+			w := binary.LittleEndian.Uint64(r.data[i:])
+			m := special(w)
+			if m|w&highs == 0 {
+				continue
+			}
+			n := bits.TrailingZeros64(m) & 63
+			if end := i + n>>3; m != 0 && r.data[end] == '"' && w&(1<<n-1)&highs == 0 {
+				r.pos, r.want = end+1, r.then
+				return Token{Kind: String, Start: text, End: end}, nil
+			}
+			break
+		}
+		end, escaped, msg := scanString(r.data, text, i)
 		if msg != "" {
 			return r.fail(end, msg)
 		}
 		r.pos, r.want = end+1, r.then
-		return Token{Kind: String, Start: i + 1, End: end, Escaped: escaped}, nil
+		return Token{Kind: String, Start: text, End: end, Escaped: escaped}, nil
 	case '{':
 		return r.open(i, frame{names: len(r.names), text: len(r.text)}, BeginObject, wantFirstName)
 	case '[':
@@ -337,27 +357,51 @@ func (r *Reader) close(i int, k Kind) Token {
 	return Token{Kind: k, Start: i, End: i + 1}
 }
 
-// name reads a member name and the colon after it.
+// name reads the member name at i, or behind the white space there, and the
+// colon after it.
 func (r *Reader) name(i int) (Token, error) {
-	if i == len(r.data) {
-		return r.fail(i, "unexpected end of input")
+	if i >= len(r.data) || r.data[i] <= ' ' {
+		if i = skipSpace(r.data, i); i == len(r.data) {
+			return r.fail(i, "unexpected end of input")
+		}
 	}
 	if r.data[i] != '"' {
 		return r.unexpected(i, "a member name in double quotes")
 	}
-	end, escaped, msg := scanString(r.data, i+1)
-	if msg != "" {
-		return r.fail(end, msg)
+	tok := Token{Kind: Name, Start: i + 1}
+	end := 0
+	if i++; len(r.data)-i >= 8 {
+		w := binary.LittleEndian.Uint64(r.data[i:])
+		if m := special(w); m != 0 {
+			n := bits.TrailingZeros64(m) & 63
+			if w&(1<<n-1)&highs == 0 && r.data[i+n>>3] == '"' {
+				end = i + n>>3
+			}
+		}
 	}
-	tok := Token{Kind: Name, Start: i + 1, End: end, Escaped: escaped}
-	if !r.add(tok) {
-		return r.fail(i, "duplicate member "+quote(r.nameText(r.names[len(r.names)-1])))
+	if end == 0 {
+		var msg string
+		if end, tok.Escaped, msg = scanString(r.data, i, i); msg != "" {
+			return r.fail(end, msg)
+		}
 	}
-	if i = skipSpace(r.data, end+1); i == len(r.data) {
-		return r.fail(i, "unexpected end of input")
+	tok.End = end
+	// Most names are none of the few before them by their sketch alone.
+	top := &r.stack[len(r.stack)-1]
+	bit := uint64(1) << sketch(r.data[tok.Start:end])
+	if top.seen&bit == 0 && !tok.Escaped && len(r.names)-top.names < linearNames {
+		top.seen |= bit
+		r.names = append(r.names, name{start: tok.Start, end: end})
+	} else if !r.add(tok) {
+		return r.fail(tok.Start-1, "duplicate member "+quote(r.nameText(r.names[len(r.names)-1])))
 	}
-	if r.data[i] != ':' {
-		return r.unexpected(i, `":"`)
+	if i = end + 1; i >= len(r.data) || r.data[i] != ':' {
+		if i = skipSpace(r.data, i); i == len(r.data) {
+			return r.fail(i, "unexpected end of input")
+		}
+		if r.data[i] != ':' {
+			return r.unexpected(i, `":"`)
+		}
 	}
 	r.pos, r.want = i+1, wantValue
 	return tok, nil
@@ -499,20 +543,23 @@ const (
 	highs = 0x8080808080808080
 )
 
-// scanString finds the end of a string whose text begins at i. It returns the
-// position of the closing quote and whether the text has escapes; or the
-// position of the fault and what is wrong.
-func scanString(data []byte, i int) (end int, escaped bool, msg string) {
-	start := i
+// special flags the bytes of a word that are '"', '\\' or controls. A borrow can
+// raise a false flag only above a true one: the lowest flag is the one that
+// counts. Bytes from 0x80 on are never flagged.
+func special(w uint64) uint64 {
+	q, b := w^('"'*ones), w^('\\'*ones)
+	return ((q - ones) | (b - ones) | (w - ' '*ones)) &^ w & highs
+}
+
+// scanString finds the end of a string whose text begins at start, and up to i is
+// ASCII without escapes. It returns the position of the closing quote and whether
+// the text has escapes; or the position of the fault and what is wrong.
+func scanString(data []byte, start, i int) (end int, escaped bool, msg string) {
 	high := uint64(0) // has bit 7 of a byte set once a byte >= 0x80 was seen
 	for {
-		// Eight bytes at a time: which of them are '"', '\\' or controls? A
-		// borrow can raise a false flag only above a true one, and the lowest
-		// flag is the one that counts.
 		for i+8 <= len(data) {
 			w := binary.LittleEndian.Uint64(data[i:])
-			q, b := w^('"'*ones), w^('\\'*ones)
-			if m := ((q - ones) | (b - ones) | (w - ' '*ones)) &^ w & highs; m != 0 {
+			if m := special(w); m != 0 {
 				n := bits.TrailingZeros64(m) &^ 7
 				high |= w & (1<<n - 1)
 				i += n / 8
