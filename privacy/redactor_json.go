@@ -310,6 +310,9 @@ func (j *jsonReader) completes(r *Redactor, raw []byte, around place, i int) boo
 		}
 		text = ijson.AppendDecoded(nil, text)
 	}
+	if !mayBePart(text) {
+		return false
+	}
 	p, ok := newPart(text)
 	if !ok {
 		return false

@@ -33,8 +33,20 @@ const (
 // often, never no wrongly. It decides the speed of everything: nearly all text
 // goes no further.
 func sift(b []byte) bool {
+	if n := len(b); n >= 8 && n < siftRow { // two words that overlap hold it, and there is no long row
+		x, y := binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[n-8:])
+		return oddBytes(x)|oddBytes(y)|(x|y)&highs != 0 && siftOdd(b)
+	}
 	odd, row := siftPlain(b)
 	return row || odd && siftOdd(b)
+}
+
+// oddBytes sets bit 0 of each byte that is 0x30 to 0x3F, which has the digits,
+// the colon and the equals sign, or one of four below with % and &; and bit 7 of
+// one that is @. A byte above @ may be marked too, if there is one.
+func oddBytes(x uint64) uint64 {
+	at := x ^ '@'*ones
+	return (x>>4&^(x>>6)&(x>>5)|x>>5&^(x>>6)&^(x>>4)&(x>>2)&^(x>>3))&ones | (at-ones)&^at&highs
 }
 
 // siftPlain reports whether b has anything but letters and the punctuation of
@@ -53,12 +65,7 @@ func siftPlain(b []byte) (odd, row bool) {
 		}
 		rest = rest[n:]
 		above |= x
-		// Bit 0 of a byte: it is 0x30 to 0x3F, which has the digits, the colon
-		// and the equals sign; or, of what is below, one of four with % and &.
-		some |= x >> 4 &^ (x >> 6) & (x >> 5)
-		some |= x >> 5 &^ (x >> 6) &^ (x >> 4) & (x >> 2) &^ (x >> 3)
-		at := x ^ '@'*low
-		above |= (at - low) &^ at
+		some |= oddBytes(x)
 		space := x ^ ' '*low
 		if m := (space - low) &^ space & high; m != 0 {
 			if length+bits.TrailingZeros64(m)/8 >= siftRow {
@@ -69,7 +76,7 @@ func siftPlain(b []byte) (odd, row bool) {
 			return true, true
 		}
 	}
-	return above&high|some&low != 0, false
+	return above&high|some != 0, false
 }
 
 // siftOdd is sift for text without a long row.
@@ -174,13 +181,17 @@ func hexWord(x uint64) (letters, ok bool) {
 }
 
 // timestamp wants 2026-11-23T04:05:06, and behind it a fraction and a zone.
+// timestamp wants 2026-11-23T04:05:06, and behind it a fraction and a zone.
 func timestamp(b []byte) bool {
-	// What is left of eight characters without these is at most 9 for a digit,
-	// and 0 for what stands between them.
+	// What an exclusive or with these leaves of eight characters is at most 9 for
+	// a digit, and 0 for what stands between digits.
 	const (
 		date, dateBound = 0x2D30302D30303030, 0x7F76767F76767676 // 0000-00-
 		hour, hourBound = 0x30303A3030543030, 0x76767F76767F7676 // 00T00:00
 	)
+	if b[10] != 'T' {
+		return false
+	}
 	y, h := binary.LittleEndian.Uint64(b)^date, binary.LittleEndian.Uint64(b[8:])^hour
 	if (y|h|(y&^highs+dateBound)|(h&^highs+hourBound))&highs != 0 || b[16] != ':' || !isDigit(b[17]) || !isDigit(b[18]) {
 		return false

@@ -43,6 +43,29 @@ func slowUUID(b []byte) bool {
 	return letters[0] && letters[1]
 }
 
+// slowTimestamp is timestamp, a byte at a time.
+func slowTimestamp(b []byte) bool {
+	for i, c := range b {
+		switch {
+		case i == 4 || i == 7:
+			if c != '-' {
+				return false
+			}
+		case i == 10:
+			if c != 'T' {
+				return false
+			}
+		case i == 13 || i == 16:
+			if c != ':' {
+				return false
+			}
+		case !isDigit(c) && (i < 19 || bytes.IndexByte([]byte(".:Z+-"), c) < 0):
+			return false
+		}
+	}
+	return true
+}
+
 // TestSiftAgainstSlow holds the arithmetic on words to loops over bytes.
 func TestSiftAgainstSlow(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
@@ -56,6 +79,17 @@ func TestSiftAgainstSlow(t *testing.T) {
 		}
 		if got, want := sift(b), slowSift(b); got != want {
 			t.Fatalf("sift(%q) = %t, want %t", b, got, want)
+		}
+	}
+	for range 200_000 {
+		b := []byte("2026-11-23T04:05:06.789+01:00")
+		for range r.IntN(3) {
+			if b[r.IntN(len(b))] = byte(r.IntN(256)); r.IntN(2) == 0 {
+				b[r.IntN(len(b))] = "0123456789:/;-T.Z"[r.IntN(17)]
+			}
+		}
+		if got, want := timestamp(b), slowTimestamp(b); got != want {
+			t.Fatalf("timestamp(%q) = %t, want %t", b, got, want)
 		}
 	}
 	for range 200_000 {

@@ -37,16 +37,19 @@ var partBytes = func() (t [256]bool) {
 	return t
 }()
 
-// newPart makes a part of the text of a leaf, if it is one.
-func newPart(text []byte) (p part, ok bool) {
+// mayBePart reports whether the text of a leaf may be a part: no more than a few
+// digits, and after them nothing or what may fold to one. Nearly no leaf is.
+func mayBePart(text []byte) bool {
 	if len(text) < shortestPart || len(text) > longestEscape || !partBytes[text[0]] {
-		return p, false
+		return false
 	}
 	digits := endOfDigits(text, 0)
-	if digits > longestPart || digits < len(text) && foldingOf[text[digits]] != foldMore {
-		return p, false
-	}
-	if digits < len(text) {
+	return digits <= longestPart && (digits == len(text) || foldingOf[text[digits]] == foldMore)
+}
+
+// newPart makes a part of the text of a leaf that may be one.
+func newPart(text []byte) (p part, ok bool) {
+	if endOfDigits(text, 0) < len(text) {
 		var f folded
 		f.fold(text)
 		text = f.b
@@ -109,7 +112,11 @@ func (s *split) fits(lengths string, d *detector) bool {
 // with those before.
 func (w *work) addPart(n int, tok ijson.Token) {
 	l := &w.levels[n]
-	p, ok := newPart(l.doc[tok.Start:tok.End])
+	text := l.doc[tok.Start:tok.End]
+	if !mayBePart(text) {
+		return
+	}
+	p, ok := newPart(text)
 	if !ok {
 		return
 	}
