@@ -79,6 +79,9 @@ func TestRepetitionIsAnsweredAsBefore(t *testing.T) {
 	key := map[string]string{"Idempotency-Key": "ticket"}
 	first := post(t, p.a, "/proxy/b", bookNYC, key)
 	clean(t, "first", first)
+	if first.Header.Get("Iatp-Replayed") != "" {
+		t.Error("the first answer is called a repetition")
+	}
 	again := func(when string) {
 		t.Helper()
 		r := post(t, p.a, "/proxy/b", bookNYC, key)
@@ -86,6 +89,9 @@ func TestRepetitionIsAnsweredAsBefore(t *testing.T) {
 			t.Errorf("%s: %d %s, want 200 %s", when, r.Status, r.Body, first.Body)
 		}
 		clean(t, when, r)
+		if r.Header.Get("Iatp-Replayed") != "?1" {
+			t.Errorf("%s: nothing says that it is a repetition", when)
+		}
 		if r.Header.Get("Iatp-Receipt") != first.Header.Get("Iatp-Receipt") {
 			t.Errorf("%s: another receipt", when)
 		}

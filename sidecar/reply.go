@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -86,7 +87,11 @@ func (s *Sidecar) proveWhole(x *exchange, resp *http.Response, sum iatp.Digest, 
 			// executed, and its answer lost.
 			end.outcome = s.askPeer(x)
 		}
-		return s.peerSays(x, resp, end.outcome, earlier)
+		p := s.peerSays(x, resp, end.outcome, earlier)
+		if p == nil && x.proof == proofValid && !slices.Contains(x.bases, x.undo.proven.Req.Base) {
+			x.w.Header().Set(iatp.HeaderReplayed, "?1") // by the receipt, whatever the peer says
+		}
+		return p
 	}
 	return nil
 }
