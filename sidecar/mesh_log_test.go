@@ -36,7 +36,7 @@ func newHistory(t *testing.T) *history {
 func (h *history) startA(t *testing.T) {
 	h.a = iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, Data: h.dataA, Config: func(c *sidecar.Config) {
 		h.pa.Listen(c)
-		c.Peers = map[string]sidecar.Peer{"b": h.pb.AsPeer("verified_partner")}
+		c.Peers, c.Limits.PerPeer = map[string]sidecar.Peer{"b": h.pb.AsPeer("verified_partner")}, plenty
 	}})
 }
 
@@ -51,7 +51,7 @@ func (h *history) configB(c *sidecar.Config, alone bool) {
 	if alone {
 		a.URL, a.URI, a.Dial = "", h.pa.URL, "127.0.0.1:1"
 	}
-	c.Peers = map[string]sidecar.Peer{"a": a}
+	c.Peers, c.Limits.PerPeer = map[string]sidecar.Peer{"a": a}, plenty
 }
 
 func (h *history) call(t *testing.T) *iatptest.Reply { return post(t, h.a, "/proxy/b", bookNYC, nil) }
