@@ -41,9 +41,7 @@ func (s *Sidecar) begin(e *flight.Entry, x *exchange, kind flight.Type) {
 // permission to forward; after one, the forward line is (hardening 26).
 func (s *Sidecar) recordRequest(x *exchange) *iatp.Problem {
 	x.decision = decidedAllow
-	if s.cfg.Durability == DurabilityStrict || x.dir != flight.Local || x.in.idempotencyKey != "" || x.released != nil {
-		x.durable = flight.Durable
-	}
+	x.durable = owed(x)
 	var e flight.Entry
 	s.requestLine(&e, x)
 	e.Nonce = x.nonce
@@ -64,7 +62,10 @@ func (s *Sidecar) recordRequest(x *exchange) *iatp.Problem {
 	var err error
 	if x.released == nil {
 		ack := x.durable
-		if x.dir == flight.Out {
+		switch {
+		case s.cfg.Durability == DurabilityStrict && x.dir == flight.Local:
+			ack = flight.Durable // the request alone: decision 0043
+		case x.dir == flight.Out:
 			ack = flight.Written // nothing leaves before the line of its attempt is on the disk, and this one stands before it
 		}
 		seq, err = s.book.Append(&e, ack)
@@ -76,6 +77,16 @@ func (s *Sidecar) recordRequest(x *exchange) *iatp.Problem {
 	}
 	x.recorded, x.nonce = true, nil
 	return s.begun(x, seq)
+}
+
+// owed is how safe the records of an exchange must be for what it is, whatever is
+// configured: all but a plain call to the own agent, of which nobody relies on more than
+// that the record is there, must be on the disk (hardening 24).
+func owed(x *exchange) flight.Ack {
+	if x.dir != flight.Local || x.in.idempotencyKey != "" || x.released != nil {
+		return flight.Durable
+	}
+	return flight.Written
 }
 
 // recordReleased writes the request, who has let it pass, and that its trace is held.
