@@ -69,7 +69,9 @@ type Tx struct {
 	Until                   time.Time
 	MaxFee, Fee, Returned   string // decimals in Currency
 	Currency                string
-	Breach, Manual, Promise bool // above MaxFee; a person is asked; saga: a failed call cancels it
+	Breach, Manual, Promise bool   // above MaxFee; a person is asked; saga: a failed call cancels it
+	Cost                    string // task: what its caller was charged, as in "12.00 USD"
+	Held                    bool   // task: an undo was asked for in time, and could not be taken then
 
 	Sealed Place // what is kept for the undo
 }
@@ -97,11 +99,13 @@ func (c *encoder) tx(s *Tx) {
 	}
 	c.truth("breach", s.Breach)
 	c.label("by", s.By)
+	c.bounded("cost", s.Cost, maxItem)
 	c.bounded("cur", s.Currency, maxItem)
 	c.bounded("fee", s.Fee, maxItem)
 	if s.Sealed != (Place{}) {
 		c.count("file", s.Sealed.File)
 	}
+	c.truth("held", s.Held)
 	c.bounded("id", s.ID, maxItem)
 	c.label("in", s.In)
 	c.bounded("key", s.Key, maxText)
@@ -195,12 +199,16 @@ func (s *Tx) readTerm(o *object, at *place) bool {
 	switch string(o.name) {
 	case "breach":
 		s.Breach = o.truth()
+	case "cost":
+		s.Cost = o.text()
 	case "cur":
 		s.Currency = o.text()
 	case "fee":
 		s.Fee = o.text()
 	case "file":
 		at.file(o)
+	case "held":
+		s.Held = o.truth()
 	case "level":
 		s.Level = o.text()
 	case "manual":

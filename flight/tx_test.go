@@ -33,6 +33,7 @@ func TestTxSurvivesTheLine(t *testing.T) {
 		Kind: TxCall, At: 7, Label: label(1), By: label(2), In: label(3), Saga: label(4), Pool: label(5), State: "committed", Who: "caller",
 		ID: "tx_1", Key: l.Seal("key", "k"), Receipt: "rcpt_1", Level: "full", Method: "refund", Window: &window, Until: time.Unix(1794653602, 0),
 		MaxFee: "50.00", Fee: "1", Returned: "2", Currency: "USD", Breach: true, Manual: true, Promise: true,
+		Cost: "12.00 USD", Held: true,
 		Sealed: Place{File: 3, At: 0, Size: 99},
 	}
 	seq := appendTx(t, l, `{"a":"},\"tx\":{"}`, want)

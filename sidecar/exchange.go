@@ -68,6 +68,7 @@ type exchange struct {
 	// From or to another sidecar.
 	caller    *handshake.Caller   // In: who signed
 	signed    *httpsig.Verified   // In: what
+	asked     time.Time           // In: when, as the signature says that verified
 	nonce     *flight.Nonce       // In: to be put on the request line
 	claim     *once.Claim         // In: the idempotency key, ours until leave
 	met       *handshake.Met      // Out: who would get it

@@ -57,6 +57,7 @@ func (s *Sidecar) authenticate(x *exchange) *iatp.Problem {
 	if p != nil {
 		return p
 	}
+	x.asked = signed.Created
 	if !x.control {
 		if !s.mesh.quotas.allow(x.caller) {
 			return quotaExceeded("this caller has used up its quota")

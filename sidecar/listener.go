@@ -185,7 +185,7 @@ func (s *Sidecar) serveWork(w http.ResponseWriter, r *http.Request, method strin
 		return
 	}
 	if s.draining.Load() {
-		s.refuse(w, &iatp.Problem{Slug: iatp.SlugDraining, Status: http.StatusServiceUnavailable, RetryAfter: 2, Outcome: iatp.OutcomeNone, Error: "this sidecar is shutting down", Hint: "send it again after Retry-After"})
+		s.refuse(w, shuttingDown())
 		return
 	}
 	if s.setBack() != nil {
@@ -194,6 +194,10 @@ func (s *Sidecar) serveWork(w http.ResponseWriter, r *http.Request, method strin
 	}
 	x.w, x.r, x.start = w, r, s.now()
 	serve(x)
+}
+
+func shuttingDown() *iatp.Problem {
+	return &iatp.Problem{Slug: iatp.SlugDraining, Status: http.StatusServiceUnavailable, RetryAfter: 2, Outcome: iatp.OutcomeNone, Error: "this sidecar is shutting down", Hint: "send it again after Retry-After"}
 }
 
 // enter takes one of the places of limits.concurrency, which leave gives back, or

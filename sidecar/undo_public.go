@@ -30,6 +30,12 @@ const maxReason = 200
 func (s *Sidecar) servePublicUndo(w http.ResponseWriter, r *http.Request, path string) bool {
 	x := &exchange{dir: flight.In, control: true}
 	if id, ok := strings.CutPrefix(path, "/compensate/"); ok {
+		if s.draining.Load() && r.Method == http.MethodPost {
+			// It comes again when we are back, which may be after the window.
+			x.w, x.r, x.start = w, r, s.now()
+			s.answerControl(x, id, func(*exchange, *undo.Thing) *iatp.Problem { return shuttingDown() })
+			return true
+		}
 		s.serveWork(w, r, http.MethodPost, x, func(x *exchange) { s.answerControl(x, id, s.compensate) })
 		return true
 	}
@@ -56,9 +62,25 @@ func (s *Sidecar) answerControl(x *exchange, id string, serve func(*exchange, *u
 		}
 	}
 	if p != nil {
+		s.holdWindow(x, id, p)
 		p.TraceID = x.in.trace.id
 		s.stamp(x, iatp.FromSidecar)
 		s.refuse(x.w, p)
+	}
+}
+
+// holdWindow keeps the window open of an undo that we send away for want of room or of
+// time of ours: it was asked for in time if it was signed in time (hardening 30).
+func (s *Sidecar) holdWindow(x *exchange, id string, p *iatp.Problem) {
+	if x.r.Method != http.MethodPost || x.asked.IsZero() || p.Status != http.StatusTooManyRequests && p.Status != http.StatusServiceUnavailable {
+		return
+	}
+	t, missing := s.ownTransaction(x, id)
+	if missing != nil {
+		return
+	}
+	if err := s.mesh.undo.Hold(t.Ref, x.asked); err != nil {
+		s.log.Error("it cannot be recorded that an undo was asked for in time; if the caller is too late after a restart, undo it by hand", "transaction", t.ID(), "error", err)
 	}
 }
 
@@ -104,7 +126,6 @@ func (s *Sidecar) compensate(x *exchange, t *undo.Thing) *iatp.Problem {
 	case s.mesh.undoing <- struct{}{}:
 		defer func() { <-s.mesh.undoing }()
 	default:
-		s.mesh.undo.Postpone(t.Ref, x.signed.Created)
 		return s.overloaded("many transactions are being undone")
 	}
 	if t.State == undo.Committed && s.untilState(x.r.Context(), x.st, t.ID()) {
@@ -115,7 +136,6 @@ func (s *Sidecar) compensate(x *exchange, t *undo.Thing) *iatp.Problem {
 		More: func(e *flight.Entry) { e.Nonce, x.nonce = x.nonce, nil },
 	})
 	if err != nil {
-		s.mesh.undo.Postpone(t.Ref, x.signed.Created) // if it is for want of a disk
 		return s.undoProblem(err)
 	}
 	if done, err = s.awaitUndo(x.r.Context(), done); err != nil {

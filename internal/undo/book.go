@@ -74,7 +74,6 @@ type Book struct {
 	shares map[flight.Label]int
 	kept   map[int64]time.Time // by the file of the vault: until when it is needed
 	due    queue
-	late   map[int64]time.Time // asked for in time, and not recorded for want of room
 
 	wake    chan struct{}
 	running context.Context
@@ -109,7 +108,7 @@ func Open(log *flight.Log, o Options) (*Book, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open what is kept for undo: %w", err)
 	}
-	b := &Book{log: log, vault: v, opt: o, late: make(map[int64]time.Time), wake: make(chan struct{}, 1)}
+	b := &Book{log: log, vault: v, opt: o, wake: make(chan struct{}, 1)}
 	b.reset()
 	b.running, b.stop = context.WithCancel(context.Background())
 	if err := log.Attach("undo", (*view)(b)); err != nil {

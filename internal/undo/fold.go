@@ -134,6 +134,9 @@ func (t *Thing) learn(s *flight.Tx, l *lineJSON) {
 		t.Until = s.Until
 	}
 	t.Breach, t.Manual = t.Breach || s.Breach, t.Manual || s.Manual
+	if s.Held {
+		t.Held = l.Timestamp
+	}
 	if s.Receipt != "" {
 		t.Receipts = append(t.Receipts, s.Receipt)
 	}

@@ -42,7 +42,7 @@ func (b *Book) Undo(ref Ref, a Ask) (*Thing, error) {
 			if err := t.mayUndo(a); err != nil {
 				return nil, err
 			}
-			if !b.inTime(t, a.At) && a.Who != ByOperator {
+			if !t.InTime(a.At) && a.Who != ByOperator {
 				return nil, ErrExpired
 			}
 			return m, nil
@@ -67,33 +67,17 @@ func (t *Thing) mayUndo(a Ask) error {
 	return nil
 }
 
-// inTime reports whether an undo counts as asked for in time: also one that was, and
-// could not be recorded for want of room.
-func (b *Book) inTime(t *Thing, asked time.Time) bool {
-	if t.InTime(asked) {
-		return true
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	_, late := b.late[t.At]
-	return late && t.Undoable()
-}
-
-// maxLate bounds the wishes that could not be recorded.
-const maxLate = 4096
-
-// Postpone remembers that an undo was asked for in time although it cannot be taken
-// now.
-func (b *Book) Postpone(ref Ref, asked time.Time) {
-	t, err := b.Load(ref)
-	if err != nil || !t.InTime(asked) {
-		return
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if len(b.late) < maxLate {
-		b.late[ref.At] = b.opt.Now().Add(time.Hour)
-	}
+// Hold records that an undo was asked for in time although it cannot be taken now: if it
+// is asked for again within an hour, it still is. It is recorded once, so that nobody
+// keeps a window open by asking.
+func (b *Book) Hold(ref Ref, asked time.Time) error {
+	_, err := b.advance(ref, func(t *Thing) (*move, error) {
+		if t.State != Committed || t.Until.IsZero() || !t.Held.IsZero() || !t.InTime(asked) {
+			return nil, nil
+		}
+		return &move{tx: flight.Tx{Held: true}}, nil
+	})
+	return err
 }
 
 // A Resolution is a person's word on what waits for one.

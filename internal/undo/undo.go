@@ -141,6 +141,7 @@ type Thing struct {
 	MaxFee, Fee, Returned  string
 	Currency               string
 	Breach, Manual         bool
+	Held                   time.Time // when an undo was asked for in time, and could not be taken
 	OnFailure              bool   // saga: a call that does not end well cancels it
 	Remote                 string // call: the transaction at the peer
 	Key                    string // call: sealed
@@ -184,9 +185,14 @@ func (t *Thing) Shown(now time.Time) State {
 // skew is how far two clocks may be apart.
 const skew = 30 * time.Second
 
-// InTime reports whether an undo that was asked for at a time is inside the window.
+// heldFor is how long a window stays open for an undo that was asked for in time and
+// could not be taken then.
+const heldFor = time.Hour
+
+// InTime reports whether an undo that was asked for at a time is inside the window, or
+// comes again after one that was.
 func (t *Thing) InTime(asked time.Time) bool {
-	return t.Undoable() && (t.Until.IsZero() || !asked.After(t.Until.Add(skew)))
+	return t.Undoable() && (t.Until.IsZero() || !asked.After(t.Until.Add(skew)) || !t.Held.IsZero() && !asked.After(t.Held.Add(heldFor)))
 }
 
 // link is the thing as a link of a chain.

@@ -94,7 +94,7 @@ func (b *Book) keepUntil(s *flight.Tx, at time.Time) {
 	if s.Kind != flight.TxTask || s.Sealed == (flight.Place{}) {
 		return
 	}
-	end := s.Until.Add(skew)
+	end := s.Until.Add(skew + heldFor)
 	if s.Until.IsZero() {
 		end = at.Add(b.horizon(s.Window))
 	}
@@ -142,11 +142,6 @@ func (b *Book) sweep() {
 		if now.After(end) && !needed[file] {
 			delete(b.kept, file)
 			b.vault.Unpin(flight.Place{File: file, Size: 1})
-		}
-	}
-	for at, end := range b.late {
-		if now.After(end) {
-			delete(b.late, at)
 		}
 	}
 	b.mu.Unlock()
