@@ -202,6 +202,14 @@ type Rate struct {
 type PerPeer struct {
 	Rate  Rate `yaml:"rate"`
 	Burst int  `yaml:"burst"`
+	// What it may have undone, looked at when it wants another task that can be undone,
+	// and never when it wants one undone: how many of its tasks could still be, what
+	// these did cost together (as in "5000.00 USD", one for each currency), and how much
+	// of its tasks of 24 hours it has undone, from so many undos on. 0 is no limit.
+	Undoable      int      `yaml:"undoable"`
+	UndoableCost  []string `yaml:"undoable_cost"`
+	UndoRatio     float64  `yaml:"undo_ratio"`
+	UndoRatioFrom int      `yaml:"undo_ratio_from"`
 }
 
 // Compensation is the wrapped agent's own undo call.
@@ -304,7 +312,7 @@ func DefaultConfig() Config {
 			Idle:        Duration(60 * time.Second),
 			RetryBudget: Duration(10 * time.Second),
 			Undo:        Duration(15 * time.Minute),
-			PerPeer:     PerPeer{Rate: Rate{600, time.Minute}, Burst: 60},
+			PerPeer:     PerPeer{Rate: Rate{600, time.Minute}, Burst: 60, Undoable: 1_000_000, UndoRatio: 0.9, UndoRatioFrom: 1000},
 		},
 		Retention: Retention{Age: Duration(720 * time.Hour), Size: 10 << 30},
 	}

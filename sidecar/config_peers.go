@@ -57,6 +57,28 @@ func (c *Config) validatePublic(bad func(string, string, ...any)) {
 	if p := c.Limits.PerPeer; p.Rate.N < 1 || p.Burst < 1 {
 		bad("limits.per_peer", "rate and burst must be 1 or more, as in {rate: 600/1m, burst: 60}")
 	}
+	c.validateUndoLimits(bad)
+}
+
+func (c *Config) validateUndoLimits(bad func(string, string, ...any)) {
+	p := &c.Limits.PerPeer
+	if p.Undoable < 0 {
+		bad("limits.per_peer.undoable", "must be 0 (no limit) or more")
+	}
+	if !(p.UndoRatio >= 0 && p.UndoRatio <= 1) || p.UndoRatioFrom < 0 {
+		bad("limits.per_peer.undo_ratio", "must be from 0 (no limit) to 1, and undo_ratio_from 0 or more")
+	}
+	named := map[string]bool{}
+	for _, text := range p.UndoableCost {
+		switch m, err := readCost(text); {
+		case err != nil:
+			bad("limits.per_peer.undoable_cost", "%v; write it as in [5000.00 USD]", err)
+		case named[m.Currency()]:
+			bad("limits.per_peer.undoable_cost", "%s is named twice", m.Currency())
+		default:
+			named[m.Currency()] = true
+		}
+	}
 }
 
 func (c *Config) validateListener(bad func(string, string, ...any)) {

@@ -31,6 +31,7 @@ type metrics struct {
 	slaBreaches   prometheus.Counter
 	reloads       *prometheus.CounterVec // by result
 	undoAttempts  *prometheus.CounterVec // by result
+	undoLimits    *prometheus.CounterVec // by limit
 	feeBreaches   prometheus.Counter
 	logLooks      *prometheus.CounterVec // by what was found
 }
@@ -85,6 +86,7 @@ func newMetrics(s *Sidecar) *metrics {
 	m.reloads = vec("iatp_reloads_total", "Reloads of manifest and policies, by result.", "result")
 
 	m.undoAttempts = vec("iatp_undo_attempts_total", "Compensation calls to the wrapped agent, by result.", "result")
+	m.undoLimits = vec("iatp_undo_limited_total", "Tasks refused because of what their caller could have undone, or had, by limit (open, cost, ratio).", "limit")
 	m.feeBreaches = counter("iatp_undo_fee_breaches_total", "Undos for which the wrapped agent kept more than the max_fee of its manifest.")
 
 	// A counter that nobody has touched is shown as 0, not left out: a rate
@@ -94,6 +96,9 @@ func newMetrics(s *Sidecar) *metrics {
 	}
 	for _, r := range []string{"answered", "refused", "no_answer"} {
 		m.undoAttempts.WithLabelValues(r)
+	}
+	for _, limit := range []string{"open", "cost", "ratio"} {
+		m.undoLimits.WithLabelValues(limit)
 	}
 	m.reloads.WithLabelValues("done")
 	m.reloads.WithLabelValues("refused")
@@ -107,6 +112,7 @@ func newMetrics(s *Sidecar) *metrics {
 		moving("iatp_undo_active", "Transactions, calls and sagas under way.", func(f undo.Figures) int { return f.Active })
 		moving("iatp_undo_unknown", "Transactions of which nobody knows yet whether they took effect.", func(f undo.Figures) int { return f.Unknown })
 		moving("iatp_undo_compensating", "Transactions, calls and sagas that are being undone.", func(f undo.Figures) int { return f.Compensating })
+		moving("iatp_undo_open", "Tasks done for others that could still be undone.", func(f undo.Figures) int { return f.Open })
 		moving("iatp_undo_waiting", "Transactions, calls and sagas that wait for a person. Alarm on this one.", func(f undo.Figures) int { return f.Waiting })
 	}
 	stat := func(name, help string, value func(flight.Stats) float64) {

@@ -44,6 +44,7 @@ func (s *Sidecar) openUndo() (*undo.Book, error) {
 	return undo.Open(s.book, undo.Options{
 		Dir: s.cfg.Data, Logger: s.log, Now: s.now,
 		Retain: time.Duration(s.cfg.Retention.Age), GiveUp: time.Duration(s.cfg.Limits.Undo),
+		Limits: s.cfg.Limits.PerPeer.undoLimits(),
 		Host: undo.Host{
 			Compensate: s.compensateAtAgent, Check: s.checkAtAgent, Ask: s.askFate, Undo: s.undoAtPeer,
 			Patience:    func() time.Duration { return undoTime(s.standing.Load().manifest) },
@@ -104,6 +105,11 @@ func (s *Sidecar) beginTask(x *exchange) *iatp.Problem {
 	}
 	u.step.Level, u.step.Method, u.step.Window = string(terms.Reversibility), terms.CompensationMethod, terms.UndoWindowSeconds
 	u.step.MaxFee, u.step.Currency = terms.MaxFee.Amount(), terms.MaxFee.Currency()
+	entered, err := s.mesh.undo.Admit(u.step.Pool)
+	if err != nil {
+		return s.tooMuchToUndo(err)
+	}
+	u.release = append(u.release, entered)
 	if !s.keepsPayloads(x.st) {
 		return nil // it promised to keep nothing: the agent undoes by the id, and by what it gives us
 	}
@@ -198,6 +204,9 @@ func (s *Sidecar) endUndo(x *exchange, e *flight.Entry, outcome flight.Outcome) 
 		return nil
 	}
 	step.Receipt = u.receipt
+	if u.step.Level != string(iatp.ReversibilityNone) && !x.cost.IsZero() {
+		step.Cost = x.cost.String()
+	}
 	if u.rolled {
 		step.State = ""
 	}
@@ -258,6 +267,40 @@ func (s *Sidecar) undoDataOf(x *exchange, resp *http.Response) string {
 		return ""
 	}
 	return v
+}
+
+// undoLimits are the limits of what one caller may have undone.
+func (p *PerPeer) undoLimits() undo.Limits {
+	l := undo.Limits{Open: p.Undoable, Ratio: p.UndoRatio, From: p.UndoRatioFrom}
+	for _, text := range p.UndoableCost {
+		if m, err := readCost(text); err == nil { // Validate has refused all else
+			l.Cost = append(l.Cost, m)
+		}
+	}
+	return l
+}
+
+// readCost reads an amount such as "5000.00 USD".
+func readCost(text string) (iatp.Money, error) {
+	value, currency, _ := strings.Cut(text, " ")
+	return iatp.ParseMoney(value, currency)
+}
+
+// tooMuchToUndo refuses a task because of what its caller could have undone, or had.
+func (s *Sidecar) tooMuchToUndo(err error) *iatp.Problem {
+	p := quotaExceeded(err.Error())
+	p.RetryAfter = 60
+	limit := ""
+	switch {
+	case errors.Is(err, undo.ErrOpen):
+		limit, p.Hint = "open", "wait until the undo windows of earlier tasks are over; for its operator: limits.per_peer.undoable"
+	case errors.Is(err, undo.ErrCost):
+		limit, p.Hint = "cost", "wait until the undo windows of earlier tasks are over; for its operator: limits.per_peer.undoable_cost"
+	default:
+		limit, p.Hint = "ratio", "undos count for 24 hours; for its operator: limits.per_peer.undo_ratio"
+	}
+	s.metrics.undoLimits.WithLabelValues(limit).Inc()
+	return p
 }
 
 // undoProblem is the refusal that an error of the book becomes.

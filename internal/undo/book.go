@@ -49,7 +49,7 @@ type Host struct {
 	CanRollBack func() bool
 }
 
-// Options are what Open needs besides. All but Retain are required.
+// Options are what Open needs besides. All but Retain and Limits are required.
 type Options struct {
 	Dir    string // data directory
 	Host   Host
@@ -58,6 +58,7 @@ type Options struct {
 	// Retain is how long lines are kept: what is not on them cannot be undone.
 	// Zero is for ever.
 	Retain time.Duration
+	Limits Limits
 	// GiveUp is how long a peer is asked to undo before a person is.
 	GiveUp time.Duration
 }
@@ -69,11 +70,13 @@ type Book struct {
 	opt   Options
 	locks locks
 
-	mu     sync.Mutex
-	moving map[int64]*motion
-	shares map[flight.Label]int
-	kept   map[int64]time.Time // by the file of the vault: until when it is needed
-	due    queue
+	mu       sync.Mutex
+	moving   map[int64]*motion
+	shares   map[flight.Label]int
+	accounts map[flight.Label]*account
+	entering map[flight.Label]int // let in by Admit, and not on a line yet
+	kept     map[int64]time.Time  // by the file of the vault: until when it is needed
+	due      queue
 
 	wake    chan struct{}
 	running context.Context
@@ -108,7 +111,7 @@ func Open(log *flight.Log, o Options) (*Book, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open what is kept for undo: %w", err)
 	}
-	b := &Book{log: log, vault: v, opt: o, wake: make(chan struct{}, 1)}
+	b := &Book{log: log, vault: v, opt: o, entering: make(map[flight.Label]int), wake: make(chan struct{}, 1)}
 	b.reset()
 	b.running, b.stop = context.WithCancel(context.Background())
 	if err := log.Attach("undo", (*view)(b)); err != nil {
@@ -222,13 +225,19 @@ func (b *Book) PoolOf(principal string) flight.Label {
 	return flight.Label(a[:8])
 }
 
-// Figures count what is in motion, and what waits for a person.
-type Figures struct{ Active, Unknown, Compensating, Waiting int }
+// Figures count what is in motion, what waits for a person, and the tasks of others that
+// rest and could still be undone.
+type Figures struct{ Active, Unknown, Compensating, Waiting, Open int }
 
 // Figures returns the current ones.
 func (b *Book) Figures() (f Figures) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	for _, a := range b.accounts {
+		a.expire(b.opt.Now())
+		n, _ := a.sum("")
+		f.Open += n
+	}
 	for _, m := range b.moving {
 		switch {
 		case m.manual || m.state == CompensationFailed:
@@ -335,6 +344,9 @@ func (b *Book) line(t *Thing, m *move) flight.Entry {
 	tx := m.tx
 	tx.Kind, tx.At, tx.Label, tx.In, tx.Saga = t.Kind, t.At, t.Label, t.In, t.Saga
 	tx.State, tx.Who = string(m.to), m.who
+	if t.Kind == flight.TxTask && m.to == Compensating { // it leaves, and enters, what is counted of its caller
+		tx.Pool, tx.Level, tx.Until, tx.Cost = t.Pool, t.Level, t.Until, t.Cost
+	}
 	e.Tx = &tx
 	if m.keep != nil {
 		text, err := json.Marshal(map[string][]Link{"chain": m.keep})

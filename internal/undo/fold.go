@@ -80,6 +80,7 @@ func (t *Thing) apply(line flight.Line, s *flight.Tx) error {
 	}
 	if t.State == "" {
 		t.Kind, t.In, t.Saga, t.TraceID, t.Peer, t.JKT, t.AgentID = s.Kind, s.In, s.Saga, l.TraceID, l.Peer, l.JKT, l.AgentID
+		t.Pool = s.Pool
 		t.Key, t.Original, t.OnFailure = s.Key, s.Sealed, s.Promise
 	} else if s.Sealed != (flight.Place{}) {
 		t.UndoData = s.Sealed
@@ -121,7 +122,7 @@ func (t *Thing) learn(s *flight.Tx, l *lineJSON) {
 		said string
 	}{
 		{&t.Level, s.Level}, {&t.Method, s.Method}, {&t.MaxFee, s.MaxFee}, {&t.Fee, s.Fee}, {&t.Returned, s.Returned},
-		{&t.Currency, s.Currency}, {&t.Remote, s.ID},
+		{&t.Currency, s.Currency}, {&t.Remote, s.ID}, {&t.Cost, s.Cost},
 	} {
 		if m.said != "" {
 			*m.dst = m.said

@@ -105,7 +105,7 @@ func (w *world) begin(level string) Ref {
 	defer release()
 	seq, err := w.log.Append(&flight.Entry{Type: flight.Request, TraceID: "t", Peer: "https://a.example", JKT: "k", Dir: flight.In, Tx: &flight.Tx{
 		Kind: flight.TxTask, At: flight.TxBegins, Label: label, By: w.book.KeyLabel("https://a.example", fmt.Sprint(w.log.Size())),
-		State: string(Active), Level: level, Window: &window, Sealed: place,
+		State: string(Active), Level: level, Window: &window, Sealed: place, Pool: w.book.PoolOf("https://a.example"),
 	}}, flight.Durable)
 	if err != nil {
 		w.t.Fatal(err)
@@ -291,14 +291,14 @@ func FuzzFold(f *testing.F) {
 
 // FuzzRestore: a snapshot is taken whole, or the view is empty.
 func FuzzRestore(f *testing.F) {
-	f.Add([]byte(`{"v":1,"moving":[{"at":3,"label":"AQIDBAUGBwg","kind":"task","state":"compensating","files":[1]}],"kept":{"1":"2027-01-01T00:00:00Z"}}`))
+	f.Add([]byte(`{"v":2,"moving":[{"at":3,"label":"AQIDBAUGBwg","kind":"task","state":"compensating","files":[1]}],"of":[{"pool":"AQIDBAUGBwg","ends":[{"at":"2027-01-01T00:00:00Z","n":3,"cost":["1.00 USD"]}],"hours":[{"h":500000,"b":3,"u":1}]}],"kept":{"1":"2027-01-01T00:00:00Z"}}`))
 	w := newWorld(f)
 	f.Cleanup(w.end)
 	f.Fuzz(func(t *testing.T, text []byte) {
-		if err := (*view)(w.book).Restore(text); err != nil && (len(w.book.moving) > 0 || len(w.book.kept) > 0 || len(w.book.shares) > 0 || len(w.book.due) > 0) {
+		if err := (*view)(w.book).Restore(text); err != nil && (len(w.book.moving) > 0 || len(w.book.kept) > 0 || len(w.book.shares) > 0 || len(w.book.due) > 0 || len(w.book.accounts) > 0) {
 			t.Errorf("after %v there is %v", err, slices.Collect(maps.Keys(w.book.moving)))
 		}
-		if err := (*view)(w.book).Restore([]byte(`{"v":1}`)); err != nil {
+		if err := (*view)(w.book).Restore([]byte(`{"v":2}`)); err != nil {
 			t.Fatal(err)
 		}
 	})

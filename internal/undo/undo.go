@@ -127,8 +127,9 @@ type Thing struct {
 	Kind     flight.TxKind
 	In, Saga flight.Label
 	TraceID  iatp.TraceID
-	Peer     string // principal on the other side
-	JKT      string // thumbprint of its key
+	Pool     flight.Label // task: whose share it counts against
+	Peer     string       // principal on the other side
+	JKT      string       // thumbprint of its key
 	AgentID  iatp.AgentID
 
 	State State
@@ -140,12 +141,13 @@ type Thing struct {
 	Until                  time.Time // zero: without limit, if Level can be undone
 	MaxFee, Fee, Returned  string
 	Currency               string
+	Cost                   string // task: what its caller was charged
 	Breach, Manual         bool
 	Held                   time.Time // when an undo was asked for in time, and could not be taken
-	OnFailure              bool   // saga: a call that does not end well cancels it
-	Remote                 string // call: the transaction at the peer
-	Key                    string // call: sealed
-	Reason, Code           string // why it is undone; why that failed
+	OnFailure              bool      // saga: a call that does not end well cancels it
+	Remote                 string    // call: the transaction at the peer
+	Key                    string    // call: sealed
+	Reason, Code           string    // why it is undone; why that failed
 	Receipts               []string
 	Original, UndoData     flight.Place
 	Chain                  []Link // call: what its undo undid, as the peer says

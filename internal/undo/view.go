@@ -21,7 +21,8 @@ func (v *view) Apply(seq int64, line []byte) {
 	b := (*Book)(v)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.keepUntil(&s, flight.ReadTime(line))
+	at := flight.ReadTime(line)
+	b.keepUntil(&s, at)
 	m := b.moving[s.At]
 	if m == nil {
 		m = &motion{ref: Ref{s.At, s.Label}, kind: s.Kind, pool: s.Pool, undone: s.Level != "" && s.Level != string(iatp.ReversibilityNone), turned: make(chan struct{})}
@@ -30,6 +31,7 @@ func (v *view) Apply(seq int64, line []byte) {
 		}
 		b.add(m)
 	}
+	b.count(m, m.state, &s, at)
 	m.follow(&s)
 	if s.Kind == flight.TxTask && s.Sealed != (flight.Place{}) {
 		m.files = append(m.files, s.Sealed.File)
@@ -144,6 +146,7 @@ func (b *Book) sweep() {
 			b.vault.Unpin(flight.Place{File: file, Size: 1})
 		}
 	}
+	b.forgetAccounts(now)
 	b.mu.Unlock()
 	b.vault.Sweep()
 }
@@ -152,6 +155,7 @@ func (b *Book) sweep() {
 type snapshot struct {
 	Version int                 `json:"v"`
 	Moving  []moved             `json:"moving"`
+	Of      []savedAccount      `json:"of,omitempty"`
 	Kept    map[int64]time.Time `json:"kept"`
 }
 
@@ -169,7 +173,7 @@ type moved struct {
 	Until  time.Time     `json:"until,omitzero"`
 }
 
-const snapshotVersion = 1
+const snapshotVersion = 2
 
 // Snapshot is the state that Restore takes back.
 func (v *view) Snapshot() []byte {
@@ -182,6 +186,9 @@ func (v *view) Snapshot() []byte {
 			one.Pool = m.pool.String()
 		}
 		s.Moving = append(s.Moving, one)
+	}
+	for pool, a := range v.accounts {
+		s.Of = append(s.Of, a.save(pool))
 	}
 	text, err := json.Marshal(s)
 	if err != nil {
@@ -215,6 +222,11 @@ func (v *view) Restore(text []byte) error {
 		b.add(m)
 		b.schedule(m, 0)
 	}
+	for i := range s.Of {
+		if err == nil {
+			err = b.restore(&s.Of[i])
+		}
+	}
 	if err != nil {
 		b.reset()
 		return fmt.Errorf("snapshot of undo: %w", err)
@@ -232,5 +244,6 @@ func (b *Book) reset() {
 		b.vault.Unpin(flight.Place{File: file, Size: 1})
 	}
 	b.moving, b.shares = make(map[int64]*motion), make(map[flight.Label]int)
+	b.accounts = make(map[flight.Label]*account)
 	b.kept, b.due = make(map[int64]time.Time), nil
 }
