@@ -62,7 +62,22 @@ func Position(data []byte, offset int) (line, column int) {
 func (r *Reader) Pointer() string { return r.pointer(-1) }
 
 // AppendPointer appends the pointer of the last token to dst.
-func (r *Reader) AppendPointer(dst []byte) []byte { return r.appendPointer(dst, -1) }
+func (r *Reader) AppendPointer(dst []byte) []byte {
+	last := len(r.stack) - 1
+	if last < 1 {
+		return r.appendPointer(dst, -1)
+	}
+	// Pointers are asked for one after another, of the members of one object:
+	// what leads to it is remembered.
+	if serial := r.stack[last].serial; r.pathOf != serial {
+		r.path, r.pathOf = r.path[:0], serial
+		for i := range last {
+			r.path, _ = r.appendStep(r.path, i)
+		}
+	}
+	dst, _ = r.appendStep(append(dst, r.path...), last)
+	return dst
+}
 
 // pointer stops before the first step that would make the pointer longer than
 // limit bytes. A negative limit is none.
@@ -70,33 +85,40 @@ func (r *Reader) pointer(limit int) string { return string(r.appendPointer(nil, 
 
 func (r *Reader) appendPointer(dst []byte, limit int) []byte {
 	begin := len(dst)
-	for i, f := range r.stack {
-		start := len(dst)
-		dst = append(dst, '/')
-		if f.array {
-			if f.index < 0 {
-				return dst[:start]
-			}
-			dst = strconv.AppendInt(dst, int64(f.index), 10)
-		} else {
-			end := len(r.names)
-			if i+1 < len(r.stack) {
-				end = r.stack[i+1].names
-			}
-			if end == f.names {
-				return dst[:start]
-			}
-			dst = appendEscaped(dst, r.nameText(r.names[end-1]))
-		}
-		if limit >= 0 && len(dst)-begin > limit {
+	for i := range r.stack {
+		start, more := len(dst), false
+		if dst, more = r.appendStep(dst, i); !more || limit >= 0 && len(dst)-begin > limit {
 			return dst[:start]
 		}
 	}
 	return dst
 }
 
+// appendStep appends the step from r.stack[i] to what is read in it, and reports
+// whether anything is.
+func (r *Reader) appendStep(dst []byte, i int) ([]byte, bool) {
+	f := &r.stack[i]
+	if f.array {
+		if f.index < 0 {
+			return dst, false
+		}
+		return strconv.AppendInt(append(dst, '/'), int64(f.index), 10), true
+	}
+	end := len(r.names)
+	if i+1 < len(r.stack) {
+		end = r.stack[i+1].names
+	}
+	if end == f.names {
+		return dst, false
+	}
+	return appendEscaped(append(dst, '/'), r.nameText(r.names[end-1])), true
+}
+
 // appendEscaped appends a name as a step of a pointer.
 func appendEscaped(dst, name []byte) []byte {
+	if bytes.IndexByte(name, '~') < 0 && bytes.IndexByte(name, '/') < 0 {
+		return append(dst, name...)
+	}
 	for _, c := range name {
 		switch c {
 		case '~':

@@ -124,6 +124,8 @@ type frame struct {
 	names int    // length of Reader.names when it was opened
 	text  int    // object: length of Reader.text when it was opened
 	seen  uint64 // object: which sketches of names have occurred
+
+	serial int // counts what was opened, from one
 }
 
 // A name is a member name of an open object: a span of the input, or of
@@ -149,6 +151,10 @@ type Reader struct {
 	names []name // names of all open objects, outermost first
 	text  []byte // decoded text of those names that had escapes
 
+	opened int    // objects and arrays up to now
+	path   []byte // pointer of the one with serial pathOf
+	pathOf int
+
 	// table finds the names of objects with more than linearNames members: an
 	// open-addressing table of positions in names, plus one. Objects close in
 	// the reverse order of opening, so names leave it in the reverse order of
@@ -168,6 +174,7 @@ func (r *Reader) Reset(data []byte, lim Limits) {
 		r.limit = DefaultDepth
 	}
 	r.stack, r.names, r.text = r.stack[:0], r.names[:0], r.text[:0]
+	r.opened, r.pathOf = 0, 0
 }
 
 // maxKept is how many names a Reader remembers how to hold without allocating.
@@ -184,6 +191,9 @@ func (r *Reader) empty() {
 	r.used = 0
 	if cap(r.text) > 16*maxKept {
 		r.text = nil
+	}
+	if cap(r.path) > maxKept {
+		r.path = nil
 	}
 }
 
@@ -329,6 +339,8 @@ func (r *Reader) open(i int, f frame, k Kind, want state) (Token, error) {
 	if len(r.stack) >= r.limit {
 		return r.fail(i, "nested deeper than "+strconv.Itoa(r.limit))
 	}
+	r.opened++
+	f.serial = r.opened
 	r.stack = append(r.stack, f)
 	r.pos, r.want, r.then = i+1, want, wantMoreNames
 	if f.array {

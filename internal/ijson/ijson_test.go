@@ -163,6 +163,9 @@ func walk(t *testing.T, doc string) []step {
 			t.Fatalf("Next in %q: %v", doc, err)
 		}
 		text := string(AppendDecoded(nil, []byte(doc[tok.Start:tok.End])))
+		if at := string(r.AppendPointer(nil)); at != r.Pointer() {
+			t.Errorf("%q: AppendPointer says %q, Pointer %q", doc, at, r.Pointer())
+		}
 		steps = append(steps, step{tok.Kind, text, r.Pointer(), r.Depth()})
 	}
 }
@@ -334,6 +337,32 @@ func FuzzCheck(f *testing.F) {
 		}
 		if json.Valid(doc) && !stricter(e.Msg) {
 			t.Fatalf("Check refuses %q, which encoding/json accepts: %v", doc, err)
+		}
+	})
+}
+
+// FuzzAppendPointer holds the pointer that remembers where it was to the one
+// that does not, at some of the tokens.
+func FuzzAppendPointer(f *testing.F) {
+	for _, doc := range accepted {
+		f.Add([]byte(doc), uint64(0xFFFF))
+		f.Add([]byte(doc), uint64(0x5A5A5A5A5A5A5A5A))
+	}
+	f.Add(sample(1<<10), ^uint64(0))
+	f.Add([]byte(`[{"a":{"b":1},"c":[2,{"d":3}],"a/~":{"b":[]}},{"a":[[4],[5]]}]`), ^uint64(0))
+	f.Fuzz(func(t *testing.T, doc []byte, asked uint64) {
+		var r Reader
+		r.Reset(doc, Limits{})
+		for i := 0; ; i++ {
+			if _, err := r.Next(); err != nil {
+				return
+			}
+			if asked>>(i%64)&1 == 0 {
+				continue
+			}
+			if got, want := string(r.AppendPointer(nil)), r.Pointer(); got != want {
+				t.Fatalf("token %d of %q: %q, want %q", i, doc, got, want)
+			}
 		}
 	})
 }
