@@ -122,6 +122,17 @@ var networks = [...]network{
 	{100000, 199999, 15, 15, true},  // UATP
 }
 
+// networksOf are the networks with ranges under two first digits, in the order
+// of networks.
+var networksOf = func() (t [100][]network) {
+	for _, n := range networks {
+		for two := n.low / 10000; two <= n.high/10000; two++ {
+			t[two] = append(t[two], n)
+		}
+	}
+	return t
+}()
+
 // weakly is what is left of the confidence in a number of a weak range.
 const weakly = 0.55
 
@@ -135,8 +146,9 @@ func validCard(digits []byte) float64 {
 		issuer = issuer*10 + int(d-'0')
 	}
 	best := 0.0
-	for i := range networks {
-		n := &networks[i]
+	of := networksOf[issuer/10000]
+	for i := range of {
+		n := &of[i]
 		if issuer < n.low || issuer > n.high || len(digits) < n.min || len(digits) > n.max {
 			continue
 		}

@@ -201,8 +201,13 @@ func (f *finder) knownName(name []byte) *knownName {
 	default:
 		head, tail = uint64(binary.LittleEndian.Uint16(name)), uint64(name[n-1])
 	}
-	e := &f.known[(head*0x9E3779B97F4A7C15^tail*0xC2B2AE3D27D4EB4F)>>57]
-	if e.head != head || e.tail != tail || e.size != n {
+	at := (head*0x9E3779B97F4A7C15 ^ tail*0xC2B2AE3D27D4EB4F) >> 57
+	e := &f.known[at]
+	if e.head == head && e.tail == tail && e.size == n {
+		return e
+	}
+	other := &f.known[at^1] // so that two names do not drive out each other
+	if *e, *other = *other, *e; e.head != head || e.tail != tail || e.size != n {
 		told := f.catalog.lexicon.read(foldedName(name), 0, maxName)
 		*e = knownName{head, tail, n, !told.and(f.catalog.labelled).none(), n >= shortestText && sift(name), told}
 	}

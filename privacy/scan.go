@@ -79,6 +79,10 @@ func (w *work) use(c *catalog, least float64) {
 // maxScratch is how large a buffer may be and still be kept.
 const maxScratch = 1 << 20
 
+// maxKept is for how many findings memory is kept: those of a MiB that is full of
+// them.
+const maxKept = 3 << 14
+
 // release keeps w for the next scan, but neither text nor unusually much memory.
 func (w *work) release() {
 	w.report = Report{}
@@ -94,7 +98,7 @@ func (w *work) release() {
 			l.text, l.from = nil, nil
 		}
 	}
-	if cap(w.findings) > maxScratch>>6 {
+	if cap(w.findings) > maxKept {
 		w.findings, w.spots = nil, nil
 	}
 	if cap(w.steps) > maxScratch {

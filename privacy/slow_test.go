@@ -248,3 +248,20 @@ func TestFolds(t *testing.T) {
 		}
 	}
 }
+
+// TestNetworksOf holds the networks of two first digits to all of them.
+func TestNetworksOf(t *testing.T) {
+	around := func(of []network, issuer int) (found []network) {
+		for _, n := range of {
+			if n.low <= issuer && issuer <= n.high {
+				found = append(found, n)
+			}
+		}
+		return found
+	}
+	for issuer := range 1_000_000 {
+		if got, want := around(networksOf[issuer/10000], issuer), around(networks[:], issuer); !slices.Equal(got, want) {
+			t.Fatalf("%06d: %v, want %v", issuer, got, want)
+		}
+	}
+}
