@@ -323,6 +323,8 @@ func (l *Log) rotate() error {
 	old, end := l.seg, l.written
 	// Lines queued from here on belong to the new segment.
 	l.seg, l.cramped = segment{first: end, born: l.opt.Now()}, false
+	// Readers find those of the old one there from now on.
+	l.segments = append(l.segments, sealed{first: old.first, next: end, bytes: old.size, newest: l.opt.Now()})
 	l.writing = true
 	l.mu.Unlock()
 	file, err := l.replaceSegment(old.file, old.size, end)
@@ -334,7 +336,6 @@ func (l *Log) rotate() error {
 		return err
 	}
 	l.seg.file, l.synced = file, max(l.synced, end)
-	l.segments = append(l.segments, sealed{first: old.first, next: end, bytes: old.size, newest: l.opt.Now()})
 	l.unindexed = append(l.unindexed, unindexed{old.first, old.index})
 	l.wakeKeeper()
 	return nil
