@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"archive/zip"
 	"bytes"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -122,11 +124,52 @@ func (s *sidecar) wantNoLeak(t *testing.T, replies ...*reply) {
 	}
 }
 
-// wantNothingLeft ends the sidecar and looks at all that is left of it.
-func (s *sidecar) wantNothingLeft(t *testing.T) {
+// wantNoLeakInBundles looks into each file of what a stranger is given about the
+// first two calls that are on record. The sidecar has ended, so
+// that all is signed.
+func (s *sidecar) wantNoLeakInBundles(t *testing.T, replies []*reply) {
 	t.Helper()
+	exported := 0
+	for _, r := range replies {
+		id := r.header.Get("X-Agent-Trace-ID")
+		if exported == 2 || id == "" {
+			continue
+		}
+		code, out, errs := tool(t, "export", "--trace", id, "--data", s.data, "-o", "-")
+		if strings.Contains(errs, "no record of this trace") {
+			continue
+		}
+		exported++
+		bundle, err := zip.NewReader(strings.NewReader(out), int64(len(out)))
+		if code != 0 || err != nil || len(bundle.File) == 0 {
+			t.Errorf("iatp export: exit %d, %v %s", code, err, errs)
+			continue
+		}
+		for _, file := range bundle.File {
+			if text, err := fs.ReadFile(bundle, file.Name); err != nil || leaks(text) != nil {
+				t.Errorf("%s in the bundle of %s holds %v, %v", file.Name, id, leaks(text), err)
+			}
+		}
+	}
+	if exported == 0 {
+		t.Error("no call could be exported")
+	}
+}
+
+// wantNothingLeft reloads and ends the sidecar and looks at all that is left of
+// it.
+func (s *sidecar) wantNothingLeft(t *testing.T, replies ...*reply) {
+	t.Helper()
+	s.signal(t, syscall.SIGHUP)
+	eventually(t, 5*time.Second, func() error {
+		if text := s.stderr.String(); !strings.Contains(text, "reloaded manifest") {
+			return fmt.Errorf("nothing is said of the reload:\n%s", text)
+		}
+		return nil
+	})
 	s.stop(t)
 	checkLog(t, s.data)
+	s.wantNoLeakInBundles(t, replies)
 	files := 0
 	err := filepath.WalkDir(s.data, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -215,7 +258,7 @@ func TestEvasionsAreBlocked(t *testing.T) {
 		}
 	}
 	s.wantNoLeak(t, replies...)
-	s.wantNothingLeft(t)
+	s.wantNothingLeft(t, replies...)
 }
 
 // TestRequestsAreRedacted: what an agent may have, the recorder still may not.
@@ -275,7 +318,7 @@ func TestRequestsAreRedacted(t *testing.T) {
 		}
 	}
 	s.wantNoLeak(t, replies...)
-	s.wantNothingLeft(t)
+	s.wantNothingLeft(t, replies...)
 }
 
 // TestRepliesAreRedacted: an agent's answers reach the caller as they are, and
@@ -319,7 +362,7 @@ func TestRepliesAreRedacted(t *testing.T) {
 	if m := s.get(t, "/metrics").text; !strings.Contains(m, `direction="response"`) || !strings.Contains(m, `kind="credit_card"`) {
 		t.Errorf("/metrics counts no findings in answers:\n%s", m)
 	}
-	s.wantNothingLeft(t)
+	s.wantNothingLeft(t, replies...)
 }
 
 // findings are the kinds that the end of an exchange's record names.
