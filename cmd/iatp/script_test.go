@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -22,6 +24,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/inter-agent-trust/iatp/internal/demo"
+	"github.com/inter-agent-trust/iatp/internal/office"
 )
 
 func TestMain(m *testing.M) {
@@ -29,10 +32,18 @@ func TestMain(m *testing.M) {
 		"iatp":     main,
 		"bank":     func() { os.Exit(demo.Main("bank", demo.NewBank())) },
 		"honeypot": func() { os.Exit(demo.Main("honeypot", demo.NewHoneypot())) },
+		"office":   func() { os.Exit(runOffice()) },
 		"mute":     func() { os.Exit(demo.Main("mute", http.HandlerFunc(keepSilent))) },
 		"babble":   func() { os.Exit(babble()) },
 		"send":     func() { os.Exit(send(os.Args[1], os.Args[2])) },
 	})
+}
+
+// runOffice is the example agent of examples/office.
+func runOffice() int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	return office.Run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 }
 
 // TestScripts plays the transcripts in testdata with the real program. Beside

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -421,4 +422,44 @@ func TestDollars(t *testing.T) {
 			t.Errorf("dollars(%d) = %s, want %s", n, got, want)
 		}
 	}
+}
+
+// FuzzOrder: whatever a caller orders, the answer is JSON, says 200 or that the caller is
+// at fault, and comes twice for the same key.
+func FuzzOrder(f *testing.F) {
+	for _, body := range []string{
+		`{"task":"open","data":{"account":"a","deposit":1}}`, `{"task":"transfer","data":{"from":"a","to":"b","amount":"1.50"}}`,
+		`{"task":"balance","data":{"account":"a"}}`, `{"task":"book","data":{"resource":"seat","holder":"a","price":"1e9"}}`, `{"task":"send"}`, `[]`,
+	} {
+		f.Add(body)
+	}
+	var agents []*Agent
+	for name := range trades {
+		a, err := Open(name, filepath.Join(f.TempDir(), name+".db"), Options{})
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Cleanup(func() { a.Close() })
+		agents = append(agents, a)
+	}
+	n := 0
+	f.Fuzz(func(t *testing.T, body string) {
+		n++
+		for _, a := range agents {
+			ask := func() *httptest.ResponseRecorder {
+				r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
+				r.Header.Set(headerKey, strconv.Itoa(n))
+				w := httptest.NewRecorder()
+				a.ServeHTTP(w, r)
+				return w
+			}
+			first, again := ask(), ask()
+			if first.Code != http.StatusOK && (first.Code < 400 || first.Code >= 500) || !json.Valid(first.Body.Bytes()) {
+				t.Errorf("%s: %d %s", a.name, first.Code, first.Body)
+			}
+			if first.Code == http.StatusOK && (again.Code != http.StatusOK || again.Body.String() != first.Body.String()) {
+				t.Errorf("%s: %s, and again %d %s", a.name, first.Body, again.Code, again.Body)
+			}
+		}
+	})
 }
