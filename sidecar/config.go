@@ -312,7 +312,7 @@ func DefaultConfig() Config {
 			Idle:        Duration(60 * time.Second),
 			RetryBudget: Duration(10 * time.Second),
 			Undo:        Duration(15 * time.Minute),
-			PerPeer:     PerPeer{Rate: Rate{600, time.Minute}, Burst: 60, Undoable: 1_000_000, UndoRatio: 0.9, UndoRatioFrom: 1000},
+			PerPeer:     PerPeer{Rate: Rate{600, time.Minute}, Burst: 60, Undoable: 1_000_000, UndoRatio: 0.9, UndoRatioFrom: 10_000},
 		},
 		Retention: Retention{Age: Duration(720 * time.Hour), Size: 10 << 30},
 	}
