@@ -81,15 +81,12 @@ func TestOneWriteForAll(t *testing.T) {
 	checkLog(t, dir, 20*64)
 }
 
-// TestFailedWriteFailsAll takes the file away while many wait for one write.
+// TestFailedWriteFailsAll fills the disk while many wait for one write.
 func TestFailedWriteFailsAll(t *testing.T) {
 	l := mustOpen(t, t.TempDir(), Options{LowDisk: 1})
 	mustAppend(t, l, entry(0), Durable)
-	for l.zeroesUnderWay() {
-		time.Sleep(time.Millisecond)
-	}
 	errs := queueHeld(t, l, 64)
-	l.seg.file.Close()
+	l.breakDisk(t)
 	l.letGoLocked()
 	awaitAll(t, errs, func(err error) {
 		if err == nil {
@@ -107,12 +104,9 @@ func TestFailedWriteFailsAll(t *testing.T) {
 	}
 }
 
-// TestDiskFailsUnderLoad takes the file away while many producers append for all
+// TestDiskFailsUnderLoad fills the disk while many producers append for all
 // they are worth. Each gets the error, and what was acknowledged is there.
 func TestDiskFailsUnderLoad(t *testing.T) {
-	if raceEnabled {
-		t.Skip("to close the file in the middle of a sync is a race, and is meant to be one")
-	}
 	dir := t.TempDir()
 	l := mustOpen(t, dir, Options{LowDisk: 1})
 	var all sync.WaitGroup
@@ -135,7 +129,7 @@ func TestDiskFailsUnderLoad(t *testing.T) {
 	for l.Size() < 2000 {
 		time.Sleep(time.Millisecond)
 	}
-	l.seg.file.Close()
+	l.breakDisk(t)
 	ended := make(chan struct{})
 	go func() { all.Wait(); close(ended) }()
 	select {
