@@ -165,7 +165,7 @@ func undoOf(terms iatp.Terms, now time.Time) *iatp.Undo {
 	switch w := terms.UndoWindowSeconds; {
 	case w == nil:
 		u.Until = now.Unix() // no window is promised
-	case *w > 0:
+	case *w > 0 && *w <= endOfTime-now.Unix():
 		u.Until = now.Unix() + *w
 	}
 	return u

@@ -210,8 +210,8 @@ func (s *Sidecar) endUndo(x *exchange, e *flight.Entry, outcome flight.Outcome) 
 	if u.rolled {
 		step.State = ""
 	}
-	if u.promise != nil && u.promise.Until != 0 {
-		step.Until = time.Unix(u.promise.Until, 0)
+	if u.promise != nil {
+		step.Until = untilOf(u.promise)
 	}
 	if u.data == "" || u.step.Level == string(iatp.ReversibilityNone) {
 		return nil
@@ -239,9 +239,19 @@ func (u *undoing) describe(step *flight.Tx, m *iatp.Manifest) {
 		return
 	}
 	step.Level, step.MaxFee, step.Currency = string(r.Undo.Level), r.Undo.MaxFee.Amount(), r.Undo.MaxFee.Currency()
-	if r.Undo.Until != 0 {
-		step.Until = time.Unix(r.Undo.Until, 0)
+	step.Until = untilOf(r.Undo)
+}
+
+// endOfTime is the last second that RFC 3339 can spell.
+var endOfTime = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC).Unix()
+
+// untilOf is when the time for an undo ends; zero for never, which an end that no
+// calendar has comes to.
+func untilOf(u *iatp.Undo) time.Time {
+	if u.Until == 0 || u.Until > endOfTime {
+		return time.Time{}
 	}
+	return time.Unix(u.Until, 0)
 }
 
 // callEnded cancels the saga of a call that did not end well, if the saga wants that.

@@ -124,9 +124,7 @@ func (s *Sidecar) askFate(ctx context.Context, c *undo.Thing) undo.Fate {
 	f := undo.Fate{State: stateOf(flight.Outcome(r.Outcome)), Remote: r.Tx, Receipt: r.JTI, JWS: a.jws}
 	if r.Undo != nil {
 		f.Level, f.MaxFee, f.Currency = string(r.Undo.Level), r.Undo.MaxFee.Amount(), r.Undo.MaxFee.Currency()
-		if r.Undo.Until != 0 {
-			f.Until = time.Unix(r.Undo.Until, 0)
-		}
+		f.Until = untilOf(r.Undo)
 	}
 	return f
 }

@@ -233,6 +233,20 @@ func TestUndoWindow(t *testing.T) {
 	})
 }
 
+// A window that ends after all calendars has no end.
+func TestUndoWindowBeyondTheCalendar(t *testing.T) {
+	for _, window := range []string{"300000000000", "9007199254740991"} {
+		_, caller, _ := byHand(t, newBooker(), undoer("booking", `,"undo_window_seconds":`+window), nil)
+		tx := caller.book(t, "k1")
+		if shown := readInto[api.Transaction](t, caller.ask(t, "GET", "/transactions/"+tx, "", "")); shown.State != "committed" || shown.UndoUntil != nil {
+			t.Errorf("window %s: %+v, want it committed, without an end", window, shown)
+		}
+		if r := caller.undone(t, tx); r.Status != http.StatusOK {
+			t.Errorf("window %s: undo = %d %s", window, r.Status, r.Body)
+		}
+	}
+}
+
 func TestNothingWasPromised(t *testing.T) {
 	_, caller, _ := byHand(t, newBooker(), iatptest.Friend, nil)
 	if got := slug(t, caller.undo(t, caller.book(t, "k1"))); got != "409 not-reversible" {
