@@ -122,12 +122,19 @@ func currency(dst *string) field {
 func timestamp(dst *time.Time) field {
 	return func(b *binder, v *value) {
 		t, err := time.Parse(time.RFC3339, v.text)
-		if v.kind != ijson.String || err != nil || !strictTime(v.text) {
+		if v.kind != ijson.String || err != nil || !strictTime(v.text) || !spelledInUTC(t) {
 			b.wrongType(v, `a time such as "2026-11-01T00:00:00Z"`)
 			return
 		}
 		*dst = t
 	}
+}
+
+// spelledInUTC is false for the hours at both ends of the calendar that RFC 3339 can
+// spell in one zone only: nobody could write them down again.
+func spelledInUTC(t time.Time) bool {
+	year := t.UTC().Year()
+	return year >= 0 && year <= 9999
 }
 
 // strictTime refuses what time.Parse lets pass and RFC 3339 does not: hours of one

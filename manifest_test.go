@@ -211,6 +211,8 @@ var badManifests = []struct {
 	{"time with comma", with(`"updated_at":"2026-11-01T00:00:00,5Z"`), `line 1, column 68, at /updated_at: must be a time such as "2026-11-01T00:00:00Z", got "2026-11-01T00:00:00,5Z"`, false},
 	{"time with a short hour", with(`"updated_at":"2026-11-01T0:00:00Z"`), `line 1, column 68, at /updated_at: must be a time such as "2026-11-01T00:00:00Z", got "2026-11-01T0:00:00Z"`, false},
 	{"time in another world", with(`"updated_at":"2026-11-01T00:00:00+24:00"`), `line 1, column 68, at /updated_at: must be a time such as "2026-11-01T00:00:00Z", got "2026-11-01T00:00:00+24:00"`, true},
+	{"time before the calendar", with(`"updated_at":"0000-01-01T00:00:00+01:00"`), `line 1, column 68, at /updated_at: must be a time such as "2026-11-01T00:00:00Z", got "0000-01-01T00:00:00+01:00"`, true},
+	{"time after the calendar", with(`"updated_at":"9999-12-31T23:59:59-01:00"`), `line 1, column 68, at /updated_at: must be a time such as "2026-11-01T00:00:00Z", got "9999-12-31T23:59:59-01:00"`, true},
 	{"time null", with(`"updated_at":null`), `line 1, column 68, at /updated_at: must be a time such as "2026-11-01T00:00:00Z", got null`, false},
 	{"scopes", with(`"scopes":["a",1]`), `line 1, column 69, at /scopes/1: must be a string that is not empty, got 1`, false},
 	{"endorsement", with(`"endorsements":["abc"]`), `line 1, column 71, at /endorsements/0: an endorsement must be a compact JWS: three parts of base64url with dots between them`, false},
