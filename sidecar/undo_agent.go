@@ -66,7 +66,10 @@ func (a *amount) UnmarshalJSON(b []byte) error {
 // the same key and the same bytes if nothing is known of it.
 func (s *Sidecar) compensateAtAgent(ctx context.Context, o *undo.Order) undo.Result {
 	st := s.standing.Load()
-	if s.untilState(ctx, st, o.Task.ID()) {
+	switch over, known := s.untilState(ctx, st, o.Task.ID()); {
+	case !known: // it may have been shipped: ask again
+		return undo.Result{Code: "agent_does_not_answer"}
+	case over:
 		return undo.Result{Verdict: undo.Refused, Code: "until_state"}
 	}
 	target, err := at(s.agentURL, st.at.undo, o.Task.ID())
@@ -222,18 +225,18 @@ func (s *Sidecar) checkAtAgent(ctx context.Context, t *undo.Thing) undo.Knowledg
 }
 
 // untilState reports whether the agent's state is the one from which on nothing can
-// be undone.
-func (s *Sidecar) untilState(ctx context.Context, st *standing, id string) bool {
+// be undone, and whether that is known.
+func (s *Sidecar) untilState(ctx context.Context, st *standing, id string) (over, known bool) {
 	last := st.manifest.Reversibility.UntilState
 	if last == "" {
-		return false
+		return false, true
 	}
 	ref, err := undo.ParseID(id)
 	if err != nil {
-		return false
+		return false, false
 	}
 	k := s.checkAtAgent(ctx, &undo.Thing{Ref: ref})
-	return k.Known && k.State == last
+	return k.Known && k.State == last, k.Known
 }
 
 // outcome is that of a call that failed, after what was done about it.

@@ -128,8 +128,10 @@ func (s *Sidecar) compensate(x *exchange, t *undo.Thing) *iatp.Problem {
 	default:
 		return s.overloaded("many transactions are being undone")
 	}
-	if t.State == undo.Committed && s.untilState(x.r.Context(), x.st, t.ID()) {
-		return s.undoProblem(undo.ErrConflict)
+	if t.State == undo.Committed {
+		if over, _ := s.untilState(x.r.Context(), x.st, t.ID()); over { // else it is asked again before the agent undoes anything
+			return s.undoProblem(undo.ErrConflict)
+		}
 	}
 	done, err := s.mesh.undo.Undo(t.Ref, undo.Ask{
 		Who: undo.ByCaller, Reason: ask.Reason, At: x.signed.Created,

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -258,7 +259,22 @@ func TestUntilState(t *testing.T) {
 	agent := newBooker()
 	_, caller, _ := byHand(t, agent, undoer("shop", `,"undo_window_seconds":0,"undo_conditions":{"until_state":"shipped"}`), nil)
 	one, two := caller.book(t, "k1"), caller.book(t, "k2")
-	agent.look(func() { agent.state = "packed" })
+	var silent atomic.Int32 // how often the agent does not say how far it is
+	agent.look(func() {
+		agent.state = "packed"
+		agent.before = func(w http.ResponseWriter, r *http.Request) bool {
+			if r.Method != http.MethodGet || silent.Add(1) > 3 {
+				return false
+			}
+			agent.look(func() {
+				if agent.effects != 0 {
+					t.Error("undone while nobody knows whether it was shipped")
+				}
+			})
+			http.Error(w, "not now", http.StatusServiceUnavailable)
+			return true
+		}
+	})
 	if r := caller.undone(t, one); r.Status != http.StatusOK {
 		t.Errorf("undo before it was shipped = %d %s", r.Status, r.Body)
 	}
