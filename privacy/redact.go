@@ -333,6 +333,34 @@ func (d *redaction) takenNames(doc []byte, found []Finding) taken {
 	}
 }
 
+// appendNumber makes another name of one. Right behind anything but a placeholder the
+// number would be read as more of it, and what was harmless could become a finding.
+func appendNumber(name []byte, n int) []byte {
+	if bytes.HasSuffix(name, []byte("]")) {
+		return strconv.AppendInt(append(name, '_'), int64(n), 10)
+	}
+	return append(strconv.AppendInt(append(name, " ["...), int64(n), 10), ']')
+}
+
+// withoutNumber takes away what appendNumber put there.
+func withoutNumber(name []byte) []byte {
+	end, before := len(name), byte('_')
+	if bytes.HasSuffix(name, []byte("]")) {
+		end, before = end-1, '['
+	}
+	i := bytes.LastIndexByte(name[:end], before)
+	if i <= 0 || i+1 == end || endOfDigits(name[:end], i+1) != end {
+		return name
+	}
+	switch {
+	case before == '_' && name[i-1] == ']':
+		return name[:i]
+	case before == '[' && name[i-1] == ' ':
+		return name[:i-1]
+	}
+	return name
+}
+
 // unique returns name, with a number behind it if the object has it already.
 func (t taken) unique(object int, name []byte) []byte {
 	first := member{object, string(name)}
@@ -342,7 +370,7 @@ func (t taken) unique(object int, name []byte) []byte {
 		return name
 	}
 	for ; ; n++ {
-		try := member{object, first.name + "_" + strconv.Itoa(n)}
+		try := member{object, string(appendNumber([]byte(first.name), n))}
 		if _, ok := t[try]; !ok {
 			t[first], t[try] = n+1, 2
 			return []byte(try.name)

@@ -398,14 +398,12 @@ func (j *jsonReader) member(r *Redactor, i, end int) bool {
 // object stay different whatever they hold, and keep their numbers when they
 // are redacted again.
 func numbered(name []byte, n int) []byte {
-	if i := bytes.LastIndexByte(name, '_'); i > 0 && i+1 < len(name) && endOfDigits(name, i+1) == len(name) {
-		name = name[:i]
-	}
+	name = withoutNumber(name)
 	name = name[:len(name):len(name)]
 	if n == 1 {
 		return name
 	}
-	return strconv.AppendInt(append(name, '_'), int64(n), 10)
+	return appendNumber(name, n)
 }
 
 // goOn treats more of a string that is too long to be held: as text, in a

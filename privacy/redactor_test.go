@@ -40,6 +40,7 @@ func TestRedactorEverySplit(t *testing.T) {
 		{"told by names", FormatJSON, `{"ssn":{"x":[536904399]},"password":"hunter2","n":536904399}`, `{"ssn":{"x":["[SSN_REDACTED]"]},"password":"[PASSWORD_REDACTED]","n":536904399}`},
 		{"escapes", FormatJSON, `["\u0034532015112830366\n\"x\"","é","\ud83d\ude00 ann\u0040example.com"]`, `["[CREDIT_CARD_REDACTED]\n\"x\"","é","😀 [EMAIL_REDACTED]"]`},
 		{"JSON in a string", FormatJSON, `{"a":"{\"n\":4532015112830366}"}`, `{"a":"{\"n\":\"[CREDIT_CARD_REDACTED]\"}"}`},
+		{"a name that ends in digits", FormatJSON, `{"4532015112830366":1,"4532015112830366SSN 4532-0151":2}`, `{"[CREDIT_CARD_REDACTED]":1,"[CREDIT_CARD_REDACTED]SSN 4532-0151 [2]":2}`},
 		{"names", FormatJSON, `{"ann@example.com":1,"bob@example.com":{"eve@example.com":2},"[EMAIL_REDACTED]_2":3}`, `{"[EMAIL_REDACTED]":1,"[EMAIL_REDACTED]_2":{"[EMAIL_REDACTED]":2},"[EMAIL_REDACTED]_3":3}`},
 		{"lines of JSON", FormatJSON, "{\"ssn\":\"536904399\"}\n{\"a\":1}\n4532015112830366\n", "{\"ssn\":\"[SSN_REDACTED]\"}\n{\"a\":1}\n\"[CREDIT_CARD_REDACTED]\"\n"},
 		{"no JSON", FormatJSON, "pay 4532 0151 1283 0366", "pay [CREDIT_CARD_REDACTED]"},
