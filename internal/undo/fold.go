@@ -104,8 +104,11 @@ func (t *Thing) enter(next State, who string, seq int64, l *lineJSON) {
 	}
 	if next == Compensating {
 		t.Began, t.Who, t.Manual, t.Code = l.Timestamp, who, false, ""
-		if l.Type == flight.Compensation && l.Note != "" && t.Reason == "" {
-			t.Reason = l.Note
+		if t.Reason == "" { // for good: whoever is asked to undo it gets the same bytes each time
+			t.Reason = who
+			if l.Type == flight.Compensation && l.Note != "" {
+				t.Reason = l.Note
+			}
 		}
 	}
 	if next == Compensated || next == Partially {
