@@ -269,6 +269,9 @@ type Line struct {
 // There are none of an unknown one.
 func (l *Log) Labelled(label Label, from int64) ([]Line, error) {
 	l.mu.Lock()
+	for l.writing && l.err == nil { // a view has seen its lines already: whoever heard of one from there finds it
+		l.progress.Wait()
+	}
 	first, size := l.seg.first, l.seg.size
 	open := scanFor(l.seg.index, label.hash(), size)
 	older := slices.Clone(l.segments)
