@@ -143,9 +143,29 @@ func (o *object) text() string {
 }
 
 // number returns the value, which is an integer.
-func (o *object) number() int64 {
-	digits := bytes.TrimPrefix(o.value, []byte{'-'})
-	n, err := strconv.ParseInt(string(o.value), 10, 64)
+func (o *object) number() int64 { return o.integer(o.value) }
+
+// numbers returns the value, which is a list of integers, and not empty.
+func (o *object) numbers() []int64 {
+	inner, open := bytes.CutPrefix(o.value, []byte{'['})
+	inner, closed := bytes.CutSuffix(inner, []byte{']'})
+	var list []int64
+	for text := range bytes.SplitSeq(inner, []byte{','}) {
+		if len(list) == maxItems {
+			open = false
+			break
+		}
+		list = append(list, o.integer(text))
+	}
+	if !open || !closed {
+		o.bad("a list is none")
+	}
+	return list
+}
+
+func (o *object) integer(text []byte) int64 {
+	digits := bytes.TrimPrefix(text, []byte{'-'})
+	n, err := strconv.ParseInt(string(text), 10, 64)
 	if err != nil || digits[0] < '0' || digits[0] > '9' || digits[0] == '0' && len(digits) > 1 {
 		o.bad("a number is none")
 		return 0

@@ -183,6 +183,20 @@ func (c *encoder) count(name string, n int64) {
 	c.integer(n)
 }
 
+// counts writes a list of numbers, unless there are none.
+func (c *encoder) counts(name string, list []int64) {
+	if len(list) == 0 {
+		return
+	}
+	c.name(name)
+	c.buf = append(c.buf, '[')
+	for i, n := range list[:c.items(len(list))] {
+		c.comma(i)
+		c.integer(n)
+	}
+	c.buf = append(c.buf, ']')
+}
+
 func (c *encoder) second(name string, t time.Time) {
 	if !t.IsZero() {
 		c.count(name, t.Unix())

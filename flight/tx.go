@@ -73,7 +73,8 @@ type Tx struct {
 	Cost                    string // task: what its caller was charged, as in "12.00 USD"
 	Held                    bool   // task: an undo was asked for in time, and could not be taken then
 
-	Sealed Place // what is kept for the undo
+	Sealed Place   // what is kept for the undo
+	Needs  []int64 // task: the files of all that is kept for it, on a line from which on they are needed for longer
 }
 
 // labels are those by which the line is found.
@@ -115,6 +116,7 @@ func (c *encoder) tx(s *Tx) {
 	c.truth("manual", s.Manual)
 	c.bounded("max_fee", s.MaxFee, maxItem)
 	c.bounded("method", s.Method, maxItem)
+	c.counts("needs", s.Needs)
 	if s.Sealed != (Place{}) {
 		c.count("off", s.Sealed.At)
 	}
@@ -219,6 +221,8 @@ func (s *Tx) readTerm(o *object, at *place) bool {
 		s.Method = o.text()
 	case "off":
 		at.at(o)
+	case "needs":
+		s.Needs = o.numbers()
 	case "promise":
 		s.Promise = o.truth()
 	case "returned":

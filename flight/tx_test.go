@@ -34,7 +34,7 @@ func TestTxSurvivesTheLine(t *testing.T) {
 		ID: "tx_1", Key: l.Seal("key", "k"), Receipt: "rcpt_1", Level: "full", Method: "refund", Window: &window, Until: time.Unix(1794653602, 0),
 		MaxFee: "50.00", Fee: "1", Returned: "2", Currency: "USD", Breach: true, Manual: true, Promise: true,
 		Cost: "12.00 USD", Held: true,
-		Sealed: Place{File: 3, At: 0, Size: 99},
+		Sealed: Place{File: 3, At: 0, Size: 99}, Needs: []int64{3, 498514},
 	}
 	seq := appendTx(t, l, `{"a":"},\"tx\":{"}`, want)
 	first := Tx{Kind: TxTask, At: TxBegins, Label: label(9)}
