@@ -31,7 +31,6 @@ type mesh struct {
 	sent    *attempts
 	undo    *undo.Book
 	toAgent *http.Transport // for undoing
-	undoing chan struct{}   // requests for an undo at a time
 
 	agreements *agreements.Book
 	proposals  proposals
@@ -51,7 +50,7 @@ func (s *Sidecar) openMesh() error {
 		return err
 	}
 	m := &mesh{
-		self: s.cfg.identity(), networks: newBuckets(s.now), verify: make(chan struct{}, 2), undoing: make(chan struct{}, maxUndoing), toAgent: newUndoClient(),
+		self: s.cfg.identity(), networks: newBuckets(s.now), verify: make(chan struct{}, 2), toAgent: newUndoClient(),
 		quotas: newQuotas(s.cfg.Limits.PerPeer, s.now),
 	}
 	opts, err := s.cfg.handshakeOptions()

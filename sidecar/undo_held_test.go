@@ -12,8 +12,8 @@ import (
 	"github.com/inter-agent-trust/iatp/sidecar"
 )
 
-// maxUndoing is how many requests for an undo a sidecar serves at a time.
-const maxUndoing = 64
+// maxUndoing is how many requests for an undo of one caller a sidecar serves at a time.
+const maxUndoing = 16
 
 // TestHeldWindow has as many undos under way as there may be, so that one more is sent
 // away in time. Then the sidecar is restarted, and the window ends. The one that was sent

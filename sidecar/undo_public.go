@@ -19,10 +19,6 @@ import (
 // to come again.
 const undoWait = 5 * time.Second
 
-// maxUndoing bounds the requests for an undo that are served at a time. They stand
-// outside quotas: a promise to undo must not be kept waiting by other calls.
-const maxUndoing = 64
-
 // maxReason bounds what somebody says of why, in bytes.
 const maxReason = 200
 
@@ -122,12 +118,12 @@ func (s *Sidecar) compensate(x *exchange, t *undo.Thing) *iatp.Problem {
 	if p != nil {
 		return p
 	}
-	select {
-	case s.mesh.undoing <- struct{}{}:
-		defer func() { <-s.mesh.undoing }()
-	default:
+	// Outside quotas: a promise to undo must not be kept waiting by other calls.
+	leave, ok := s.mesh.undo.Enter(t.Peer)
+	if !ok {
 		return s.overloaded("many transactions are being undone")
 	}
+	defer leave()
 	if t.State == undo.Committed {
 		if over, _ := s.untilState(x.r.Context(), x.st, t.ID()); over { // else it is asked again before the agent undoes anything
 			return s.undoProblem(undo.ErrConflict)

@@ -26,8 +26,16 @@ const MaxShare = 1 << 13
 // MaxKept is how many bytes of originals and undo data are kept on the disk.
 const MaxKept = 1 << 30
 
-// workers is how many things are worked on at a time.
-const workers = 16
+// How much is worked on at a time: at our agent, by the principal that had it do what
+// is undone; at peers, by peer; and how many wait for an undo that they asked for, by
+// principal.
+const (
+	agentShared, agentEach, agentAll    = 16, 8, 64
+	peersShared, peersEach, peersAll    = 64, 4, 128
+	askingShared, askingEach, askingAll = 64, 16, 256
+	// workers are more than can be inside both gates: there is always one for what does not hang.
+	workers = agentAll + peersAll + 32
+)
 
 // ErrFull: too much is in motion, or kept, for another thing that can be undone.
 var ErrFull = errors.New("there is no room for another transaction that can be undone")
@@ -77,6 +85,9 @@ type Book struct {
 	entering map[flight.Label]int // let in by Admit, and not on a line yet
 	kept     map[int64]time.Time  // by the file of the vault: until when it is needed
 	due      queue
+	agent    gate
+	peers    gate
+	asking   gate
 
 	wake    chan struct{}
 	running context.Context
@@ -86,19 +97,22 @@ type Book struct {
 
 // motion is a thing in motion.
 type motion struct {
-	ref    Ref
-	kind   flight.TxKind
-	state  State
-	pool   flight.Label
-	undone bool // its undo was promised
-	asked  bool // an undo is to follow
-	manual bool // nothing goes on before a person has spoken
-	until  time.Time
-	alone  bool // call: no saga and no task undoes it
-	busy   bool // a worker has it
-	try    int
-	files  []int64       // of the vault, that its undo needs
-	turned chan struct{} // closed when something has changed
+	ref     Ref
+	kind    flight.TxKind
+	state   State
+	pool    flight.Label
+	undone  bool // its undo was promised
+	asked   bool // an undo is to follow
+	manual  bool // nothing goes on before a person has spoken
+	until   time.Time
+	alone   bool // call: no saga and no task undoes it
+	busy    bool // a worker has it
+	due     time.Time
+	queued  int // its place in the queue, from 1; 0: it is not there
+	try     int
+	waiting spot          // for a place
+	files   []int64       // task: of the vault, that its undo needs
+	turned  chan struct{} // closed when something has changed
 }
 
 // Open opens the book of a flight log. What it keeps sealed goes to DATA/undo, the
@@ -111,7 +125,11 @@ func Open(log *flight.Log, o Options) (*Book, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open what is kept for undo: %w", err)
 	}
-	b := &Book{log: log, vault: v, opt: o, entering: make(map[flight.Label]int), wake: make(chan struct{}, 1)}
+	b := &Book{log: log, vault: v, opt: o, entering: make(map[flight.Label]int), wake: make(chan struct{}, 1),
+		agent:  gate{shared: agentShared, each: agentEach, all: agentAll},
+		peers:  gate{shared: peersShared, each: peersEach, all: peersAll},
+		asking: gate{shared: askingShared, each: askingEach, all: askingAll},
+	}
 	b.reset()
 	b.running, b.stop = context.WithCancel(context.Background())
 	if err := log.Attach("undo", (*view)(b)); err != nil {
@@ -346,6 +364,9 @@ func (b *Book) line(t *Thing, m *move) flight.Entry {
 	tx.State, tx.Who = string(m.to), m.who
 	if t.Kind == flight.TxTask && m.to == Compensating { // it leaves, and enters, what is counted of its caller
 		tx.Pool, tx.Level, tx.Until, tx.Cost = t.Pool, t.Level, t.Until, t.Cost
+	}
+	if t.Kind == flight.TxTask && (m.to == Compensating || m.to == Committed) { // later than its first line foresaw, perhaps
+		tx.Needs = t.needs()
 	}
 	e.Tx = &tx
 	if m.keep != nil {

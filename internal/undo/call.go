@@ -2,6 +2,7 @@ package undo
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -57,9 +58,9 @@ func (b *Book) undoCalls(ctx context.Context, calls []*Thing, who string) ([]*Th
 
 // learnFate asks the peer what became of a call.
 func (b *Book) learnFate(ctx context.Context, c *Thing) (*Thing, time.Duration, error) {
-	f := b.opt.Host.Ask(ctx, c)
-	if ctx.Err() != nil {
-		return nil, longestPause, nil
+	var f Fate
+	if err := b.through(&b.peers, c.Peer, func() { f = b.opt.Host.Ask(ctx, c) }); err != nil || ctx.Err() != nil {
+		return nil, longestPause, err
 	}
 	if f.State == "" || f.State == Unknown && f.Remote == "" {
 		if b.opt.Now().Sub(c.Ended) < b.opt.GiveUp {
@@ -105,9 +106,9 @@ func (b *Book) undoCall(ctx context.Context, c *Thing, who string) (*Thing, time
 	if c.State != Compensating || c.Manual {
 		return c, 0, nil
 	}
-	r := b.opt.Host.Undo(ctx, c)
-	if ctx.Err() != nil {
-		return nil, longestPause, nil
+	var r Result
+	if err := b.through(&b.peers, c.Peer, func() { r = b.opt.Host.Undo(ctx, c) }); err != nil || ctx.Err() != nil {
+		return nil, longestPause, err
 	}
 	m := &move{keep: r.Chain, code: r.Code, more: proven(r.JWS), tx: flight.Tx{
 		Fee: r.Fee, Returned: r.Returned, Currency: r.Currency, Receipt: r.Receipt, Breach: r.Breach,
@@ -158,6 +159,9 @@ func (b *Book) UndoCall(ctx context.Context, ref Ref, a Ask) (*Thing, error) {
 	}
 	if c.State == Unknown {
 		next, wait, err := b.learnFate(ctx, c)
+		if _, ok := errors.AsType[*full](err); ok {
+			return nil, ErrFull
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -326,6 +329,112 @@ func TestKeptIsErased(t *testing.T) {
 	if files, bytes, _ := w.book.vault.Stats(); files != 0 || bytes != 0 {
 		t.Errorf("%d files with %d bytes are left", files, bytes)
 	}
+}
+
+// TestKeptWhileItIsUndone: what an undo needs stays as long as it is not at its end, be
+// that days after the window, and whatever dies meanwhile: the agent is asked with the
+// same bytes each time (the world checks that), and nothing is left on the disk after it.
+func TestKeptWhileItIsUndone(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		begun func(w *world) Ref // a task that somebody wants to have undone, days after its beginning
+	}{
+		{"for longer than its window", func(w *world) Ref {
+			ref := w.begin("full")
+			w.finish(ref, Committed)
+			w.now = w.now.Add(59 * time.Minute)
+			w.undo(ref, ByCaller)
+			return ref
+		}},
+		{"of a task whose end was found out late", func(w *world) Ref {
+			ref := w.begin("full")
+			w.killed()
+			w.now = w.now.Add(72 * time.Hour)
+			w.knows = Knowledge{Known: true, Executed: true}
+			if err := w.book.Run(); err != nil {
+				w.t.Fatal(err)
+			}
+			w.await(ref, Committed)
+			w.killed()
+			w.now = w.now.Add(50 * time.Minute)
+			w.book.sweep()
+			w.undo(ref, ByCaller)
+			return ref
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			defer w.end()
+			ref := c.begun(w)
+			w.reply = Result{Verdict: Later} // the agent undoes it, and its answers are lost
+			for range 3 {
+				w.step()
+				w.killed()
+				w.now = w.now.Add(30 * time.Hour)
+				w.book.sweep()
+				w.step() // a person is asked
+				w.undo(ref, ByOperator)
+			}
+			w.reply = Result{Verdict: Done}
+			w.step()
+			if got := w.load(ref).State; got != Compensated || w.asked < 4 || w.effects[ref.ID()] != 1 {
+				t.Fatalf("it is %s after %d requests, with %d effects", got, w.asked, w.effects[ref.ID()])
+			}
+			if body := w.bodies[ref.ID()]; !strings.Contains(body, `"original":{"n":1}`) {
+				t.Errorf("the agent was asked with %s", body)
+			}
+			w.now = w.now.Add(2 * time.Hour)
+			w.book.sweep()
+			if files, _, _ := w.book.vault.Stats(); files != 0 {
+				t.Errorf("%d files are left", files)
+			}
+		})
+	}
+}
+
+// undo asks for an undo of what can be undone.
+func (w *world) undo(ref Ref, who string) {
+	w.t.Helper()
+	if t, err := w.book.Undo(ref, Ask{Who: who, Reason: "r", At: w.now}); err != nil || t.State != Compensating {
+		w.t.Fatalf("undo: %v, %+v", err, t)
+	}
+}
+
+// killed ends the process without a chance to write anything, and starts it again.
+func (w *world) killed() {
+	w.t.Helper()
+	dir, err := os.MkdirTemp("", "undo-")
+	if err == nil {
+		err = os.CopyFS(dir, os.DirFS(w.dir)) // the moment of death
+	}
+	for errors.Is(err, fs.ErrNotExist) { // the keeper of an open log renames files
+		if err = os.RemoveAll(dir); err == nil {
+			err = os.CopyFS(dir, os.DirFS(w.dir))
+		}
+	}
+	keys, _ := filepath.Glob(filepath.Join(dir, "*.key"))
+	for _, key := range keys { // CopyFS opens them to others
+		err = errors.Join(err, os.Chmod(key, 0o600))
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.shut()
+	os.RemoveAll(w.dir)
+	w.dir = dir
+	w.open()
+}
+
+// await waits until a thing has a state.
+func (w *world) await(ref Ref, want State) {
+	w.t.Helper()
+	for range 1000 {
+		if w.load(ref).State == want {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	w.t.Fatalf("it is %s, want %s", w.load(ref).State, want)
 }
 
 // TestShares: one principal cannot fill the room of all.

@@ -128,14 +128,15 @@ func (t *Thing) Voidable() bool {
 // not failed. If it does not say, or has not seen it yet, the task is undone if that was
 // promised, else a person is asked.
 func (b *Book) findOut(ctx context.Context, t *Thing) (time.Duration, error) {
-	k := b.opt.Host.Check(ctx, t)
-	if ctx.Err() != nil {
-		return 0, nil
+	var k Knowledge
+	err := b.through(&b.agent, t.Peer, func() { k = b.opt.Host.Check(ctx, t) })
+	if err != nil || ctx.Err() != nil {
+		return 0, err
 	}
 	if k.Retry && b.opt.Now().Sub(t.Ended) < b.opt.Host.Patience() {
 		return b.patience(t.Ended), nil
 	}
-	_, err := b.advance(t.Ref, func(t *Thing) (*move, error) {
+	_, err = b.advance(t.Ref, func(t *Thing) (*move, error) {
 		m := &move{who: ByRecovery}
 		switch {
 		case k.Known && !k.Executed && !(t.Voidable() && b.opt.Host.CanRollBack()):
@@ -183,9 +184,10 @@ func (b *Book) compensate(ctx context.Context, t *Thing) (time.Duration, error) 
 	if t.Method == manualMethod {
 		return 0, b.askPerson(t, "manual_intervention")
 	}
-	r := b.opt.Host.Compensate(ctx, b.order(t))
-	if ctx.Err() != nil {
-		return 0, nil // we are stopping: nothing is known of it
+	var r Result
+	err = b.through(&b.agent, t.Peer, func() { r = b.opt.Host.Compensate(ctx, b.order(t)) })
+	if err != nil || ctx.Err() != nil {
+		return 0, err // no place, or we are stopping: nothing is known of it
 	}
 	return b.settle(t, calls, r)
 }

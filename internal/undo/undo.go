@@ -176,6 +176,17 @@ func (t *Thing) Undoable() bool {
 	return t.Level != "" && t.Level != string(iatp.ReversibilityNone) && (t.Kind != flight.TxCall || t.Remote != "")
 }
 
+// needs are the files of the vault that its undo needs.
+func (t *Thing) needs() []int64 {
+	var files []int64
+	for _, p := range []flight.Place{t.Original, t.UndoData} {
+		if p != (flight.Place{}) && !slices.Contains(files, p.File) {
+			files = append(files, p.File)
+		}
+	}
+	return files
+}
+
 // Shown is the state as others see it at a time.
 func (t *Thing) Shown(now time.Time) State {
 	if t.State == Committed && t.Kind != flight.TxSaga && !t.InTime(now) {

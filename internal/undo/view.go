@@ -33,9 +33,7 @@ func (v *view) Apply(seq int64, line []byte) {
 	}
 	b.count(m, m.state, &s, at)
 	m.follow(&s)
-	if s.Kind == flight.TxTask && s.Sealed != (flight.Place{}) {
-		m.files = append(m.files, s.Sealed.File)
-	}
+	m.files = append(m.files, filesOf(&s)...)
 	close(m.turned)
 	m.turned = make(chan struct{})
 	if m.rests() {
@@ -53,6 +51,7 @@ func (b *Book) add(m *motion) {
 
 func (b *Book) remove(m *motion) {
 	delete(b.moving, m.ref.At)
+	b.unschedule(m)
 	if b.shares[m.pool]--; b.shares[m.pool] == 0 {
 		delete(b.shares, m.pool)
 	}
@@ -91,21 +90,31 @@ func (m *motion) rests() bool {
 	return !m.asked
 }
 
-// keepUntil notes until when a file of the vault is needed. It needs mu.
-func (b *Book) keepUntil(s *flight.Tx, at time.Time) {
-	if s.Kind != flight.TxTask || s.Sealed == (flight.Place{}) {
-		return
+// filesOf are the files of the vault that a line names as needed for an undo.
+func filesOf(s *flight.Tx) []int64 {
+	switch {
+	case s.Kind != flight.TxTask:
+		return nil
+	case s.Sealed != (flight.Place{}):
+		return []int64{s.Sealed.File}
 	}
-	end := s.Until.Add(skew + heldFor)
+	return s.Needs
+}
+
+// keepUntil notes until when files of the vault are needed. Those of a thing in motion
+// are kept longer, until it rests. It needs mu.
+func (b *Book) keepUntil(s *flight.Tx, at time.Time) {
+	end := s.Until.Add(skew + heldFor + longestWay)
 	if s.Until.IsZero() {
 		end = at.Add(b.horizon(s.Window))
 	}
-	file := s.Sealed.File
-	if _, known := b.kept[file]; !known {
-		b.vault.Pin(flight.Place{File: file, Size: 1})
-	}
-	if end.After(b.kept[file]) {
-		b.kept[file] = end
+	for _, file := range filesOf(s) {
+		if _, known := b.kept[file]; !known {
+			b.vault.Pin(flight.Place{File: file, Size: 1})
+		}
+		if end.After(b.kept[file]) {
+			b.kept[file] = end
+		}
 	}
 }
 
@@ -113,6 +122,7 @@ func (b *Book) keepUntil(s *flight.Tx, at time.Time) {
 // time, and is undone only after that.
 const (
 	longestTask = 24 * time.Hour
+	longestWay  = 5 * time.Minute // from the signature of a request to its line
 	forEver     = 100 * 365 * 24 * time.Hour
 )
 
@@ -215,6 +225,10 @@ func (v *view) Restore(text []byte) error {
 		m := &motion{
 			ref: Ref{At: one.At}, kind: one.Kind, state: one.State, undone: one.Undone, asked: one.Asked, manual: one.Manual,
 			alone: one.Alone, files: one.Files, until: one.Until, turned: make(chan struct{}),
+		}
+		if b.moving[one.At] != nil {
+			err = fmt.Errorf("%d is in it twice", one.At)
+			break
 		}
 		if err = m.ref.Label.UnmarshalText([]byte(one.Label)); err == nil && one.Pool != "" {
 			err = m.pool.UnmarshalText([]byte(one.Pool))

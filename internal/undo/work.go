@@ -23,39 +23,50 @@ func pause(tries int) time.Duration {
 	return min(firstPause<<tries, longestPause)
 }
 
-// job is when to look at a thing again.
-type job struct {
-	m  *motion
-	at time.Time
-}
-
-// queue is a heap, the next one first.
-type queue []job
+// queue is a heap of things, that which is due next first. Each is in it once at most,
+// and knows where: what rests is taken out.
+type queue []*motion
 
 func (q queue) Len() int           { return len(q) }
-func (q queue) Less(i, j int) bool { return q[i].at.Before(q[j].at) }
-func (q queue) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
-func (q *queue) Push(x any)        { *q = append(*q, x.(job)) }
+func (q queue) Less(i, j int) bool { return q[i].due.Before(q[j].due) }
+func (q queue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].queued, q[j].queued = i+1, j+1
+}
+func (q *queue) Push(x any) {
+	m := x.(*motion)
+	*q = append(*q, m)
+	m.queued = len(*q)
+}
 func (q *queue) Pop() any {
 	last := len(*q) - 1
-	x := (*q)[last]
-	*q = (*q)[:last]
-	return x
+	m := (*q)[last]
+	(*q)[last], *q = nil, (*q)[:last]
+	m.queued = 0
+	return m
 }
 
 // schedule queues a thing of which something is to be done. It needs mu.
 func (b *Book) schedule(m *motion, in time.Duration) {
+	b.unschedule(m)
 	if m.busy || !m.needsWork() {
 		return
 	}
-	at := b.opt.Now().Add(in)
+	m.due = b.opt.Now().Add(in)
 	if m.kind == flight.TxSaga && m.state == Active {
-		at = m.until
+		m.due = m.until
 	}
-	heap.Push(&b.due, job{m, at})
+	heap.Push(&b.due, m)
 	select {
 	case b.wake <- struct{}{}:
 	default:
+	}
+}
+
+// unschedule takes a thing out of the queue. It needs mu.
+func (b *Book) unschedule(m *motion) {
+	if m.queued > 0 {
+		heap.Remove(&b.due, m.queued-1)
 	}
 }
 
@@ -144,17 +155,11 @@ func (b *Book) next() (*motion, time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.opt.Now()
-	for len(b.due) > 0 {
-		if wait := b.due[0].at.Sub(now); wait > 0 {
+	if len(b.due) > 0 {
+		if wait := b.due[0].due.Sub(now); wait > 0 {
 			return nil, wait
 		}
-		m := heap.Pop(&b.due).(job).m
-		if b.moving[m.ref.At] != m || m.busy || !m.needsWork() {
-			continue
-		}
-		if m.kind == flight.TxSaga && m.state == Active && now.Before(m.until) {
-			continue
-		}
+		m := heap.Pop(&b.due).(*motion)
 		m.busy = true
 		return m, 0
 	}
@@ -173,18 +178,27 @@ func (b *Book) do(m *motion) {
 	case flight.TxSaga:
 		wait, err = b.doSaga(b.running, m.ref)
 	}
-	if err != nil && b.running.Err() == nil {
-		b.opt.Logger.Error("an undo cannot go on now", "transaction", m.ref.ID(), "error", err)
-		wait = longestPause
-	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	m.busy = false
-	if m.try++; wait == 0 {
-		wait = pause(m.try - 1)
+	untilCalled, waits := b.waits(m, err)
+	switch {
+	case waits:
+		wait = untilCalled
+	case err != nil && b.running.Err() == nil:
+		b.opt.Logger.Error("an undo cannot go on now", "transaction", m.ref.ID(), "error", err)
+		wait = longestPause
+	case wait == 0:
+		wait = pause(m.try)
+		m.try++
+	default:
+		m.try++
 	}
 	if b.moving[m.ref.At] == m {
 		b.schedule(m, wait)
+	}
+	for _, g := range []*gate{&b.agent, &b.peers} { // it was called, and may not have gone in
+		b.callNext(g, "")
 	}
 }
 
