@@ -82,6 +82,7 @@ type form struct {
 	shape   shape
 	lengths string // of groups: one decimal digit each
 	seps    string // what may stand between groups
+	begins  string // the first digits, where they are always the same
 	// single forms are not part of a longer row of groups: 951-45-9693-1 is
 	// an ISBN.
 	single bool

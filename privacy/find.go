@@ -277,7 +277,7 @@ func (f *finder) ask(d *detector, w *walk, told *telling) (hit, bool) {
 				}
 			}
 		case groups:
-			if k := w.fits(fm.lengths); k > 0 && f.separated(fm, w, k) {
+			if k := w.fits(fm.lengths); k > 0 && strings.HasPrefix(string(w.digits[:len(fm.begins)]), fm.begins) && f.separated(fm, w, k) {
 				if h, ok := f.weigh(d, fm, w, k, told); ok {
 					return h, true
 				}

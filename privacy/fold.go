@@ -206,6 +206,8 @@ func foldRune(r rune) byte {
 		} else {
 			return 'a' + k - 26
 		}
+	case r >= 0xC0 && r < 0xC0+rune(len(accented)) && accented[r-0xC0] != '*': // Latin-1 and Latin Extended-A
+		return accented[r-0xC0]
 	case r >= 0x0391 && r <= 0x0458: // Greek and Cyrillic
 		if c := twins[r-0x0391]; c != 0 {
 			return c
@@ -227,6 +229,11 @@ func foldRune(r rune) byte {
 	}
 	return letter
 }
+
+// accented are the letters of ASCII in those from U+00C0 on, so that a word tells
+// the same with its accents and without. A star is no letter.
+const accented = "AAAAAAACEEEEIIIIDNOOOOO*OUUUUYTsaaaaaaaceeeeiiiidnooooo*ouuuuytyAaAaAaCcCcCcCcDdDdEeEeEeEeEeGgGg" +
+	"GgGgHhHhIiIiIiIiIiIiJjKkkLlLlLlLlLlNnNnNnnNnOoOoOoOoRrRrRrSsSsSsSsTtTtTtUuUuUuUuUuUuWwYyYZzZzZzs"
 
 // twins are the letters that look like one of ASCII, from U+0391 on.
 var twins = func() (t [0x0458 - 0x0391 + 1]byte) {

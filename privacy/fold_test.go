@@ -27,6 +27,8 @@ func TestLookalikes(t *testing.T) {
 		{"4532·0151·1283·0366", "credit_card"}, {"4532ꓸ0151", ""}, {"4532⁓0151⁓1283⁓0366", "credit_card"}, {"4532─0151─1283─0366", "credit_card"},
 		{"4532⧸0151⧸1283⧸0366", "credit_card"}, {"4532～0151～1283～0366", "credit_card"}, {"536⸱90⸱4399 ssn", "ssn"}, {"4532﹍0151﹍1283﹍0366", "credit_card"},
 		{"ａｎｎ＠ｅｘａｍｐｌｅ．ｃｏｍ", "email"}, {"аnn@exаmple.com", "email"}, {"почта@пример.рф", "email"},
+		{"contraseña: s3cr3t!9", "password"}, {"Numéro de sécurité sociale 184127645108946", "fr_nir"}, {"cédula 1714307103", "ec_cedula"}, // with accents
+		{"pąsswörd=hunter2", "password"}, {"Führerschein B0723325", "driver_licence"}, {"Zażółć gęślą jaźń 12", ""},
 		{"карта 4532015112830366", "credit_card"}, {"а4532015112830366", "credit_card"},
 		{"Сумма к оплате: 12 500 рублей, срок до 30 ноября", ""}, {"Η τιμή είναι 149 ευρώ", ""},
 	} {

@@ -142,6 +142,11 @@ func (f *finder) word(i, end, digits int) int {
 			return f.hit(&ibans, i, last, 0.97)
 		}
 	}
+	if text[i] == '0' && n > 1 && digits == n {
+		if last := f.abroad(i, end); last > i {
+			return last
+		}
+	}
 	if n <= 4 && end < len(text) {
 		if last := f.address(i, end); last > i {
 			return last
