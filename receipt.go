@@ -197,6 +197,9 @@ type ReceiptWant struct {
 	Agr      Digest   // of the agreement that the request named
 	Budget   Money    // what the request named
 	Terms    Terms    // of the agreement, else of the assessed manifest
+	// From and To are when the first of the attempts was made and when the answer had
+	// come, by the caller's clock. Zero is not compared.
+	From, To time.Time
 }
 
 // Check reports why r is not the receipt of that exchange, or breaks its terms.
@@ -218,6 +221,10 @@ func (r *Receipt) Check(w ReceiptWant) error {
 		if !c.ok {
 			return fmt.Errorf("receipt is of another exchange: %s differs", c.name)
 		}
+	}
+	// What is promised is counted from iat: one of another time would promise less.
+	if iat := time.Unix(r.Iat, 0); !w.From.IsZero() && w.From.Sub(iat) > clockSkew+time.Second || !w.To.IsZero() && iat.Sub(w.To) > clockSkew {
+		return fmt.Errorf("receipt is of another time: iat is %d, and the exchange was from %d to %d", r.Iat, w.From.Unix(), w.To.Unix())
 	}
 	if err := r.checkTerms(w); err != nil {
 		return fmt.Errorf("receipt breaks the terms: %w", err)

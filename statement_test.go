@@ -559,6 +559,7 @@ func TestReceiptCheck(t *testing.T) {
 			Bases: []Digest{DigestOf([]byte("another attempt")), DigestOf([]byte("base"))}, Status: 200,
 			Digest: DigestOf([]byte("answer")), Type: "application/json", Mft: DigestOf([]byte("manifest")),
 			Agr: DigestOf([]byte("agreement")), Budget: usd(t, "5"), Terms: testTerms(t),
+			From: time.Unix(testTime-3, 0), To: time.Unix(testTime+2, 0),
 		}
 	}
 	second := func(n int64) *int64 { return &n }
@@ -594,6 +595,11 @@ func TestReceiptCheck(t *testing.T) {
 		{"window shorter", func(r *Receipt, _ *ReceiptWant) { r.Undo.Until -= 31 }, "undo ends at"},
 		{"window without limit", func(_ *Receipt, w *ReceiptWant) { w.Terms.UndoWindowSeconds = second(0) }, "no limit"},
 		{"window not promised", func(r *Receipt, w *ReceiptWant) { r.Undo.Until, w.Terms.UndoWindowSeconds = 1, nil }, ""},
+		{"as late as clocks allow", func(r *Receipt, w *ReceiptWant) { w.To = time.Unix(r.Iat-30, 0) }, ""},
+		{"of the future", func(r *Receipt, w *ReceiptWant) { w.To = time.Unix(r.Iat-31, 0) }, "another time"},
+		{"as early as clocks allow", func(r *Receipt, w *ReceiptWant) { w.From = time.Unix(r.Iat+30, 999999999) }, ""},
+		{"of the past", func(r *Receipt, w *ReceiptWant) { w.From = time.Unix(r.Iat+32, 0) }, "another time"},
+		{"at any time", func(r *Receipt, w *ReceiptWant) { w.From, w.To = time.Time{}, time.Time{} }, ""},
 		{"fee higher", func(r *Receipt, _ *ReceiptWant) { r.Undo.MaxFee = usd(t, "50.01") }, "undo.max_fee is 50.01 USD"},
 		{"fee not stated", func(r *Receipt, _ *ReceiptWant) { r.Undo.MaxFee = Money{} }, ""},
 	} {

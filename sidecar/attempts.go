@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/flight"
@@ -18,8 +20,11 @@ import (
 const maxBases = 1 << 16
 
 // attempt is one signed request: what names its signature, the manifest that was
-// assessed for it, and the agreement that it was made under.
-type attempt struct{ base, mft, agr iatp.Digest }
+// assessed for it, the agreement that it was made under, and when it was signed.
+type attempt struct {
+	base, mft, agr iatp.Digest
+	at             time.Time // in seconds; zero in what earlier versions kept
+}
 
 // attempts is a view of the flight log: the attempts to have a key of a caller
 // executed by a peer. A repetition is answered with the receipt of the attempt
@@ -52,6 +57,7 @@ func readAttempt(line []byte) (alias string, one attempt, ok bool) {
 		Note     string      `json:"note"`
 		Manifest string      `json:"manifest"`
 		Agr      string      `json:"agr"`
+		Time     time.Time   `json:"timestamp"`
 	}
 	if !flight.IsOf(line, flight.Forward) || !bytes.Contains(line, []byte("key ")) || json.Unmarshal(line, &l) != nil || l.Type != flight.Forward || l.Dir != flight.Out {
 		return "", one, false
@@ -66,6 +72,7 @@ func readAttempt(line []byte) (alias string, one attempt, ok bool) {
 	one.base = base
 	one.mft, _ = iatp.ParseContentDigest(l.Manifest) // zero if there was none
 	one.agr, _ = iatp.ParseBase64URL(l.Agr)
+	one.at = l.Time.Truncate(time.Second)
 	return alias, one, found && err == nil
 }
 
@@ -105,9 +112,9 @@ func (a *attempts) add(alias string, one attempt) {
 	}
 }
 
-// sentBefore is an attempt of a snapshot: alias, base, and manifest and agreement or
-// "".
-type sentBefore [4]string
+// sentBefore is an attempt of a snapshot: alias, base, manifest and agreement or "",
+// and when it was, in seconds since 1970 or "".
+type sentBefore [5]string
 
 // Snapshot is the state that Restore takes back, the first key first.
 func (a *attempts) Snapshot() []byte {
@@ -116,7 +123,7 @@ func (a *attempts) Snapshot() []byte {
 	all := make([]sentBefore, 0, a.held)
 	for _, alias := range a.order {
 		for _, one := range a.bases[alias] {
-			all = append(all, sentBefore{alias, one.base.Base64URL(), orNothing(one.mft), orNothing(one.agr)})
+			all = append(all, sentBefore{alias, one.base.Base64URL(), orNothing(one.mft), orNothing(one.agr), strconv.FormatInt(one.at.Unix(), 10)})
 		}
 	}
 	b, err := json.Marshal(all)
@@ -151,6 +158,10 @@ func (a *attempts) Restore(snapshot []byte) error {
 				*d, bad = iatp.ParseBase64URL(s[2+i])
 				err = errors.Join(err, bad)
 			}
+		}
+		if s[4] != "" {
+			at, bad := strconv.ParseInt(s[4], 10, 64)
+			one.at, err = time.Unix(at, 0), errors.Join(err, bad)
 		}
 		a.add(s[0], one)
 	}

@@ -26,3 +26,23 @@ func TestAttemptsAreRead(t *testing.T) {
 		}
 	}
 }
+
+// What an attempt is held to outlives a snapshot; one of an earlier version has no time.
+func TestAttemptsAreKept(t *testing.T) {
+	base, mft := iatp.Digest{7}, iatp.Digest{8}
+	first := &attempts{bases: map[string][]attempt{}}
+	first.Apply(1, []byte(`{"base":"`+base.Base64URL()+`","dir":"out","manifest":"`+mft.ContentDigest()+`","note":"key k1","timestamp":"2026-11-23T12:00:01.5Z","type":"forward"}`))
+	var second attempts
+	if err := second.Restore(first.Snapshot()); err != nil {
+		t.Fatal(err)
+	}
+	if one, ok := second.find("k1", base); !ok || one.mft != mft || !one.agr.IsZero() || one.at.Unix() != 1795435201 {
+		t.Errorf("attempt after a snapshot = %+v, %v", one, ok)
+	}
+	if err := second.Restore([]byte(`[["k1","` + base.Base64URL() + `","",""]]`)); err != nil {
+		t.Fatal(err)
+	}
+	if one, ok := second.find("k1", base); !ok || !one.at.IsZero() {
+		t.Errorf("attempt of an earlier version = %+v, %v", one, ok)
+	}
+}

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/inter-agent-trust/iatp"
@@ -207,8 +206,13 @@ func (s *Sidecar) askPeer(x *exchange) flight.Outcome {
 		return flight.OutcomeUnknown
 	}
 	closing := r.Req.Base == base && r.Res.Digest == iatp.DigestOf(body)
-	if want := s.expected(x, r.Req.Base); !closing && !slices.Contains(want.Bases, r.Req.Base) {
-		return flight.OutcomeUnknown
+	if !closing {
+		want := s.expected(x, r.Req.Base)
+		want.Status, want.Digest, want.Type = r.Res.Status, r.Res.Digest, r.Res.Type // the answer never came
+		if err := r.Check(want); err != nil {
+			s.log.Warn("receipt of a peer is not valid", "peer", x.met.Peer.URI, "trace_id", x.in.trace.id, "error", err)
+			return flight.OutcomeUnknown
+		}
 	}
 	x.cost, x.never = r.Cost, r.Outcome == iatp.OutcomeNone
 	x.receipt, x.proof, x.undo.proven = resp.Header.Get(iatp.HeaderReceipt), proofValid, r

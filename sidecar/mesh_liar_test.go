@@ -280,6 +280,8 @@ func TestLiesInReceipts(t *testing.T) {
 		"of no key":              altered(func(r *iatp.Receipt) { r.Req.Key = "" }),
 		"of another manifest":    altered(func(r *iatp.Receipt) { r.Mft[0] ^= 1 }),
 		"of no manifest":         altered(func(r *iatp.Receipt) { r.Mft = iatp.Digest{} }),
+		"of long ago":            altered(func(r *iatp.Receipt) { r.Iat -= 3600 }),
+		"of the future":          altered(func(r *iatp.Receipt) { r.Iat += 3600 }),
 		"of another status":      altered(func(r *iatp.Receipt) { r.Res.Status = 201 }),
 		"of another body":        altered(func(r *iatp.Receipt) { r.Res.Digest[31] ^= 1 }),
 		"of another type":        altered(func(r *iatp.Receipt) { r.Res.Type = "text/html" }),

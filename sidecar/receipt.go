@@ -254,7 +254,7 @@ func (s *Sidecar) checkProof(x *exchange, resp *http.Response, jws string, body 
 // but their names.
 func (s *Sidecar) expected(x *exchange, base iatp.Digest) iatp.ReceiptWant {
 	terms, _ := x.terms()
-	w := iatp.ReceiptWant{Iss: x.met.Peer.URI, Aud: s.mesh.self.url, Key: x.sentKey, Bases: x.bases, Mft: x.st.mft, Terms: terms, Budget: x.promised()}
+	w := iatp.ReceiptWant{Iss: x.met.Peer.URI, Aud: s.mesh.self.url, Key: x.sentKey, Bases: x.bases, Mft: x.st.mft, Terms: terms, Budget: x.promised(), From: x.start, To: s.now()}
 	if x.agreed != nil {
 		w.Agr = x.agreed.ID()
 	}
@@ -262,7 +262,7 @@ func (s *Sidecar) expected(x *exchange, base iatp.Digest) iatp.ReceiptWant {
 		return w
 	}
 	if one, ok := s.mesh.sent.find(s.attemptAlias(x), base); ok {
-		w.Bases = []iatp.Digest{base}
+		w.Bases, w.From = []iatp.Digest{base}, one.at
 		if one.mft != w.Mft || one.agr != w.Agr {
 			w.Mft, w.Agr, w.Terms = one.mft, one.agr, iatp.Terms{}
 		}
