@@ -84,7 +84,7 @@ func (w *work) cleanPointer(pointer string) string {
 	for step := range strings.SplitSeq(pointer[1:], "/") {
 		text := []byte(step)
 		out.WriteByte('/')
-		out.Write(w.redactText(text, place{given: around}, nil))
+		out.Write(w.redactText(text, place{given: &around}, nil))
 		if !index(text) {
 			around = names{around[1], text[:min(len(text), maxName+nameAhead)]}
 		}

@@ -442,8 +442,8 @@ func (t *telling) within(from, to int) topics {
 // names returns what the names around the text tell.
 func (f *finder) names() topics {
 	if !f.namesRead {
-		f.namesRead, f.inner, f.named = true, topics{}, topics{}
-		f.readNames(&f.around, 0)
+		f.namesRead = true
+		f.readNames()
 	}
 	return f.named
 }

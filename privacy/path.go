@@ -18,6 +18,7 @@ type names [2][]byte
 
 // A path knows the member names around the current token of a document.
 type path struct {
+	doc     []byte
 	outside place // of the whole document
 	steps   []step
 }
@@ -56,32 +57,41 @@ func (p *path) odd(depth int) bool {
 
 // A place is where a text stands. It is good until its path moves on.
 type place struct {
-	given names // if path is nil
-	name  bool  // what stands there is a name itself
+	given *names // if path is nil; nil for none
 	path  *path
-	doc   []byte
 	depth int
+	name  bool // what stands there is a name itself
 }
 
-// place returns the place of a value at the given depth of doc.
-func (p *path) place(doc []byte, depth int) place { return place{path: p, doc: doc, depth: depth} }
+// place returns the place of a value at the given depth.
+func (p *path) place(depth int) place { return place{path: p, depth: depth} }
 
-// of returns the place of a token at the given depth of doc. A name does not
-// stand under itself.
-func (p *path) of(doc []byte, depth int, tok ijson.Token) place {
+// of returns the place of a token at the given depth. A name does not stand under
+// itself.
+func (p *path) of(depth int, tok ijson.Token) place {
 	if tok.Kind == ijson.Name {
-		at := p.place(doc, depth-1)
-		at.name = true
-		return at
+		return place{path: p, depth: depth - 1, name: true}
 	}
-	return p.place(doc, depth)
+	return p.place(depth)
+}
+
+// told reports whether a name is given that the place stands under.
+func (at place) told() bool { return at.given != nil && at.given[1] != nil }
+
+// under returns the place of a value under a name.
+func under(name []byte) place {
+	return place{given: &names{nil, name[:min(len(name), keptName)]}}
 }
 
 // names returns the names around the place. They are worked out when somebody
 // asks, which is seldom.
 func (at place) names() names {
-	if at.path == nil {
-		return at.given
+	switch {
+	case at.path != nil:
+	case at.given != nil:
+		return *at.given
+	default:
+		return names{}
 	}
 	found, n := at.path.outside.names(), 0
 	for depth := at.depth; depth > 0 && n < 2; depth-- {
@@ -89,7 +99,7 @@ func (at place) names() names {
 		if tok.Kind != ijson.Name {
 			continue
 		}
-		text := nameText(at.doc, tok)
+		text := nameText(at.path.doc, tok)
 		if n++; n == 1 {
 			found = names{found[1], text}
 		} else {
@@ -120,34 +130,42 @@ func foldedName(name []byte) []byte {
 	return f.b
 }
 
-// readNames notes what the names around a place tell, the innermost first; n
-// says how many were read.
-func (f *finder) readNames(at *place, n int) {
-	note := func(told topics) {
-		if n++; n == 1 {
-			f.inner = told
+// readNames notes what the two innermost names around a place tell.
+func (f *finder) readNames() {
+	f.inner, f.named = topics{}, topics{}
+	for at, n := &f.around, 0; n < 2; at = &at.path.outside {
+		if at.path == nil {
+			f.readGiven(at.given, n)
+			return
 		}
-		f.named = f.named.or(told)
-	}
-	if at.path == nil {
-		for i := len(at.given) - 1; i >= 0 && n < len(at.given); i-- {
-			note(f.topicsOf(at.given[i]))
+		for depth := at.depth; depth > 0 && n < 2; depth-- {
+			s := &at.path.steps[depth]
+			if s.name.Kind != ijson.Name {
+				continue
+			}
+			if !s.read {
+				s.read, s.told = true, f.topicsOf(nameText(at.path.doc, s.name))
+			}
+			f.noteName(s.told, n)
+			n++
 		}
-		return
 	}
-	for depth := at.depth; depth > 0 && n < len(at.given); depth-- {
-		s := &at.path.steps[depth]
-		if s.name.Kind != ijson.Name {
-			continue
-		}
-		if !s.read {
-			s.read, s.told = true, f.topicsOf(nameText(at.doc, s.name))
-		}
-		note(s.told)
+}
+
+// readGiven is readNames for names that are given, after n others.
+func (f *finder) readGiven(given *names, n int) {
+	for i := len(given) - 1; given != nil && i >= 0 && n < 2; i-- {
+		f.noteName(f.topicsOf(given[i]), n)
+		n++
 	}
-	if n < len(at.given) {
-		f.readNames(&at.path.outside, n)
+}
+
+// noteName notes what a name tells, around which are n others.
+func (f *finder) noteName(told topics, n int) {
+	if n == 0 {
+		f.inner = told
 	}
+	f.named = f.named.or(told)
 }
 
 // A nameCache remembers what member names tell. Names of up to 16 bytes, which

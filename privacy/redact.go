@@ -113,7 +113,7 @@ func (c *catalog) of(kind iatp.DataClass) *detector {
 // document appends doc, redacted where something was found that must go.
 func (d *redaction) document(dst, doc []byte, found []Finding, nesting int, outside place) []byte {
 	taken := d.takenNames(doc, found)
-	p, object := path{outside: outside}, new(objects)
+	p, object := path{doc: doc, outside: outside}, new(objects)
 	var r ijson.Reader
 	r.Reset(doc, d.limits)
 	copied := 0
@@ -150,7 +150,7 @@ func (d *redaction) document(dst, doc []byte, found []Finding, nesting int, outs
 		}
 		dst = append(dst, doc[copied:tok.Start]...)
 		copied = tok.End
-		around := p.of(doc, r.Depth(), tok)
+		around := p.of(r.Depth(), tok)
 		switch tok.Kind {
 		case ijson.Number:
 			dst = append(d.number(append(dst, '"'), doc[tok.Start:tok.End], here[0].Kind, worst), '"')

@@ -229,7 +229,7 @@ func (r *Redactor) look(doc []byte, around place) ([]Finding, []Opaque, error) {
 	w := r.d.work
 	l := &w.levels[0]
 	w.report, w.budget = Report{}, 0
-	l.doc, l.base, l.at, l.path.outside = doc, 0, nil, around
+	l.open(doc, 0, nil, around)
 	err := w.scanDocument(0, r.d.limits)
 	report := w.report
 	w.report = Report{}

@@ -49,7 +49,7 @@ func (f *formReader) field(r *Redactor, raw []byte, offset int) {
 	if !both {
 		return
 	}
-	around := place{given: names{nil, name[:min(len(name), keptName)]}}
+	around := under(name)
 	r.out = append(r.out, '=')
 	r.out = append(r.out, f.part(r, rawValue, unquery(rawValue), around, pointerTo(r, name), false, offset+len(rawName)+1)...)
 }

@@ -15,6 +15,7 @@ type jsonReader struct {
 	buf    []byte // not passed on yet
 	passed int    // bytes of the stream before buf
 	frames []frame
+	around names       // what place returned last
 	text   *textReader // what was called JSON and is not
 
 	// long says that buf is inside a string that is too long to be held;
@@ -221,7 +222,16 @@ func endOfString(b []byte, i int) int {
 }
 
 // place returns where a value stands.
-func (j *jsonReader) place() place { return place{given: j.names(len(j.frames))} }
+func (j *jsonReader) place() place {
+	j.around = j.names(len(j.frames))
+	return place{given: &j.around}
+}
+
+// placeOfName returns where a name of the innermost object stands.
+func (j *jsonReader) placeOfName() place {
+	j.around = j.names(len(j.frames) - 1)
+	return place{given: &j.around, name: true}
+}
 
 // names returns the two innermost names of the first n frames.
 func (j *jsonReader) names(n int) (found names) {
@@ -371,7 +381,7 @@ func (j *jsonReader) member(r *Redactor, i, end int) bool {
 	top.name, top.cut = append(top.name[:0], text[:min(len(text), keptName)]...), len(text) > keptName
 
 	w, clean := r.d.work, text
-	around := place{given: j.names(len(j.frames) - 1), name: true}
+	around := j.placeOfName()
 	if _, odd := w.finder.judgeName(text, ijson.Token{Kind: ijson.Name, End: len(text), Escaped: escaped}); odd || escaped || len(w.finder.catalog.custom) > 0 {
 		if hits := w.find(text, around); len(hits) > 0 {
 			pointer := j.pointer(r)
@@ -432,7 +442,7 @@ func (j *jsonReader) goOn(r *Redactor, i int, last bool) (int, progress) {
 	limit := len(text)
 	w, around := r.d.work, j.place()
 	if j.name {
-		around = place{given: j.names(len(j.frames) - 1), name: true}
+		around = j.placeOfName()
 	}
 	hits := w.find(text, around)
 	if !over {

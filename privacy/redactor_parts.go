@@ -106,7 +106,7 @@ func (m *partsReader) begin(r *Redactor, head []byte, offset int) {
 	case FormatEvents:
 		m.part = &eventReader{passed: offset}
 	default:
-		around := place{given: names{nil, []byte(name[:min(len(name), keptName)])}}
+		around := under([]byte(name))
 		m.part = &textReader{window: window{before: offset}, around: around}
 	}
 }

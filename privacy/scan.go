@@ -33,6 +33,12 @@ type level struct {
 	from []int32
 }
 
+// open makes doc, at a place of the document around it, the one to read.
+func (l *level) open(doc []byte, base int, at []int32, outside place) {
+	l.doc, l.base, l.at = doc, base, at
+	l.path.doc, l.path.outside = doc, outside
+}
+
 // work is the memory of one scan, kept for the next.
 type work struct {
 	finder  finder
@@ -93,7 +99,7 @@ func (w *work) release() {
 	for i := range w.levels {
 		l := &w.levels[i]
 		l.reader.Reset(nil, Limits{})
-		l.doc, l.at, l.path.outside = nil, nil, place{}
+		l.open(nil, 0, nil, place{})
 		if cap(l.text) > maxScratch {
 			l.text, l.from = nil, nil
 		}
@@ -123,7 +129,7 @@ func (s *Scanner) ScanJSON(body []byte, lim Limits) (Report, error) {
 	w := s.work()
 	defer w.release()
 	l := &w.levels[0]
-	l.doc, l.base, l.at, l.path.outside = body, 0, nil, place{}
+	l.open(body, 0, nil, place{})
 	w.report.Findings, w.spots, w.pointers = w.findings[:0], w.spots[:0], w.pointers[:0]
 	err := w.scanDocument(0, lim)
 	w.findings = w.report.Findings
@@ -143,7 +149,7 @@ func (w *work) scanDocument(n int, lim Limits) error {
 	l.reader.Reset(l.doc, lim)
 	l.split.n = 0
 	custom := len(w.finder.catalog.custom) > 0
-	telling := n > 0 || l.path.outside.given[1] != nil // the last name, or one around the document, may make the value one to read
+	telling := n > 0 || l.path.outside.told() // the last name, or one around the document, may make the value one to read
 	for {
 		tok, err := l.reader.Next()
 		if err != nil {
@@ -203,7 +209,7 @@ func (w *work) scanString(n int, tok ijson.Token, lim Limits) {
 		l.text, l.from = decode(l.text[:0], l.from[:0], text)
 		text, from = l.text, l.from
 	}
-	around := l.path.of(l.doc, l.reader.Depth(), tok)
+	around := l.path.of(l.reader.Depth(), tok)
 	if tok.Kind == ijson.String && looksLikeJSON(text) {
 		if n == w.deepest {
 			if ijson.Check(text, lim) == nil {
@@ -259,7 +265,7 @@ func looksLikeJSON(text []byte) bool {
 func (w *work) scanNested(n int, text []byte, from []int32, base int, around place, lim Limits) bool {
 	found, spots, opaque := len(w.report.Findings), len(w.spots), len(w.report.Opaque)
 	l := &w.levels[n]
-	l.doc, l.base, l.at, l.path.outside = text, base, from, around
+	l.open(text, base, from, around)
 	if w.scanDocument(n, lim) == nil {
 		return true
 	}
@@ -347,7 +353,7 @@ func (w *work) scanNumber(n int, tok ijson.Token) {
 		return
 	}
 	f := &w.finder
-	f.around, f.namesRead = l.path.place(l.doc, l.reader.Depth()), false
+	f.around, f.namesRead = l.path.place(l.reader.Depth()), false
 	if w.askAbout(n, tok, digits, f.catalog.first) {
 		return
 	}

@@ -121,7 +121,7 @@ func (w *work) addPart(n int, tok ijson.Token) {
 		return
 	}
 	f, depth := &w.finder, l.reader.Depth()
-	f.around, f.namesRead = l.path.place(l.doc, depth), false
+	f.around, f.namesRead = l.path.place(depth), false
 	if p.told = f.names().and(f.catalog.digits); p.told.none() {
 		return
 	}
