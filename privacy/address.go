@@ -28,7 +28,7 @@ var (
 // credentials looks for user:password@ behind the :// at i.
 func (f *finder) credentials(i int) int {
 	text := f.text
-	if !f.hasAt(i, "://") {
+	if !f.anyAt || !f.hasAt(i, "://") {
 		return i
 	}
 	start, colon, at := i+3, -1, -1
@@ -38,7 +38,7 @@ func (f *finder) credentials(i int) int {
 			colon = j
 		case c == '@':
 			at = j
-		case c <= ' ', bytes.IndexByte([]byte(`/?#"'<>\,;`), c) >= 0:
+		case c <= ' ', afterUser[c]:
 			j = len(text)
 		}
 	}
@@ -47,6 +47,9 @@ func (f *finder) credentials(i int) int {
 	}
 	return f.hit(&urlCredentials, start, at, 0.9)
 }
+
+// afterUser is what ends the part of a URL that may hold credentials.
+var afterUser = bytesOf(`/?#"'<>\,;`)
 
 // address looks for the address of a machine that begins with text[i:end].
 func (f *finder) address(i, end int) int {

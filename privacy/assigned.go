@@ -70,7 +70,7 @@ func (f *finder) assigned(i int) int {
 	if text[i] == ':' && !quoted && (from == i+1 || text[from-1] != ' ') && from < len(text) && text[from] == '/' {
 		return i + 1 // a URL
 	}
-	if to-from > 2 && keyStarts.has(text[from], text[from+1], text[from+2]) {
+	if to-from > 2 && mayBeKey(text[from], text[from+1], text[from+2]) {
 		if last := f.key(from); last >= to {
 			return last // it says itself what it is
 		}

@@ -110,9 +110,8 @@ type catalog struct {
 	first  topics // always as a set
 	digits topics // who is made of digits alone
 
-	// byRun[n] are the patterns whose first letters and digits are n in a row,
-	// by whether the first two are digits.
-	byRun   [maxRun + 1][4][]pattern
+	// byRun[n] are the patterns whose first letters and digits are n in a row.
+	byRun   [maxRun + 1][]pattern
 	lexicon lexicon
 
 	// loose are the values that a word makes out of any letters and digits,

@@ -36,11 +36,13 @@ const (
 
 // findMailboxes looks at every @.
 func (f *finder) findMailboxes() {
+	f.anyAt = false
 	for i := 0; ; i++ {
 		n := bytes.IndexByte(f.text[i:], '@')
 		if n < 0 {
 			return
 		}
+		f.anyAt = true
 		i += n
 		start, end := f.localPart(i), f.domain(i+1)
 		if start < i && end > i+1 && !f.remote(start, end) {

@@ -135,19 +135,30 @@ func (f *finder) inside(i, end int, decode func(dst, src []byte) (int, error)) i
 	return end
 }
 
-// magics are what compressed data begins with: gzip, zstd, zip, bzip2, xz.
-var magics = [...]string{"\x1f\x8b\x08", "\x28\xb5\x2f\xfd", "PK\x03\x04", "BZh", "\xfd7zXZ"}
-
 // compressed reports whether n characters of base64 that begin with b hold
 // compressed data.
 func compressed(b []byte, n int) bool {
-	for _, m := range magics {
-		if bytes.HasPrefix(b, []byte(m)) {
-			return n >= 24
-		}
+	if len(b) < 3 {
+		return false
 	}
-	// zlib, RFC 1950: two bytes that are a multiple of 31.
-	return n >= 64 && len(b) > 2 && b[0] == 0x78 && (int(b[0])<<8+int(b[1]))%31 == 0
+	magic := ""
+	switch b[0] {
+	case 0x1f:
+		magic = "\x1f\x8b\x08" // gzip
+	case 0x28:
+		magic = "\x28\xb5\x2f\xfd" // zstd
+	case 'P':
+		magic = "PK\x03\x04" // zip
+	case 'B':
+		magic = "BZh" // bzip2
+	case 0xfd:
+		magic = "\xfd7zXZ" // xz
+	case 0x78: // zlib, RFC 1950: two bytes that are a multiple of 31
+		return n >= 64 && (int(b[0])<<8+int(b[1]))%31 == 0
+	default:
+		return false
+	}
+	return n >= 24 && bytes.HasPrefix(b, []byte(magic))
 }
 
 // readable reports whether b is text; cut says that its end may be missing.

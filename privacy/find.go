@@ -69,6 +69,7 @@ type finder struct {
 	tries int // how often it was read
 	noKey int // end of the last row that was no long key
 
+	anyAt     bool   // there is an @ in the text
 	named     topics // what the names around tell, if namesRead
 	inner     topics // the innermost of them
 	namesRead bool
@@ -121,16 +122,18 @@ func (f *finder) findDigits() {
 	for i := nextDigit(f.text, 0); i < len(f.text); i = nextDigit(f.text, i) {
 		first := last < 0 || !f.joined(last, i)
 		end := endOfDigits(f.text, i)
+		if first {
+			if over := f.tooShort(i, end); over > 0 {
+				last, i = over, over
+				continue
+			}
+		}
 		if n := end - i; n > maxDigits || !first && !f.catalog.opens[n] {
 			last, i = end, end
 			continue
 		}
 		w.from(f, i, end)
 		w.first, w.last = first, last
-		if first && !w.more && w.digitsUpTo(w.n-1) < fewest {
-			last, i = w.end[w.n-1], w.end[w.n-1] // times, amounts: a chain too short for anything
-			continue
-		}
 		told := telling{f: f, start: i}
 		if f.gluedBefore(i) {
 			last, i = end, end
@@ -150,6 +153,21 @@ func (f *finder) findDigits() {
 		}
 		last, i = end, end
 	}
+}
+
+// tooShort returns the end of the chain whose first group is text[i:end] if it
+// is too short for anything, as times and amounts are; otherwise 0.
+func (f *finder) tooShort(i, end int) int {
+	for digits := end - i; digits < fewest; digits += end - i {
+		for i = end; i < len(f.text) && i-end <= maxSeps && separator[f.text[i]]; {
+			i++
+		}
+		if i == end || i-end > maxSeps || i == len(f.text) || !isDigit(f.text[i]) {
+			return end
+		}
+		end = endOfDigits(f.text, i)
+	}
+	return 0
 }
 
 // judgeOthers asks the detectors that need a telling word, or a form that is
@@ -388,6 +406,9 @@ func (f *finder) weigh(d *detector, fm *form, w *walk, k int, told *telling) (hi
 	end := w.end[k]
 	digits := w.digits[:w.total[k]]
 	if f.gluedAfter(end) || f.phone(w.start, len(digits)) {
+		return hit{}, false
+	}
+	if fm.alone < f.least && !told.yes(d, end) {
 		return hit{}, false
 	}
 	left := d.valid(digits)

@@ -107,12 +107,29 @@ func needsFold(b []byte) folding {
 			}
 		}
 		for end := min(i+8, len(b)); i < end; i++ {
-			if need = max(need, foldingOf[b[i]]); need == foldMore {
+			how := foldingOf[b[i]]
+			if how == foldMore && !encodes(b[i:]) {
+				how = foldNothing
+			}
+			if need = max(need, how); need == foldMore {
 				return need
 			}
 		}
 	}
 	return need
+}
+
+// encodes reports whether a percent sign or an ampersand at the start of b
+// encodes something; any other character does.
+func encodes(b []byte) bool {
+	n := 2
+	switch b[0] {
+	case '%':
+		_, n = foldPercent(b)
+	case '&':
+		_, n = foldEntity(b)
+	}
+	return n > 1
 }
 
 var foldingOf = func() (t [256]folding) {
@@ -361,7 +378,7 @@ func foldEntity(b []byte) (c byte, n int) {
 		}
 	}
 	for _, e := range entities {
-		if hasPrefixFold(b[n:], e.name) {
+		if n < len(b) && b[n]|0x20 == e.name[0] && hasPrefixFold(b[n:], e.name) {
 			return e.char, n + len(e.name)
 		}
 	}

@@ -178,30 +178,44 @@ var keyFormats = []keyFormat{
 	{"APP_USR-", wordBytes, 50, 90}, // Mercado Pago
 }
 
-// keyStarts and keysAt make most words cost one look: by the first three
-// characters, and by the first one.
-var (
-	keyStarts = func() *triples {
-		var t triples
-		for _, k := range keyFormats {
-			for c := range 256 {
-				if len(k.prefix) > 2 && k.prefix[2] == byte(c) || len(k.prefix) == 2 && k.set[c] {
-					t.add(k.prefix[0], k.prefix[1], byte(c))
-				}
+// keysAt finds the formats of keys that may begin with three characters, by
+// keyHash of them: the place of their list in keyLists. Most words begin like none.
+// Lists may hold more than was asked for; 0 is the list of nothing.
+var keysAt, keyLists = func() (at [1 << keyHashBits]uint16, lists [][]keyFormat) {
+	lists = make([][]keyFormat, 1)
+	add := func(a, b, c byte, formats ...keyFormat) {
+		k := &at[keyHash(a, b, c)]
+		if *k == 0 {
+			*k = uint16(len(lists))
+			lists = append(lists, nil)
+		}
+		lists[*k] = append(lists[*k], formats...)
+	}
+	for _, k := range keyFormats {
+		if len(k.prefix) > 2 {
+			add(k.prefix[0], k.prefix[1], k.prefix[2], k)
+			continue
+		}
+		for c := range 256 {
+			if k.set[c] {
+				add(k.prefix[0], k.prefix[1], byte(c), k)
 			}
 		}
-		for _, k := range []string{"eyJ", "AGE", "hoo"} {
-			t.add(k[0], k[1], k[2])
-		}
-		return &t
-	}()
-	keysAt = func() (t [128][]keyFormat) {
-		for _, k := range keyFormats {
-			t[k.prefix[0]] = append(t[k.prefix[0]], k)
-		}
-		return t
-	}()
-)
+	}
+	for _, k := range []string{"eyJ", "AGE", "hoo"} { // see key
+		add(k[0], k[1], k[2])
+	}
+	return at, lists
+}()
+
+const keyHashBits = 12
+
+func keyHash(a, b, c byte) uint32 {
+	return (uint32(a)<<16 | uint32(b)<<8 | uint32(c)) * 2654435761 >> (32 - keyHashBits)
+}
+
+// mayBeKey reports whether a key may begin with these characters.
+func mayBeKey(a, b, c byte) bool { return keysAt[keyHash(a, b, c)] != 0 }
 
 // longKey is the length from which a row is not read again for another key.
 const longKey = 130
@@ -209,13 +223,15 @@ const longKey = 130
 // maxSecret bounds the length of a key: see hold.
 const maxSecret = 7 << 10
 
-// key looks for a key that begins at i.
+// key looks for a key that begins with the three characters at i.
 func (f *finder) key(i int) int {
 	text := f.text
 	if end := f.jwt(i); end > 0 {
 		return f.hit(&jwts, i, end, 0.97)
 	}
-	for _, k := range keysAt[text[i]] {
+	of := keyLists[keysAt[keyHash(text[i], text[i+1], text[i+2])]]
+	for n := range of {
+		k := &of[n]
 		if k.max > longKey && i < f.noKey || !f.hasAt(i, k.prefix) {
 			continue
 		}

@@ -2,6 +2,7 @@ package privacy
 
 import (
 	"bytes"
+	"math/bits"
 	"strings"
 )
 
@@ -131,6 +132,12 @@ func inPlaceholder(text []byte, i int) bool {
 
 // endOfWord returns the end of the word at i: abc|Def, ABC|Def, abc|_def.
 func endOfWord(text []byte, i int) int {
+	// Most words are short, and have no capitals but the first.
+	x := wordAt(text, i)
+	letters := letterBytes(x)
+	if n := bits.TrailingZeros64(highs&^letters) &^ 7; n > 0 && n < 64 && letters&^(x<<2)&(1<<n-1)>>8 == 0 {
+		return i + n/8
+	}
 	j := i + 1
 	for j < len(text) && asciiLetter(text[j]) {
 		if upper(text[j]) && (!upper(text[j-1]) || j+1 < len(text) && asciiLetter(text[j+1]) && !upper(text[j+1])) {

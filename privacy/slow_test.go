@@ -196,7 +196,7 @@ func TestPrefilter(t *testing.T) {
 		}
 	}
 	for _, k := range keyFormats {
-		if !keyStarts.has(k.prefix[0], k.prefix[1], append([]byte(k.prefix), '0')[2]) {
+		if !mayBeKey(k.prefix[0], k.prefix[1], append([]byte(k.prefix), '0')[2]) {
 			t.Errorf("%s does not pass the filter of beginnings", k.prefix)
 		}
 	}

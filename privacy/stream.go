@@ -103,9 +103,15 @@ func (st *Stream) collect(text []byte, hits []hit) {
 // isBinary reports whether b is not UTF-8, or has control characters that no
 // text has.
 func isBinary(b []byte) bool {
-	for _, c := range b {
-		if c < ' ' && (c < '\b' || c > '\r') && c != 0x1B {
-			return true
+	for i := 0; i < len(b); {
+		if x := wordAt(b, i); (x|x-' '*ones)&highs == 0 {
+			i += 8
+			continue
+		}
+		for end := min(i+8, len(b)); i < end; i++ {
+			if c := b[i]; c < ' ' && (c < '\b' || c > '\r') && c != 0x1B {
+				return true
+			}
 		}
 	}
 	return !utf8.Valid(b)

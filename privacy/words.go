@@ -2,6 +2,7 @@ package privacy
 
 import (
 	"bytes"
+	"math/bits"
 	"strings"
 )
 
@@ -42,28 +43,18 @@ func (f *finder) findWords(found int) {
 		case sparkByte:
 			i = f.spark(i)
 		default:
-			end, digits := i+1, 0
-			if isDigit(text[i]) {
-				digits = 1
-			}
-			for end < len(text) && byteKind[text[end]] == runByte {
-				if isDigit(text[end]) {
-					digits++
-				}
-				end++
-			}
+			r := rowAt(text, i)
 			for len(taken) > 0 && taken[0].end <= i {
 				taken = taken[1:]
 			}
-			if len(taken) > 0 && taken[0].start <= i && end <= taken[0].end && taken[0].by.rank < alwaysLookedFor {
-				i = end // what is within it does not count
-				continue
+			switch {
+			case len(taken) > 0 && taken[0].start <= i && r.end <= taken[0].end && taken[0].by.rank < alwaysLookedFor: // what is within it does not count
+				i = r.end
+			case r.digits == 0 && f.plain(i, r.end):
+				i = r.end
+			default:
+				i = f.word(r)
 			}
-			if digits == 0 && f.plain(i, end) {
-				i = end
-				continue
-			}
-			i = f.word(i, end, digits)
 		}
 	}
 }
@@ -71,7 +62,7 @@ func (f *finder) findWords(found int) {
 // plain reports whether a row of letters is nothing but a word.
 func (f *finder) plain(i, end int) bool {
 	text, n := f.text, end-i
-	if n >= shortestEncoded || i+2 < len(text) && keyStarts.has(text[i], text[i+1], text[i+2]) {
+	if n >= shortestEncoded || i+2 < len(text) && mayBeKey(text[i], text[i+1], text[i+2]) {
 		return false
 	}
 	if n > 6 {
@@ -115,10 +106,11 @@ func (f *finder) spark(i int) int {
 	return i + 1
 }
 
-// word looks at a row of letters and digits, some of them digits.
-func (f *finder) word(i, end, digits int) int {
-	text, n := f.text, end-i
-	if i+2 < len(text) && keyStarts.has(text[i], text[i+1], text[i+2]) {
+// word looks at a row that is more than a plain word.
+func (f *finder) word(r row) int {
+	text, i, end := f.text, r.start, r.end
+	n, digits := end-i, bits.OnesCount64(r.digits)
+	if i+2 < len(text) && mayBeKey(text[i], text[i+1], text[i+2]) {
 		if last := f.key(i); last > i {
 			return last
 		}
@@ -163,7 +155,7 @@ func (f *finder) word(i, end, digits int) int {
 		}
 	}
 	if n <= maxRun {
-		if last := f.matchPatterns(i, n); last > i {
+		if last := f.matchPatterns(r); last > i {
 			return last
 		}
 		if digits > 0 && n <= 20 {
@@ -179,21 +171,18 @@ func mayFollow(c byte) bool { return c == ' ' || c == '-' || c == '.' || c == '/
 
 // labelsBefore notes which loose values the words before text[i] tell of.
 func (f *finder) labelsBefore(i int) {
-	j := max(f.labelled, i-2*wordsBefore)
-	for j > 0 && j < i && byteKind[f.text[j-1]] == runByte {
+	text, j := f.text[:i], max(f.labelled, i-2*wordsBefore)
+	for j > 0 && j < i && byteKind[text[j-1]] == runByte {
 		j++ // not in the middle of a word
 	}
 	for j < i {
-		if !asciiLetter(f.text[j]) {
+		if !asciiLetter(text[j]) {
 			j++
 			continue
 		}
-		end := j
-		for end < i && asciiLetter(f.text[end]) {
-			end++
-		}
-		word := end
-		for end < i && byteKind[f.text[end]] == runByte {
+		word := endOfLetters(text, j)
+		end := word
+		for end < i && byteKind[text[end]] == runByte {
 			end++
 		}
 		if end == word || end == word+1 && word-j > 2 { // cvv2
@@ -246,6 +235,9 @@ func (f *finder) loose(i, end, digits int) int {
 // mostLetters is how many letters a value without a form of its own may have.
 const mostLetters = 4
 
+// monthBegins is what the names of months begin with.
+var monthBegins = bytesOf("jfmasond")
+
 // mayBeDate reports whether one or two digits that end here may begin a date: a
 // number or the name of a month follows.
 func (f *finder) mayBeDate(end int) bool {
@@ -255,7 +247,7 @@ func (f *finder) mayBeDate(end int) bool {
 		case j == end:
 			return false
 		default:
-			return isDigit(c) || bytes.IndexByte([]byte("jfmasond"), c|0x20) >= 0
+			return isDigit(c) || monthBegins[c|0x20]
 		}
 	}
 	return false
@@ -267,72 +259,65 @@ func (f *finder) mayBeDate(end int) bool {
 type pattern struct {
 	by   *detector
 	text string
+
+	// What it wants of the row that it begins with: which are letters, which are
+	// digits, and what stands behind: 0 for anything, _ for a separator.
+	letters, digits uint64
+	next            byte
+	then            byte // what stands behind a separator, in the same way
 }
 
-// addPattern files a pattern under the rows of letters and digits that it may
-// begin with.
+// addPattern files a pattern under the lengths of the rows of letters and digits
+// that it may begin with.
 func (c *catalog) addPattern(d *detector, text string) {
-	classes := []int{0}
-	n := 0
-	for _, r := range text {
-		if r == '_' {
-			c.filePattern(n, classes, pattern{d, text})
+	p, n := pattern{by: d, text: text}, 0
+	for k, r := range []byte(text) {
+		switch {
+		case r == '_':
+			p.next, p.then = r, text[k+1]
+			c.byRun[n] = append(c.byRun[n], p)
+			continue
+		case r == '9', isDigit(r):
+			p.digits |= 1 << n
+		case r == 'X':
+		case asciiLetter(r):
+			p.letters |= 1 << n
+		default:
+			p.next = r
+			c.byRun[n] = append(c.byRun[n], p)
+			return
+		}
+		n++
+	}
+	p.next = 0
+	c.byRun[n] = append(c.byRun[n], p)
+}
+
+// mayBegin reports whether p may begin with r, in text. For most rows that is
+// all there is to know.
+func (p *pattern) mayBegin(r row, text []byte) bool {
+	if p.letters&r.digits|p.digits&^r.digits != 0 {
+		return false
+	}
+	switch {
+	case p.next == 0:
+		return true
+	case r.end == len(text):
+		return false
+	case p.next == '_':
+		return r.end+1 < len(text) && mayFollow(text[r.end]) && (p.then != '9' || isDigit(text[r.end+1]))
+	}
+	return text[r.end] == p.next
+}
+
+// matchPatterns tries all patterns that may begin with a row.
+func (f *finder) matchPatterns(r row) int {
+	i, of := r.start, f.catalog.byRun[r.end-r.start]
+	for k := range of {
+		p := &of[k]
+		if !p.mayBegin(r, f.text) {
 			continue
 		}
-		if !strings.ContainsRune("L9X", r) && byteKind[byte(r)] != runByte {
-			break
-		}
-		if n++; n <= 2 {
-			classes = extend(classes, r)
-		}
-	}
-	c.filePattern(n, classes, pattern{d, text})
-}
-
-// extend adds a character of a pattern to the classes of two characters.
-func extend(classes []int, r rune) []int {
-	var out []int
-	for _, k := range classes {
-		if r != '9' && !isDigit(byte(r)) {
-			out = append(out, k<<1)
-		}
-		if r == '9' || r == 'X' || r != 'L' && isDigit(byte(r)) {
-			out = append(out, k<<1|1)
-		}
-	}
-	return out
-}
-
-func (c *catalog) filePattern(n int, classes []int, p pattern) {
-	for _, k := range classes {
-		if n == 1 { // the second is not of the row
-			c.byRun[n][k<<1] = append(c.byRun[n][k<<1], p)
-			k = k<<1 | 1
-		}
-		c.byRun[n][k] = append(c.byRun[n][k], p)
-	}
-}
-
-// classOf says whether the first two characters of a row are digits.
-func classOf(a, b byte) int {
-	k := 0
-	if isDigit(a) {
-		k = 2
-	}
-	if isDigit(b) {
-		k |= 1
-	}
-	return k
-}
-
-// matchPatterns tries all patterns that may begin with the n letters and digits
-// at i.
-func (f *finder) matchPatterns(i, n int) int {
-	second := byte(0)
-	if i+1 < len(f.text) {
-		second = f.text[i+1]
-	}
-	for _, p := range f.catalog.byRun[n][classOf(f.text[i], second)] {
 		chars, end := f.match(p.text, i)
 		if end == 0 {
 			continue
@@ -412,19 +397,6 @@ func (f *finder) partOfMore(i, end int) bool {
 	joins := func(c byte) bool { return c == '-' || c == '_' }
 	return i >= 2 && joins(text[i-1]) && byteKind[text[i-2]] == runByte ||
 		end+1 < len(text) && joins(text[end]) && byteKind[text[end+1]] == runByte
-}
-
-// triples is a set of three characters that something begins with. It may hold
-// more than was added.
-type triples [64]uint64
-
-func tripleAt(a, b, c byte) uint32 {
-	return (uint32(a)<<16 | uint32(b)<<8 | uint32(c)) * 2654435761 >> 20
-}
-
-func (t *triples) add(a, b, c byte) { t[tripleAt(a, b, c)>>6] |= 1 << (tripleAt(a, b, c) & 63) }
-func (t *triples) has(a, b, c byte) bool {
-	return t[tripleAt(a, b, c)>>6]>>(tripleAt(a, b, c)&63)&1 != 0
 }
 
 // pairs is a set of two characters that something begins with.

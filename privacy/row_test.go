@@ -1,0 +1,108 @@
+package privacy
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// slowRow is rowAt, a byte at a time.
+func slowRow(text []byte, i int) row {
+	r := row{start: i, end: i}
+	for r.end < len(text) && byteKind[text[r.end]] == runByte {
+		if isDigit(text[r.end]) {
+			r.digits |= 1 << min(r.end-i, 63)
+		}
+		r.end++
+	}
+	return r
+}
+
+// slowWord is endOfWord, a byte at a time.
+func slowWord(text []byte, i int) int {
+	for j := i + 1; ; j++ {
+		if j == len(text) || !asciiLetter(text[j]) {
+			return j
+		}
+		if upper(text[j]) && (!upper(text[j-1]) || j+1 < len(text) && asciiLetter(text[j+1]) && !upper(text[j+1])) {
+			return j
+		}
+	}
+}
+
+// checkRows holds what looks at eight bytes at once, or decides early, to what
+// looks at one after the other.
+func checkRows(t interface{ Fatalf(string, ...any) }, text []byte) {
+	f := finder{catalog: builtin(), text: text}
+	for i, c := range text {
+		if byteKind[c] == runByte {
+			r := rowAt(text, i)
+			if want := slowRow(text, i); r != want {
+				t.Fatalf("rowAt(%q, %d) = %+v, want %+v", text, i, r, want)
+			}
+			if n := r.end - i; n <= maxRun {
+				checkPatterns(t, &f, r)
+			}
+		}
+		if asciiLetter(c) {
+			if got, want := endOfWord(text, i), slowWord(text, i); got != want {
+				t.Fatalf("endOfWord(%q, %d) = %d, want %d", text, i, got, want)
+			}
+			letters := slowRow(text, i)
+			for letters.digits != 0 {
+				letters = slowRow(text[:letters.end-1], i)
+			}
+			if got := endOfLetters(text, i); got != letters.end {
+				t.Fatalf("endOfLetters(%q, %d) = %d, want %d", text, i, got, letters.end)
+			}
+		}
+	}
+	var all folded
+	all.fold(text)
+	if needsFold(text) == foldNothing && !bytes.Equal(all.b, text) {
+		t.Fatalf("needsFold(%q) says that there is nothing to do", text)
+	}
+}
+
+// checkPatterns holds the patterns that are tried on a row to all.
+func checkPatterns(t interface{ Fatalf(string, ...any) }, f *finder, r row) {
+	for _, of := range f.catalog.byRun {
+		for _, p := range of {
+			_, end := f.match(p.text, r.start)
+			tried := slices.ContainsFunc(f.catalog.byRun[r.end-r.start], func(q pattern) bool { return q.text == p.text && q.by == p.by && q.mayBegin(r, f.text) })
+			if end > 0 && !tried {
+				t.Fatalf("%s is not tried on %q at %d", p.text, f.text, r.start)
+			}
+		}
+	}
+}
+
+func TestRowsAgainstSlow(t *testing.T) {
+	const set = "abcxyzABCXYZ0123456789 ./-_:=@%&;(){}\x00\x7f\xff"
+	r := rand.New(rand.NewPCG(3, 4))
+	for _, d := range builtin().all {
+		for _, text := range slices.Concat(d.hits, d.misses) {
+			checkRows(t, []byte(text))
+		}
+	}
+	for range 20_000 {
+		b := make([]byte, r.IntN(100))
+		for i := range b {
+			if b[i] = set[r.IntN(len(set))]; r.IntN(4) > 0 {
+				b[i] = set[r.IntN(12+10*r.IntN(2))]
+			}
+		}
+		checkRows(t, b)
+	}
+}
+
+// FuzzRows holds the same to whatever fuzzing finds.
+func FuzzRows(f *testing.F) {
+	for _, d := range builtin().all {
+		for _, text := range slices.Concat(d.hits, d.misses) {
+			f.Add([]byte(text))
+		}
+	}
+	f.Fuzz(func(t *testing.T, b []byte) { checkRows(t, b) })
+}
