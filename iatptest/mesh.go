@@ -71,23 +71,48 @@ func (p *Party) AsPeer(level string) sidecar.Peer {
 // agent beside b as /proxy/b. change has the last word on a's and b's options.
 func Pair(t testing.TB, change func(a, b *Options)) (a, b *Node) {
 	t.Helper()
-	pa, pb := NewParty(t), NewParty(t)
-	oa, ob := Options{Manifest: Friend}, Options{Manifest: Friend}
-	oa.Config = func(c *sidecar.Config) {
-		pa.Listen(c)
-		c.Peers = map[string]sidecar.Peer{"b": pb.AsPeer("verified_partner")}
+	nodes := Chain(t, 2, func(options []Options) {
+		if change != nil {
+			change(&options[0], &options[1])
+		}
+	})
+	return nodes[0], nodes[1]
+}
+
+// Chain starts n sidecars, at most 26, each of which knows its neighbours: the first is
+// a, and its agent calls the next one as /proxy/b, that one's agent /proxy/c, and so on.
+// change has the last word on their options, if it is not nil. An agent in the middle
+// keeps its calls in one trace, and in one budget, by handing traceparent on; it finds
+// its own sidecar in what Chain returns.
+func Chain(t testing.TB, n int, change func(options []Options)) []*Node {
+	t.Helper()
+	parties, options, nodes := make([]*Party, n), make([]Options, n), make([]*Node, n)
+	for i := range parties {
+		parties[i] = NewParty(t)
 	}
-	ob.Config = func(c *sidecar.Config) {
-		pb.Listen(c)
-		c.Peers = map[string]sidecar.Peer{"a": pa.AsPeer("trusted")}
+	for i, p := range parties {
+		options[i] = Options{Manifest: Friend, Config: func(c *sidecar.Config) {
+			p.Listen(c)
+			c.Peers = map[string]sidecar.Peer{}
+			if i > 0 {
+				c.Peers[letter(i-1)] = parties[i-1].AsPeer("trusted")
+			}
+			if i < n-1 {
+				c.Peers[letter(i+1)] = parties[i+1].AsPeer("verified_partner")
+			}
+		}}
 	}
 	if change != nil {
-		change(&oa, &ob)
+		change(options)
 	}
-	b = Start(t, ob)
-	a = Start(t, oa)
-	return a, b
+	for i := n - 1; i >= 0; i-- { // who is called runs before its caller
+		nodes[i] = Start(t, options[i])
+	}
+	return nodes
 }
+
+// letter is the name of a node of a chain.
+func letter(i int) string { return string(rune('a' + i)) }
 
 // Addr is where the party's public listener is, host:port.
 func (p *Party) Addr() string { return p.addr }

@@ -217,29 +217,26 @@ func TestAgreementEndsWithAManifest(t *testing.T) {
 
 // Each pair of a chain has an agreement of its own.
 func TestAgreementsInAChain(t *testing.T) {
-	pa, pb, pc := iatptest.NewParty(t), iatptest.NewParty(t), iatptest.NewParty(t)
-	start := func(p *iatptest.Party, agent http.Handler, peers map[string]sidecar.Peer) *iatptest.Node {
-		return iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, Agent: agent, Config: func(c *sidecar.Config) {
-			p.Listen(c)
-			c.Peers, c.Ingress.Agreement = peers, "require"
-		}})
-	}
-	c := start(pc, nil, map[string]sidecar.Peer{"b": pb.AsPeer("trusted")})
-	var b *iatptest.Node
-	onward := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		req, _ := http.NewRequestWithContext(r.Context(), "POST", b.URL+"/proxy/c", strings.NewReader(bookNYC))
-		req.Header.Set("Content-Type", "application/json")
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Error(err)
-			return
+	var nodes []*iatptest.Node
+	nodes = iatptest.Chain(t, 3, func(options []iatptest.Options) {
+		for i := range options {
+			known := options[i].Config
+			options[i].Config = func(c *sidecar.Config) { known(c); c.Ingress.Agreement = "require" }
 		}
-		defer resp.Body.Close()
-		w.WriteHeader(resp.StatusCode)
-		_, _ = io.Copy(w, resp.Body)
+		options[1].Agent = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			req, _ := http.NewRequestWithContext(r.Context(), "POST", nodes[1].URL+"/proxy/c", strings.NewReader(bookNYC))
+			req.Header.Set("Content-Type", "application/json")
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer resp.Body.Close()
+			w.WriteHeader(resp.StatusCode)
+			_, _ = io.Copy(w, resp.Body)
+		})
 	})
-	b = start(pb, onward, map[string]sidecar.Peer{"a": pa.AsPeer("trusted"), "c": pc.AsPeer("verified_partner")})
-	a := start(pa, nil, map[string]sidecar.Peer{"b": pb.AsPeer("verified_partner")})
+	a, b, c := nodes[0], nodes[1], nodes[2]
 	for range 2 {
 		if r := post(t, a, "/proxy/b", bookNYC, nil); r.Status != 200 {
 			t.Fatalf("%d %s", r.Status, r.Body)
