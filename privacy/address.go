@@ -3,6 +3,7 @@ package privacy
 import (
 	"bytes"
 	"net/netip"
+	"slices"
 )
 
 // Addresses of machines, and the credentials in front of them.
@@ -15,13 +16,17 @@ var (
 	ips = detector{
 		kind:   "ip_address",
 		words:  []string{"ip", "ip address", "ipaddress", "ipaddr", "client ip", "clientip", "remote addr", "remote address", "remoteaddr", "ipv", "source ip", "peer address", "xff", "forwarded for"},
-		hits:   []string{"203.0.114.7", "from 8.8.8.8:53", "client_ip=192.168.1.10", "2001:db9:85a3::8a2e:370:7334", "[2606:4700:4700::1111]:443", "fe80::1ff:fe23:4567:890a"},
-		misses: []string{"1.2.3", "256.1.1.1", "1.2.3.4.5", "version 1.2.3.4", "127.0.0.1", "10.0.0.1", "::1", "04:05:06", "std::vector", "agent-203.0.114.7-x", "01.02.03.04", "0.0.0.0", "v203.0.114.7"},
+		hits:   []string{"203.0.114.7", "from 8.8.8.8:53", "client_ip=192.168.1.10", "2001:db9:85a3::8a2e:370:7334", "[2606:4700:4700::1111]:443", "fe80::1ff:fe23:4567:890a", "8.8.8.8", "http://4.1.2.3/x", "ip 4.1.2.3"},
+		misses: []string{"1.2.3", "256.1.1.1", "1.2.3.4.5", "version 1.2.3.4", "127.0.0.1", "10.0.0.1", "::1", "04:05:06", "std::vector", "agent-203.0.114.7-x", "01.02.03.04", "0.0.0.0", "v203.0.114.7", "section 4.1.2.33", "Chrome/119.0.66.105", "255.255.252.0", "4.1.2.3", "OID 1.3.6.1"},
 	}
 	macs = detector{
 		kind:   "mac_address",
-		hits:   []string{"00:1A:2B:3C:4D:5E", "00-1a-2b-3c-4d-5e"},
-		misses: []string{"00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff", "00:1A:2B:3C:4D:5E:6F", "12-11-10-09-08-07", "00:1A:2B:3C:4D"},
+		hits:   []string{"00:1A:2B:3C:4D:5E", "00-1a-2b-3c-4d-5e", "001a.2b3c.4d5e", "aabb.ccdd.eeff", "00:1a:2b:ff:fe:3c:4d:5e", "MAC 001A2B3C4D5E", `{"mac":"001a2b3c4d5e"}`, "MAC 1234.5678.9012"},
+		misses: []string{"00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff", "00:1A:2B:3C:4D:5E:6F", "12-11-10-09-08-07", "00:1A:2B:3C:4D", "1234.5678.9012", "aabb.ccdd.eeff.0011", "aabb.ccdd", "0000.0000.0000", "001a2b3c4d5e", "MAC 001a2b3c4d5g"},
+
+		patterns: []string{"XXXXXXXXXXXX"}, alone: 0.1, told: 0.85,
+		valid: func(c []byte) float64 { return certain(isHex(c) && varied(c, 5)) },
+		words: []string{"mac", "mac address", "macaddress", "hwaddr", "hardware address", "ether", "bssid", "ethernet"},
 	}
 )
 
@@ -56,6 +61,8 @@ func (f *finder) address(i, end int) int {
 	switch text := f.text; {
 	case text[end] == '.' && end-i <= 3:
 		return f.ipv4(i)
+	case text[end] == '.':
+		return f.dottedMAC(i)
 	case text[end] == ':' || text[end] == '-':
 		if last := f.mac(i); last > i {
 			return last
@@ -136,16 +143,16 @@ func (f *finder) ipv6(i int) int {
 
 // ip weighs an address: those of machines that everybody has are nobody's.
 func (f *finder) ip(a netip.Addr, i, end int) int {
-	conf := 0.65
+	conf, b := 0.65, a.As16()
 	switch {
-	case a.IsLoopback(), a.IsUnspecified(), a.IsMulticast(), a.As16()[15] == 255 && a.As16()[14] == 255:
+	case a.IsLoopback(), a.IsUnspecified(), a.IsMulticast(), b[15] == 255 && b[14] == 255, a.Is4() && b[12] == 255:
 		return f.hit(&ips, i, end, 0.2)
 	case a.IsPrivate():
 		conf = 0.4
+	case a.Is4() && f.likeVersion(b[12:], i, end):
+		conf = 0.4
 	}
-	from := max(i-16, 0)
-	before := bytes.ToLower(f.text[from:i])
-	if bytes.Contains(before, []byte("version")) || bytes.Contains(before, []byte("release")) || bytes.Contains(before, []byte("build")) {
+	if f.numbered(i) {
 		conf = 0.2
 	} else if t := (telling{f: f, start: i}); t.yes(&ips, end) {
 		conf = 0.85
@@ -153,33 +160,80 @@ func (f *finder) ip(a netip.Addr, i, end int) int {
 	return f.hit(&ips, i, end, conf)
 }
 
-// mac looks for six pairs of hexadecimal digits.
+// likeVersion reports whether the four parts of an address are so small that they
+// are rather those of a version or a section, and nothing beside them says otherwise.
+func (f *finder) likeVersion(parts []byte, i, end int) bool {
+	for _, p := range parts {
+		if p > 40 {
+			return false
+		}
+	}
+	port := end+1 < len(f.text) && (f.text[end] == ':' || f.text[end] == '/') && isDigit(f.text[end+1])
+	return parts[0] != parts[1] && !port && (i == 0 || f.text[i-1] != '/' && f.text[i-1] != '@')
+}
+
+// numberedBy are words before what looks like an address and is the number of a
+// version or a section.
+var numberedBy = [...]string{"version", "release", "build", "section", "clause", "chapter", "oid", "rfc", "update to", "upgrade to"}
+
+// numbered reports whether the address at i is the number of something: one of
+// these words stands before it, or the name of a product and a slash.
+func (f *finder) numbered(i int) bool {
+	if i >= 2 && f.text[i-1] == '/' && asciiLetter(f.text[i-2]) {
+		return true
+	}
+	before := bytes.ToLower(f.text[max(i-16, 0):i])
+	return slices.ContainsFunc(numberedBy[:], func(w string) bool { return bytes.Contains(before, []byte(w)) })
+}
+
+// mac looks for six pairs of hexadecimal digits, or the eight of an EUI-64.
 func (f *finder) mac(i int) int {
 	text := f.text
 	const size = len("00:00:00:00:00:00")
 	if len(text)-i < size || i > 0 && (text[i-1] == ':' || text[i-1] == '-') {
 		return 0
 	}
-	sep, letters := text[i+2], 0
+	sep, letters, end := text[i+2], 0, i
 	if sep != ':' && sep != '-' {
 		return 0
 	}
-	for k := range size {
-		c := text[i+k]
-		switch {
-		case k%3 == 2:
-			if c != sep {
-				return 0
-			}
-		case isHexLetter(c):
-			letters++
-		case !isDigit(c):
-			return 0
+	for end < len(text) && end-i < size+6 {
+		c := text[end]
+		if pair := (end-i)%3 < 2; pair && !isDigit(c) && !isHexLetter(c) || !pair && c != sep {
+			break
 		}
+		letters += pick(isHexLetter(c), 1, 0)
+		end++
 	}
-	end := i + size
-	if end < len(text) && (byteKind[text[end]] == runByte || text[end] == sep) || !varied(text[i:end], 4) || sep == '-' && letters == 0 {
+	if n := end - i; n != size && n != size+6 || end < len(text) && (byteKind[text[end]] == runByte || text[end] == sep) || !varied(text[i:end], 4) || sep == '-' && letters == 0 {
 		return 0
 	}
 	return f.hit(&macs, i, end, 0.85)
+}
+
+// dottedMAC looks for three groups of four hexadecimal digits.
+func (f *finder) dottedMAC(i int) int {
+	text := f.text
+	end := i + len("0000.0000.0000")
+	if end > len(text) || i > 0 && (separator[text[i-1]] && text[i-1] != ' ' || byteKind[text[i-1]] == runByte) ||
+		end < len(text) && (byteKind[text[end]] == runByte || text[end] == '-' || text[end] == '.' && end+1 < len(text) && byteKind[text[end+1]] == runByte) {
+		return 0
+	}
+	letters := 0
+	for k, c := range text[i:end] {
+		switch {
+		case k%5 == 4 && c != '.', k%5 != 4 && !isDigit(c) && !isHexLetter(c):
+			return 0
+		case isHexLetter(c):
+			letters++
+		}
+	}
+	if !varied(text[i:end], 4) {
+		return 0
+	}
+	conf := pick(letters > 0, 0.75, 0.2)
+	if t := (telling{f: f, start: i}); letters == 0 && t.yes(&macs, end) {
+		conf = 0.75
+	}
+	return f.hit(&macs, i, end, conf)
 }

@@ -191,7 +191,7 @@ func (c corpus) other(d *detector) (text string, speaks bool) {
 		return fmt.Sprintf(c.pick("19%02d-%02d-%02d", "%[3]d/%[2]d/19%02[1]d"), c.IntN(100), 1+c.IntN(12), 1+c.IntN(12)), false
 	case &passports:
 		return c.from(letters, 1) + c.digits(8), false
-	case &licences:
+	case &licences, &shortLicences:
 		return c.from(letters, 1) + c.digits(7), false
 	case &records:
 		return c.digits(8), false
@@ -220,6 +220,9 @@ func (c corpus) beside(d *detector, value string) string {
 		words = []string{"value"}
 	}
 	word := words[c.IntN(len(words))]
+	if d == &shortLicences {
+		word = "dl"
+	}
 	if c.IntN(2) == 0 || strings.Contains(value, "\n") {
 		return fmt.Sprintf(`{"%s":%q,"note":"thanks"}`, strings.ReplaceAll(word, " ", "_"), value)
 	}

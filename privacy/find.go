@@ -322,7 +322,7 @@ func (f *finder) askChain(d *detector, fm *form, w *walk, told *telling) (hit, b
 		if n < d.min {
 			break
 		}
-		whole := k == w.n-1 && !w.more && f.uniform(w, k)
+		whole := k == w.n-1 && !w.more && f.uniform(w, k) && w.even(k)
 		if !whole && !told.yes(d, w.end[k]) {
 			continue
 		}
@@ -395,6 +395,38 @@ func (f *finder) uniform(w *walk, k int) bool {
 	return k > 1 || s[0] != '.'
 }
 
+// even reports whether all groups but the last one have the same length, or lengths
+// that are made of fours. Others are a list of numbers, or the number of an order
+// (113-1234567-1234567).
+func (w *walk) even(last int) bool {
+	same, fours := true, true
+	for k := range last {
+		same = same && w.total[k] == w.total[0]*uint8(k+1)
+		fours = fours && w.total[k]%4 == 0
+	}
+	return same || fours
+}
+
+// wide reports whether two groups up to k have more than one character between
+// them, as columns have.
+func (f *finder) wide(w *walk, k int) bool {
+	for g := range k {
+		if i := w.end[g] + 1; separator[f.text[i]] {
+			return true
+		}
+	}
+	return false
+}
+
+// dumped reports whether a pair of hexadecimal digits, parted by a space, stands
+// before or after text[i:end]: it is part of the dump of some bytes.
+func (f *finder) dumped(i, end int) bool {
+	pair := func(at int) bool {
+		return at >= 0 && at+2 <= len(f.text) && isHex(f.text[at:at+2]) && (at == 0 || byteKind[f.text[at-1]] != runByte) && (at+2 == len(f.text) || byteKind[f.text[at+2]] != runByte)
+	}
+	return i > 0 && f.text[i-1] == ' ' && (pair(i-3) || i > 1 && f.text[i-2] == ' ' && pair(i-4)) || end < len(f.text) && f.text[end] == ' ' && pair(end+1)
+}
+
 // fraction reports whether the walk begins behind a decimal point.
 func (f *finder) fraction(w *walk) bool {
 	i := w.start
@@ -416,6 +448,15 @@ func (f *finder) weigh(d *detector, fm *form, w *walk, k int, told *telling) (hi
 		return hit{}, false
 	}
 	conf := fm.alone * left
+	if d.rank >= alwaysLookedFor && k > 0 && f.wide(w, k) {
+		if fm.shape == chain {
+			return hit{}, false
+		}
+		conf = 0
+	}
+	if conf > 0 && fm.begins != "" && f.dumped(w.start, end) {
+		conf = 0
+	}
 	if (conf < reported || d.rank >= alwaysLookedFor && conf >= f.least) && fm.told*left > conf && told.yes(d, end) {
 		conf = fm.told * left
 	}

@@ -328,10 +328,11 @@ var identities = []*detector{
 	},
 	{
 		kind: "cn_resident_id", min: 18, max: 18,
-		valid: func(d []byte) float64 { return certain(validChineseID(d)) },
-		forms: written(0.9, 0.9, "684"),
+		valid:    func(d []byte) float64 { return certain(validChineseID(d)) },
+		forms:    written(0.9, 0.9, "684"),
+		patterns: []string{"99999999999999999X"}, alone: 0.9, told: 0.98, // the check character may be an X
 		words: beside("resident identity", "shenfenzheng", "chinese id"),
-		hits:  []string{"360426199101010071", "ID: 360426 19910101 0071"}, misses: []string{"360426199101010072", "360426199113010071"},
+		hits:  []string{"360426199101010071", "ID: 360426 19910101 0071", "11010519491231002X"}, misses: []string{"360426199101010072", "360426199113010071", "11010519491231003X"},
 	},
 	{
 		kind: "kr_rrn", min: 13, max: 13,
@@ -433,7 +434,7 @@ var identities = []*detector{
 		},
 		forms: written(0.45, 0.9, "3332"),
 		words: beside("cpf", "cadastro de pessoa", "pessoa fisica"),
-		hits:  []string{"111.444.777-35", "CPF 11144477735", "529.982.247-25"}, misses: []string{"11144477735", "111.444.777-36", "111.111.111-11"},
+		hits:  []string{"111.444.777-35", "CPF 11144477735", "529.982.247-25"}, misses: []string{"716  276  275 10", "11144477735", "111.444.777-36", "111.111.111-11"},
 	},
 	{
 		kind: "br_cnpj", min: 14, max: 14,

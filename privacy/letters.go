@@ -1,6 +1,7 @@
 package privacy
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 )
@@ -18,9 +19,9 @@ var letterIdentities = []*detector{
 		hits:  []string{"AB123456C", "AB 12 34 56 C", "ni number ab123456c"}, misses: []string{"AB123456E", "GB123456A", "DA123456A", "AB1234567C", "x-AB123456C"},
 	},
 	{
-		kind: "es_nif", patterns: []string{"99999999_L", "99.999.999_L"}, alone: 0.55, told: 0.95, valid: func(c []byte) float64 { return certain("TRWAGMYFPDXBNJZSQVHLCKE"[value(c[:8])%23] == c[8]) },
+		kind: "es_nif", patterns: []string{"99999999L", "99999999-L", "99.999.999-L", "99.999.999L"}, alone: 0.55, told: 0.95, valid: func(c []byte) float64 { return certain("TRWAGMYFPDXBNJZSQVHLCKE"[value(c[:8])%23] == c[8]) },
 		words: beside("nif", "dni", "documento nacional"),
-		hits:  []string{"12345678Z", "12345678-Z", "DNI 12.345.678-Z"}, misses: []string{"12345678A", "912345678Z"},
+		hits:  []string{"12345678Z", "12345678-Z", "DNI 12.345.678-Z"}, misses: []string{"12345678A", "912345678Z", "1.38435736E+12", "94912754 B"},
 	},
 	{
 		kind: "es_nie", patterns: []string{"L_9999999_L"}, alone: 0.65, told: 0.95,
@@ -40,7 +41,7 @@ var letterIdentities = []*detector{
 		kind: "in_pan", patterns: []string{"LLLLL9999L"}, alone: 0.6, told: 0.95,
 		valid: func(c []byte) float64 { return certain(strings.IndexByte("ABCFGHJLPT", c[3]) >= 0) },
 		words: beside("pan", "pan card", "pan number", "permanent account"),
-		hits:  []string{"ACUPA7085R", "PAN: acupa7085r"}, misses: []string{"ABMDA3211G", "ACUPA70855"},
+		hits:  []string{"ACUPA7085R", "PAN: acupa7085r"}, misses: []string{"ABMDA3211G", "ACUPA70855", "fefab9026b"},
 	},
 	{
 		kind: "in_gstin", patterns: []string{"99LLLLL9999LXLX"}, alone: 0.9, told: 0.98,
@@ -103,7 +104,7 @@ var letterIdentities = []*detector{
 			return 0.8 // firms: one letter fewer proves less
 		},
 		words: beside("rfc", "registro federal"),
-		hits:  []string{"GODE561231GR8", "RFC: GODE-561231-GR8", "RFC ABC680524P76"}, misses: []string{"GODE561331GR8", "ABC680524P76"},
+		hits:  []string{"GODE561231GR8", "RFC: GODE-561231-GR8", "RFC ABC680524P76"}, misses: []string{"GODE561331GR8", "ABC680524P76", "want 100123 456"},
 	},
 	{
 		kind: "ie_pps", patterns: []string{"9999999L", "9999999LL"}, alone: 0.4, told: 0.95,
@@ -130,18 +131,13 @@ var letterIdentities = []*detector{
 		hits:  []string{"12.345.678-5", "RUT 12345678-5", "12531909-2"}, misses: []string{"12.345.678-4", "12531909-3"},
 	},
 	{
-		kind: "cn_resident_id", patterns: []string{"99999999999999999L"}, alone: 0.9, told: 0.98,
-		valid: func(c []byte) float64 { return certain(c[17] == 'X' && validChineseID(c)) },
-		hits:  []string{"11010519491231002X"}, misses: []string{"11010519491231003X"},
-	},
-	{
 		kind: "tw_id", patterns: []string{"L999999999"}, alone: 0.5, told: 0.95,
 		valid: func(c []byte) float64 {
 			n := 10 + strings.IndexByte("ABCDEFGHJKLMNPQRSTUVXYWZIO", c[0])
 			return certain((c[1] == '1' || c[1] == '2' || c[1] == '8' || c[1] == '9') && (n/10+n%10*9+weighted(c[1:], 8, 7, 6, 5, 4, 3, 2, 1, 1))%10 == 0)
 		},
 		words: beside("taiwan id", "roc id"),
-		hits:  []string{"A123456789", "Taiwan ID A123456789"}, misses: []string{"A123456788", "A323456789"},
+		hits:  []string{"A123456789", "Taiwan ID A123456789"}, misses: []string{"A123456788", "A323456789", "c152449012"},
 	},
 	{
 		kind: "hk_id", patterns: []string{"L999999(X)", "LL999999(X)"}, alone: 0.8, told: 0.95,
@@ -166,6 +162,44 @@ var letterIdentities = []*detector{
 		},
 		words: beside("hkid", "hong kong id"),
 		hits:  []string{"A123456(3)", "HKID: C668668(9)"}, misses: []string{"A123456(4)"},
+	},
+	{ // on statutory forms without brackets
+		kind: "hk_id", patterns: []string{"L9999999", "LL9999999"}, alone: 0.1, told: 0.9,
+		valid: func(c []byte) float64 {
+			sum := 36 * 9
+			if len(c) == 9 {
+				sum, c = int(c[0]-'A'+10)*9, c[1:]
+			}
+			return certain((sum+int(c[0]-'A'+10)*8+weighted(c[1:], 7, 6, 5, 4, 3, 2, 1))%11 == 0)
+		},
+		words: []string{"hkid", "hong kong id"},
+		hits:  []string{"HKID A1234563", "HKID no. C6686689"}, misses: []string{"A1234563", "HKID A1234564"},
+	},
+	{ // CMS, "Understanding the Medicare Beneficiary Identifier (MBI) Format"
+		kind: "medical_record", patterns: []string{"9LX9_LX9_LL99"}, alone: 0.65, told: 0.95,
+		valid: func(c []byte) float64 { return certain(c[0] != '0' && !bytes.ContainsAny(c, "SLOIBZ")) },
+		words: []string{"mbi", "medicare", "beneficiary", "beneficiary number"},
+		hits:  []string{"1EG4-TE5-MK73", "Medicare Number: 1EG4TE5MK73", `{"mbi":"1EG4-TE5-MK73"}`}, misses: []string{"1SG4-TE5-MK73", "0EG4-TE5-MK73", "x-1EG4-TE5-MK73"},
+	},
+	{ // letters from July 2026 on: Instrução Normativa RFB 2.229/2024
+		kind: "br_cnpj", patterns: []string{"XX.XXX.XXX/XXXX-99", "XXXXXXXXXXXX99"}, alone: 0.9, told: 0.95,
+		valid: func(c []byte) float64 {
+			if endOfDigits(c, 0) == len(c) { // the other detector's
+				return 0
+			}
+			for k := range 2 {
+				sum := 0
+				for i := range 12 + k {
+					sum += int(c[i]-'0') * (2 + (11+k-i)%8)
+				}
+				if check := sum % 11; int(c[12+k]-'0') != pick(check < 2, 0, 11-check) {
+					return 0
+				}
+			}
+			return 1
+		},
+		words: []string{"cnpj", "pessoa juridica"},
+		hits:  []string{"12.ABC.345/01DE-35", "CNPJ 12ABC34501DE35"}, misses: []string{"12.ABC.345/01DE-36", "ConsumeFixed64", "call1073741824"},
 	},
 	{
 		kind: "us_dea_number", patterns: []string{"LL9999999"}, alone: 0.3, told: 0.95,
@@ -192,9 +226,13 @@ var letterIdentities = []*detector{
 		hits:  []string{"VIN 1M8GDM9AXKP042788"}, misses: []string{"1M8GDM9AXKP042788", "VIN 1M8GDM9AXKP042789"},
 	},
 	{
-		kind: "eu_vat_number", patterns: []string{"LL999999999", "LL99999999999", "LL9999999999"}, alone: 0.55, told: 0.95, valid: validVAT,
-		words: []string{"vat", "vat number", "vat id", "vat no", "ust id", "ustid", "ust idnr", "uid", "partita iva", "p iva", "tva"},
-		hits:  []string{"VAT DE136695976", "DE136695976", "IT00743110157", "GB980780684", "PL8567346215"}, misses: []string{"DE136695975", "IT00743110158", "XX136695976"},
+		kind: "eu_vat_number", patterns: []string{"LL999999999", "LL99999999999", "LL9999999999", "LL99999999", "LL999999999999", "LLL99999999", "LL999999999L99", "LL9999999L", "LL9999999LL"}, alone: 0.55, told: 0.95, valid: validVAT,
+		words: []string{"vat", "vat number", "vat id", "vat no", "vat reg", "ust id", "ustid", "ust idnr", "ust id nr", "uid", "partita iva", "p iva", "tva", "btw", "moms", "alv"},
+		hits: []string{
+			"VAT DE136695976", "DE136695976", "IT00743110157", "GB980780684", "PL8567346215", "ATU13585627", "NL004495445B01", "VAT IE6433435F", "SE556012579001", "VAT DK13585628", "VAT FI20774740", "VAT LU15027442",
+			"VAT HU12892312", "VAT CZ25123891", "VAT SI50223054", "SK2022749619", "HR33392005961", "EE100931558", "VAT MT11679112",
+		},
+		misses: []string{"DE136695975", "IT00743110158", "XX136695976", "DK13585628", "VAT DK13585627", "ATU13585626", "NL004495446B01", "SE556012579000", "SK2022749618"},
 	},
 }
 
@@ -263,27 +301,86 @@ func validVIN(c []byte) float64 {
 	return certain(letters > 1 && letters < 17 && "0123456789X"[sum%11] == c[8])
 }
 
-// validVAT checks VAT numbers of countries whose check digit is published.
+// validVAT checks VAT numbers of countries whose check digit is published. Eight
+// digits and one that checks them prove too little without a word.
 func validVAT(c []byte) float64 {
+	const little = 0.8
 	d := c[2:]
 	switch string(c[:2]) + base36[len(d):len(d)+1] {
+	case "AT9":
+		if c[2] != 'U' {
+			return 0
+		}
+		d = d[1:]
+		sum := weighted(d, 1, 0, 1, 0, 1, 0, 1) + 4
+		for _, k := range []int{1, 3, 5} {
+			n := 2 * int(d[k]-'0')
+			sum += n/10 + n%10
+		}
+		return certain((10-sum%10)%10 == last(d))
+	case "BEA":
+		return certain(97-value(d[:8])%97 == value(d[8:]))
+	case "CZ8":
+		check := (11 - weighted(d, 8, 7, 6, 5, 4, 3, 2)%11) % 10
+		return little * certain(d[0] != '9' && check == last(d))
 	case "DE9":
 		return certain(d[0] != '0' && mod11mod10(d))
-	case "ITB":
-		return certain(luhn(d))
+	case "DK8":
+		return little * certain(weighted(d, 2, 7, 6, 5, 4, 3, 2, 1)%11 == 0)
+	case "EE9":
+		return certain((10-weighted(d, 3, 7, 1, 3, 7, 1, 3, 7)%10)%10 == last(d))
+	case "EL9":
+		return certain(weighted(d, 256, 128, 64, 32, 16, 8, 4, 2)%11%10 == last(d))
+	case "FI8":
+		return little * certain((11-weighted(d, 7, 9, 10, 5, 8, 4, 2)%11)%11 == last(d))
+	case "FRB":
+		return certain((12+3*(value(d[2:])%97))%97 == value(d[:2]))
 	case "GB9":
 		sum := weighted(d, 8, 7, 6, 5, 4, 3, 2) + value(d[7:])
 		return certain(sum%97 == 0 || (sum+55)%97 == 0)
+	case "HRB":
+		return certain(mod11mod10(d))
+	case "HU8":
+		return little * certain((10-weighted(d, 9, 7, 3, 1, 9, 7, 3)%10)%10 == last(d))
+	case "IE8", "IE9":
+		if endOfDigits(d, 0) != 7 {
+			return 0
+		}
+		sum := weighted(d, 8, 7, 6, 5, 4, 3, 2)
+		if len(d) == 9 {
+			sum += 9 * int(d[8]-'A'+1)
+		}
+		return little * certain("WABCDEFGHIJKLMNOPQRSTUV"[sum%23] == d[7])
+	case "ITB":
+		return certain(luhn(d))
+	case "LU8":
+		return little * certain(value(d[:6])%89 == value(d[6:]))
+	case "MT8":
+		return little * certain(37-weighted(d, 3, 4, 6, 7, 8, 9)%37 == value(d[6:]))
+	case "NLC":
+		return certain(d[9] == 'B' && (weighted(d, 9, 8, 7, 6, 5, 4, 3, 2)%11 == int(d[8]-'0') || dutchPerson(d)))
 	case "PLA":
 		return certain(weighted(d, 6, 5, 7, 2, 3, 4, 5, 6, 7)%11 == last(d))
-	case "FRB":
-		return certain((12+3*(value(d[2:])%97))%97 == value(d[:2]))
 	case "PT9":
 		return certain((11-weighted(d, 9, 8, 7, 6, 5, 4, 3, 2)%11)%11%10 == last(d))
-	case "BEA":
-		return certain(97-value(d[:8])%97 == value(d[8:]))
-	case "EL9":
-		return certain(weighted(d, 256, 128, 64, 32, 16, 8, 4, 2)%11%10 == last(d))
+	case "SEC":
+		return certain(luhn(d[:10]) && string(d[10:]) != "00" && string(d[10:]) < "95")
+	case "SI8":
+		check := 11 - weighted(d, 8, 7, 6, 5, 4, 3, 2)%11
+		return little * certain(check != 11 && check%10 == last(d))
+	case "SKA":
+		return certain(remainder(d, 11) == 0)
 	}
 	return 0
+}
+
+// dutchPerson checks the number of somebody in business alone: MOD 97-10 over NL,
+// the digits, B and two more.
+func dutchPerson(d []byte) bool {
+	sum := 0
+	for _, c := range append([]byte("NL"), d...) {
+		v := strings.IndexByte(base36, c)
+		sum = (sum*pick(v > 9, 100, 10) + v) % 97
+	}
+	return sum == 1
 }

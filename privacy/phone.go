@@ -40,7 +40,7 @@ var phones = detector{
 	misses: []string{
 		"4155552671", "order 415-555-26710", "+1", "+0 123 456 789", "123-456-7890", "2026-11-23", "1+2345678901", "415-555-2671-9", "3-800-555-0199",
 		"555-2671", "00614141999996", "0012345678", "000442079460958", "00 01 02 03 04 05 06", "00 44 20 79 46 09 58 11", "id 0044207946", "(2026) 123456", "f(020) 79460958", "(123) 456", "(0012) 345678", "(020) 79460958b",
-		"+2147483648", "+4294967296", "+2000-01-01", "call 268435456", "252.227-7013", "[415 555 2671 3]", "01 02 03 04 05", "20 26 11 23 04", "10 20 30 40 50", "phone 12", "row (1000) 20000000",
+		"+2147483648", "+4294967296", "+2000-01-01", "call 268435456", "252.227-7013", "[415 555 2671 3]", "01 02 03 04 05", "20 26 11 23 04", "0b 03 03 05 00 01", "01 00 01 00 00 ff", "(005) (007) (013) (017)", "+35236450.6", "001 002 003 004 005", "0069 0307 0301", "call 212        137        158        231", "10 20 30 40 50", "phone 12", "row (1000) 20000000",
 	},
 	looks: looksLocal,
 }
@@ -63,12 +63,12 @@ func validPhone(d []byte) float64 {
 	case n == 11:
 		return pick(abroad && (d[0] != '1' || d[1] >= '2') || d[0] == '8' || d[0] == '1' && d[1] >= '3', 1, 0.6)
 	case n == 10:
-		return pick(d[0] >= '2', pick(d[3] >= '2', 1, 0.95), 0.6)
+		return pick(d[0] >= '2', 1, 0.6)
 	}
 	return pick(d[0] >= '5', 1, 0.6)
 }
 
-func pick(first bool, a, b float64) float64 {
+func pick[T any](first bool, a, b T) T {
 	if first {
 		return a
 	}
@@ -112,6 +112,7 @@ type dialled struct {
 	groups  int
 	end     int
 	seps    string // the last separator
+	areas   int    // brackets
 }
 
 func (d *dialled) all() []byte { return d.digits[:d.n] }
@@ -141,6 +142,7 @@ func (f *finder) dial(i int) (d dialled) {
 		case next < len(text) && (c == '(' || c == ')') && (text[next] == ' ' || isDigit(text[next])),
 			next < len(text) && (c == ' ' || c == '-' || c == '.' || c == '/') && (isDigit(text[next]) || text[next] == '('):
 			d.seps = string(rune(c))
+			d.areas += pick(c == '(', 1, 0)
 		default:
 			j = len(text)
 		}
@@ -162,7 +164,8 @@ func (f *finder) phoneAt(i int) int {
 	}
 	d := f.dial(i + 1)
 	date := d.groups == 3 && d.n == 8 && d.lengths[0] == 4
-	if d.n < 8 || d.n > 15 || date || callingCode(d.all()) == 0 || d.digits[0] == '1' && d.n != 11 || !varied(d.all(), 3) && d.digits[0] == d.digits[1] {
+	fraction := d.groups == 2 && d.seps == "."
+	if d.n < 8 || d.n > 15 || date || fraction || callingCode(d.all()) == 0 || d.digits[0] == '1' && d.n != 11 || !varied(d.all(), 3) && d.digits[0] == d.digits[1] {
 		return i
 	}
 	return f.hit(&phones, i, d.end, 0.8)
@@ -198,7 +201,8 @@ func (f *finder) dialledAbroad(i, start int) int {
 	}
 	d := f.dial(start)
 	code := callingCode(d.all())
-	if code == 0 || d.n < 9 || d.n > 14 || !varied(d.all(), 4) {
+	first := int(d.lengths[0])
+	if code == 0 || code > first || d.areas > 0 || d.n < 9 || d.n > 14 || d.groups > 1 && d.digits[first] == '0' && d.digits[first+1] == '0' || !varied(d.all(), 4) {
 		return i
 	}
 	pairs := true
@@ -206,7 +210,7 @@ func (f *finder) dialledAbroad(i, start int) int {
 		pairs = pairs && n == 2
 	}
 	// In one piece it may be any number with zeros before, or one of an article.
-	if d.groups == 1 && (!usualLength(d.all(), code) || d.n == 12 && articleNumber(append([]byte("00"), d.all()...))) || pairs && d.groups > 5 {
+	if d.groups == 1 && (!usualLength(d.all(), code) || d.n == 12 && articleNumber(append([]byte("00"), d.all()...))) || pairs && d.groups > 3 || f.dumped(i, d.end) {
 		return i
 	}
 	return f.hit(&phones, i, d.end, 0.7)
@@ -254,7 +258,7 @@ func (f *finder) bracketed(i int) int {
 	dashed := d.seps == "-"
 	ok := false
 	switch n := k - area; {
-	case d.n == 0:
+	case d.n == 0 || d.areas > 0:
 	case text[area] == '0' && text[area+1] == '0':
 		ok = n > 2 && d.n >= 7 && n+d.n >= 12 && n+d.n <= 15 && callingCode(text[area+2:k+1]) > 0
 	case text[area] == '0':

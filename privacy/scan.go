@@ -176,6 +176,9 @@ func (w *work) scanDocument(n int, lim Limits) error {
 				w.scanString(n, tok, lim)
 			}
 		case ijson.Number:
+			if telling && tok.End-tok.Start >= shortestNamed && w.scanString(n, tok, lim) {
+				continue
+			}
 			if tok.End-tok.Start >= fewest-maxPad {
 				w.scanNumber(n, tok)
 			} else if tok.End-tok.Start >= shortestPart {
@@ -201,8 +204,9 @@ func worthReading(doc []byte, tok ijson.Token) bool {
 	return !machineMade(doc[tok.Start:tok.End]) && sift(doc[tok.Start:tok.End])
 }
 
-// scanString looks into a string or a name.
-func (w *work) scanString(n int, tok ijson.Token, lim Limits) {
+// scanString looks into a string or a name, or a number whose name makes it a
+// value. It reports whether something was found.
+func (w *work) scanString(n int, tok ijson.Token, lim Limits) bool {
 	l := &w.levels[n]
 	text, from := l.doc[tok.Start:tok.End], []int32(nil)
 	if tok.Escaped {
@@ -216,10 +220,11 @@ func (w *work) scanString(n int, tok ijson.Token, lim Limits) {
 				w.addOpaque(n, OpaqueDepth, tok.Start, tok.End)
 			}
 		} else if w.scanNested(n+1, text, from, tok.Start, around, lim) {
-			return
+			return true
 		}
 	}
-	for _, h := range w.find(text, around) {
+	hits := w.find(text, around)
+	for _, h := range hits {
 		start, end := h.start, h.end
 		if from != nil {
 			start, end = int(from[start]), int(from[end])
@@ -234,6 +239,7 @@ func (w *work) scanString(n int, tok ijson.Token, lim Limits) {
 		}
 		w.addOpaque(n, v.reason, tok.Start+start, tok.Start+end)
 	}
+	return len(hits) > 0
 }
 
 // looksLikeJSON reports whether it is worth trying to read text as a document

@@ -93,7 +93,7 @@ func slowHolds(text string, from, i, end int, kind, shape string) bool {
 	}
 	before := slowJoinedBefore.FindStringSubmatch(text[from:i])
 	after := slowJoinedAfter.FindStringSubmatch(text[end:])
-	seps := slowSeps.FindAllString(text[i:end], -1)
+	seps, groups := slowSeps.FindAllString(text[i:end], -1), slowSeps.Split(text[i:end], -1)
 	if kind == "ssn" {
 		spaced := strings.HasSuffix(seps[1], " ")
 		apart := func(m []string) bool { return m == nil || strings.Trim(m[1], " ") == "" && !spaced }
@@ -109,7 +109,11 @@ func slowHolds(text string, from, i, end int, kind, shape string) bool {
 	case "groups":
 		return left > 0
 	}
-	return left == 1 && before == nil && after == nil && len(slices.Compact(seps)) == 1 && (strings.Count(text[i:end], seps[0]) > 1 || seps[0][0] != '.')
+	lengths := map[int]bool{}
+	for _, g := range groups[:len(groups)-1] {
+		lengths[pick(len(g)%4 == 0, 4, len(g))] = true
+	}
+	return left == 1 && before == nil && after == nil && len(lengths) == 1 && len(slices.Compact(seps)) == 1 && (strings.Count(text[i:end], seps[0]) > 1 || seps[0][0] != '.')
 }
 
 // plain is what the slow scanner knows.

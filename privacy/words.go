@@ -68,6 +68,12 @@ func (f *finder) plain(i, end int) bool {
 	if n > 6 {
 		return n != 8 && n != 11 || !upper(text[i])
 	}
+	if n == 4 && end+5 < len(text) && text[end] == '.' && text[end+5] == '.' {
+		return false // aabb.ccdd.eeff
+	}
+	if n == 2 && end+8 < len(text) && text[end] == '.' && text[end+8] == '/' {
+		return false // AB.CDE.345/01FG-82
+	}
 	return end+1 >= len(text) || !mayFollow(text[end]) || !isDigit(text[end+1])
 }
 
@@ -116,6 +122,14 @@ func (f *finder) word(r row) int {
 		}
 	}
 	if digits == 0 {
+		if n == 4 && end < len(text) && text[end] == '.' {
+			if last := f.dottedMAC(i); last > i {
+				return last
+			}
+		}
+		if n == 2 && end+8 < len(text) && text[end+8] == '/' {
+			return max(end, f.matchPatterns(r))
+		}
 		if n <= 6 && (end+1 >= len(text) || !mayFollow(text[end]) || !isDigit(text[end+1])) {
 			return end
 		}
@@ -233,10 +247,10 @@ func (f *finder) loose(i, end, digits int) int {
 }
 
 // mostLetters is how many letters a value without a form of its own may have.
-const mostLetters = 4
+const mostLetters = 6
 
 // monthBegins is what the names of months begin with.
-var monthBegins = bytesOf("jfmasond")
+var monthBegins = bytesOf("jfmasondegl")
 
 // mayBeDate reports whether one or two digits that end here may begin a date: a
 // number or the name of a month follows.
@@ -327,7 +341,7 @@ func (f *finder) matchPatterns(r row) int {
 			continue
 		}
 		conf := p.by.alone * left
-		if f.partOfMore(i, end) {
+		if conf >= f.least && (f.partOfMore(i, end) || f.machineRow(p.text, i, end)) {
 			conf = 0
 		}
 		if told := p.by.told * left; told > conf {
@@ -397,6 +411,25 @@ func (f *finder) partOfMore(i, end int) bool {
 	joins := func(c byte) bool { return c == '-' || c == '_' }
 	return i >= 2 && joins(text[i-1]) && byteKind[text[i-2]] == runByte ||
 		end+1 < len(text) && joins(text[end]) && byteKind[text[end+1]] == runByte
+}
+
+// machineRow reports whether text[i:end] fits a pattern by chance: lower-case
+// hexadecimal is a digest, what stands behind a decimal point or before the sign of
+// an exponent a number, letters of both cases a name, and what is in lower case with
+// spaces, or fits a pattern that takes nearly all, are words.
+func (f *finder) machineRow(pattern string, i, end int) bool {
+	text := f.text
+	if i >= 2 && text[i-1] == '.' && isDigit(text[i-2]) || end+1 < len(text) && text[end] == '+' && isDigit(text[end+1]) {
+		return true
+	}
+	hex, lower, upperCase, space := true, false, false, false
+	for _, c := range text[i:end] {
+		hex = hex && (isDigit(c) || c >= 'a' && c <= 'f')
+		lower = lower || c >= 'a' && c <= 'z'
+		upperCase = upperCase || upper(c)
+		space = space || c == ' '
+	}
+	return hex && lower || lower && (upperCase || space || strings.Trim(pattern, "X9") == "")
 }
 
 // pairs is a set of two characters that something begins with.
