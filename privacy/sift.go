@@ -35,10 +35,39 @@ const (
 func sift(b []byte) bool {
 	if n := len(b); n >= 8 && n < siftRow { // two words that overlap hold it, and there is no long row
 		x, y := binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[n-8:])
-		return oddBytes(x)|oddBytes(y)|(x|y)&highs != 0 && siftOdd(b)
+		if oddBytes(x)|oddBytes(y)|(x|y)&highs == 0 {
+			return false
+		}
 	}
-	odd, row := siftPlain(b)
-	return row || odd && siftOdd(b)
+	var above uint64
+	digits, length := 0, 0
+	for rest := b; len(rest) > 0; {
+		x, n := uint64(0), 8
+		if len(rest) >= 8 {
+			x = binary.LittleEndian.Uint64(rest)
+		} else {
+			n = len(rest)
+			x = tail(rest)
+		}
+		rest = rest[n:]
+		above |= x
+		if oddBytes(x) != 0 {
+			digits += bits.OnesCount64(digitBytes(x))
+			if digits >= siftDigits || markBytes(x) != 0 {
+				return true
+			}
+		}
+		space := x ^ ' '*ones
+		if m := (space - ones) &^ space & highs; m != 0 {
+			if length+bits.TrailingZeros64(m)/8 >= siftRow {
+				return true
+			}
+			length = bits.LeadingZeros64(m)/8 - (8 - n)
+		} else if length += n; length >= siftRow {
+			return true
+		}
+	}
+	return above&highs != 0 && siftUnicode(b, digits)
 }
 
 // oddBytes sets bit 0 of each byte that is 0x30 to 0x3F, which has the digits,
@@ -49,59 +78,10 @@ func oddBytes(x uint64) uint64 {
 	return (x>>4&^(x>>6)&(x>>5)|x>>5&^(x>>6)&^(x>>4)&(x>>2)&^(x>>3))&ones | (at-ones)&^at&highs
 }
 
-// siftPlain reports whether b has anything but letters and the punctuation of
-// prose, and whether it has so long a row of bytes that are no space.
-func siftPlain(b []byte) (odd, row bool) {
-	const low, high = 0x0101010101010101, 0x8080808080808080
-	var above, some uint64
-	length := 0
-	for rest := b; len(rest) > 0; {
-		x, n := uint64(0), 8
-		if len(rest) >= 8 {
-			x = binary.LittleEndian.Uint64(rest)
-		} else {
-			n = len(rest)
-			x = tail(rest)
-		}
-		rest = rest[n:]
-		above |= x
-		some |= oddBytes(x)
-		space := x ^ ' '*low
-		if m := (space - low) &^ space & high; m != 0 {
-			if length+bits.TrailingZeros64(m)/8 >= siftRow {
-				return true, true
-			}
-			length = bits.LeadingZeros64(m)/8 - (8 - n)
-		} else if length += n; length >= siftRow {
-			return true, true
-		}
-	}
-	return above&high|some != 0, false
-}
-
-// siftOdd is sift for text without a long row.
-func siftOdd(b []byte) bool {
-	const low, high = 0x0101010101010101, 0x8080808080808080
-	var above, mark uint64
-	digits := 0
-	for rest := b; len(rest) > 0; {
-		x, n := uint64(0), 8
-		if len(rest) >= 8 {
-			x = binary.LittleEndian.Uint64(rest)
-		} else {
-			n = len(rest)
-			x = tail(rest)
-		}
-		rest = rest[n:]
-		above |= x
-		at, colon, equals, percent, amp := x^'@'*low, x^':'*low, x^'='*low, x^'%'*low, x^'&'*low
-		mark |= (at-low)&^at | (colon-low)&^colon | (equals-low)&^equals | (percent-low)&^percent | (amp-low)&^amp
-		// A digit is 0 to 9 after the exclusive or: only then does adding
-		// 0x76 leave the high bit clear.
-		z := x ^ '0'*low
-		digits += bits.OnesCount64(^((z&^high + 0x76*low) | z) & high)
-	}
-	return mark&high != 0 || digits >= siftDigits || above&high != 0 && siftUnicode(b, digits)
+// markBytes is 0 unless a byte is one of @:=%&.
+func markBytes(x uint64) uint64 {
+	at, colon, equals, percent, amp := x^'@'*ones, x^':'*ones, x^'='*ones, x^'%'*ones, x^'&'*ones
+	return ((at-ones)&^at | (colon-ones)&^colon | (equals-ones)&^equals | (percent-ones)&^percent | (amp-ones)&^amp) & highs
 }
 
 // tail returns the last one to seven bytes of a text as a word, with zeros
@@ -180,7 +160,6 @@ func hexWord(x uint64) (letters, ok bool) {
 	return letter != 0, digit|letter == high
 }
 
-// timestamp wants 2026-11-23T04:05:06, and behind it a fraction and a zone.
 // timestamp wants 2026-11-23T04:05:06, and behind it a fraction and a zone.
 func timestamp(b []byte) bool {
 	// What an exclusive or with these leaves of eight characters is at most 9 for
