@@ -249,27 +249,25 @@ func (w *walk) digitsUpTo(k int) int { return int(w.total[k]) }
 // from collects groups as long as their digits are at most maxDigits.
 func (w *walk) from(f *finder, i, end int) {
 	w.start, w.n, w.more = i, 0, false
-	count := 0
+	text, count := f.text, 0
 	for {
-		if count+end-i > maxDigits {
-			w.more = true
+		if w.more = end-i > maxDigits-count; w.more {
 			return
 		}
-		count += copy(w.digits[count:], f.text[i:end])
+		for _, c := range text[i:end] {
+			w.digits[count] = c
+			count++
+		}
 		w.total[w.n], w.end[w.n] = uint8(count), end
 		w.n++
 		i = end
-		for i < len(f.text) && i-end <= maxSeps && separator[f.text[i]] {
+		for i < len(text) && i-end <= maxSeps && separator[text[i]] {
 			i++
 		}
-		if i == end || i-end > maxSeps || i == len(f.text) || !isDigit(f.text[i]) {
+		if i == end || i-end > maxSeps || i == len(text) || !isDigit(text[i]) {
 			return
 		}
-		end = endOfDigits(f.text, i)
-		if end-i > maxDigits {
-			w.more = true
-			return
-		}
+		end = endOfDigits(text, i)
 	}
 }
 

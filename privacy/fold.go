@@ -98,8 +98,8 @@ func needsFold(b []byte) folding {
 	const low, high = 0x0101010101010101, 0x8080808080808080
 	need := foldNothing
 	for i := 0; i < len(b); {
-		if len(b)-i >= 8 {
-			x := binary.LittleEndian.Uint64(b[i:])
+		if len(b) >= 8 {
+			x := binary.LittleEndian.Uint64(b[min(i, len(b)-8):])
 			slash, percent, amp := x^'\\'*low, x^'%'*low, x^'&'*low
 			if (x|(slash-low)&^slash|(percent-low)&^percent|(amp-low)&^amp|(x-' '*low))&high == 0 {
 				i += 8

@@ -230,7 +230,7 @@ func (w *work) scanString(n int, tok ijson.Token, lim Limits) bool {
 			start, end = int(from[start]), int(from[end])
 		}
 		h.start, h.end = tok.Start+start, tok.Start+end
-		w.add(n, tok.Kind == ijson.Name, h)
+		w.add(n, tok.Kind == ijson.Name, &h)
 	}
 	for _, v := range w.veils {
 		start, end := v.start, v.end
@@ -385,7 +385,7 @@ func (w *work) askAbout(n int, tok ijson.Token, digits []byte, who topics) bool 
 				continue
 			}
 			if conf := d.weighRun(padded, f); conf >= f.least {
-				w.add(n, false, hit{by: d, start: tok.Start, end: tok.End, confidence: conf})
+				w.add(n, false, &hit{by: d, start: tok.Start, end: tok.End, confidence: conf})
 				return true
 			}
 		}
@@ -486,10 +486,12 @@ func (w *work) located() []Finding {
 		return nil
 	}
 	found, all := slices.Clone(w.findings), string(w.pointers)
+	ordered := true
 	for i := range found {
 		found[i].Pointer = all[w.spots[i].start:w.spots[i].end]
+		ordered = ordered && (i == 0 || found[i-1].Start <= found[i].Start)
 	}
-	if !slices.IsSortedFunc(found, inOrder) { // the parts of a value are found together
+	if !ordered { // the parts of a value are found together
 		slices.SortStableFunc(found, inOrder)
 	}
 	return found
@@ -523,10 +525,10 @@ func (w *work) addOpaque(n int, reason Reason, start, end int) {
 }
 
 // add reports what was found in the document of level n, where the reader is.
-func (w *work) add(n int, inName bool, h hit) { w.addAt(n, inName, h, "") }
+func (w *work) add(n int, inName bool, h *hit) { w.addAt(n, inName, h, "") }
 
 // addAt reports what was found at a pointer; none means where the reader is.
-func (w *work) addAt(n int, inName bool, h hit, pointer string) {
+func (w *work) addAt(n int, inName bool, h *hit, pointer string) {
 	start, end := w.span(n, h.start, h.end)
 	s := spot{}
 	if w.budget > 0 {

@@ -130,6 +130,6 @@ func (w *work) addPart(n int, tok ijson.Token) {
 	by, conf, k := l.split.add(f.catalog, p, f.least)
 	for j := k - 1; j >= 0; j-- {
 		q := &l.split.parts[j]
-		w.addAt(n, false, hit{by: by, start: q.from, end: q.to, confidence: conf}, q.pointer)
+		w.addAt(n, false, &hit{by: by, start: q.from, end: q.to, confidence: conf}, q.pointer)
 	}
 }

@@ -116,10 +116,12 @@ func (r *Reader) appendStep(dst []byte, i int) ([]byte, bool) {
 
 // appendEscaped appends a name as a step of a pointer.
 func appendEscaped(dst, name []byte) []byte {
-	if bytes.IndexByte(name, '~') < 0 && bytes.IndexByte(name, '/') < 0 {
-		return append(dst, name...)
+	plain := 0
+	for plain < len(name) && name[plain] != '~' && name[plain] != '/' {
+		plain++
 	}
-	for _, c := range name {
+	dst = append(dst, name[:plain]...)
+	for _, c := range name[plain:] {
 		switch c {
 		case '~':
 			dst = append(dst, "~0"...)
