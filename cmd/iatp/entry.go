@@ -57,6 +57,7 @@ type entry struct {
 	Attempts     int            `json:"attempts"`
 	Error        string         `json:"error"`
 	SLABreach    bool           `json:"sla_breach"`
+	Tx           step           `json:"tx"`
 	Quarantined  bool           `json:"quarantined"`
 	OldSize      *int64         `json:"old_size"`
 	NewSize      *int64         `json:"new_size"`
@@ -109,6 +110,8 @@ func (e *entry) headline() (string, ink) {
 		return e.seen()
 	case flight.Recovery:
 		return e.recovery(), yellow
+	case flight.Compensation:
+		return e.compensation()
 	}
 	return join(": ", words(string(e.Type)), words(e.Reason)), plain
 }
@@ -218,6 +221,9 @@ func (e *entry) forward() string {
 			return "an agreement was proposed" + e.other()
 		case "/transactions/close":
 			return "asked what became of it" + e.other()
+		}
+		if strings.HasPrefix(e.Path, "/compensate/") {
+			return "asked " + shown(e.Peer) + " to undo it"
 		}
 		return "signed and sent" + e.other()
 	case e.Dir == flight.Out:

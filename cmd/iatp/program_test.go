@@ -186,6 +186,18 @@ func TestEntriesAreRead(t *testing.T) {
 		{`{"type":"forward","dir":"out","peer":"https://b.example","base":"abc"}`, "signed and sent to https://b.example"},
 		{`{"type":"forward","dir":"out","peer":"https://b.example","note":"action abc"}`, "may go to https://b.example"},
 		{`{"type":"forward","dir":"local"}`, "sent to the agent"},
+		{`{"type":"forward","dir":"out","peer":"https://b.example","base":"abc","path":"/compensate/tx_1"}`, "asked https://b.example to undo it"},
+		{`{"type":"compensation","dir":"local","tx":{"kind":"saga","state":"active"}}`, "the saga begins"},
+		{`{"type":"compensation","dir":"local","tx":{"kind":"saga","state":"closed"}}`, "the saga is closed: its calls stand"},
+		{`{"type":"compensation","dir":"in","note":"no \u001broom","tx":{"kind":"task","state":"compensating","who":"caller"}}`, `it is being undone, because its caller asked: no \x1broom`},
+		{`{"type":"compensation","dir":"in","tx":{"kind":"task","who":"caller"}}`, "an undo is to follow, because its caller asked"},
+		{`{"type":"compensation","dir":"in","tx":{"kind":"task","held":true}}`, "its window stays open for an hour"},
+		{`{"type":"compensation","dir":"in","tx":{"kind":"task","state":"compensated"}}`, "it is undone"},
+		{`{"type":"compensation","dir":"out","tx":{"kind":"call","state":"partially_compensated","fee":"5.00","returned":"15.00","cur":"USD"}}`, "it is undone in part, for a fee of 5.00 USD, given back 15.00 USD"},
+		{`{"type":"compensation","dir":"out","tx":{"kind":"call","state":"compensated","fee":"5.00","cur":"USD","breach":true}}`, "for a fee of 5.00 USD, which is more than was agreed"},
+		{`{"type":"compensation","dir":"in","error":"not_in_time","tx":{"kind":"task","state":"compensation_failed","manual":true}}`, "it could not be undone; not in time; a person is asked"},
+		{`{"type":"compensation","dir":"in","error":"manual_intervention","tx":{"kind":"task","manual":true}}`, "it waits for a person; manual intervention"},
+		{`{"type":"compensation","dir":"out","tx":{"kind":"call","state":"failed"}}`, "it did not take effect"},
 		{`{"type":"request","dir":"in","decision":"allow","method":"POST","path":"/task","peer":"https://\u001ba.example"}`, `POST /task from https://\x1ba.example: allowed`},
 	} {
 		e, err := parseEntry([]byte(test.line))

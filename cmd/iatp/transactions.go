@@ -102,7 +102,7 @@ func printCall(out page, c *api.Call, now time.Time) {
 }
 
 func printSaga(out page, s *api.Saga, now time.Time) {
-	out.line("%s  %s  %d calls", out.in(bold, shown(s.ID)), out.in(stateInk(s.State, false), words(s.State)), len(s.Calls))
+	out.line("%s  %s  %s", out.in(bold, shown(s.ID)), out.in(stateInk(s.State, false), words(s.State)), fmt.Sprintf("%d call%s", len(s.Calls), chosen(len(s.Calls) == 1, "", "s")))
 	if s.State == "active" {
 		out.row("until", undoWidth, s.Deadline.UTC().Format("2006-01-02 15:04:05 UTC")+", then it is undone")
 	}
