@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/inter-agent-trust/iatp/internal/socket"
 )
 
 // limitConns makes a listener accept at most n connections at a time; the rest
@@ -50,6 +52,7 @@ func (l *limitedListener) Close() error {
 // at when the earlier one strikes. None strikes early or late for that.
 type limitedConn struct {
 	net.Conn
+	quick   *socket.Conn // the same
 	release func()
 	sys     syscall.RawConn // nil where there is none
 	taken   atomic.Bool     // see watched
@@ -65,7 +68,7 @@ type deadline struct {
 }
 
 func newLimitedConn(c net.Conn, release func()) *limitedConn {
-	l := &limitedConn{Conn: c, release: release}
+	l := &limitedConn{Conn: c, quick: socket.New(c), release: release}
 	if s, ok := c.(syscall.Conn); ok {
 		l.sys, _ = s.SyscallConn() // a connection without one is not looked at
 	}
@@ -83,7 +86,7 @@ func (c *limitedConn) Read(p []byte) (int, error) {
 		return 0, nil
 	}
 	for {
-		n, err := c.Conn.Read(p)
+		n, err := c.quick.Read(p)
 		if n > 0 || err == nil || !c.early(err, &c.read, c.Conn.SetReadDeadline) {
 			return n, err
 		}
@@ -93,7 +96,7 @@ func (c *limitedConn) Read(p []byte) (int, error) {
 // Write implements net.Conn.
 func (c *limitedConn) Write(p []byte) (n int, err error) {
 	for {
-		m, err := c.Conn.Write(p[n:])
+		m, err := c.quick.Write(p[n:])
 		if n += m; err == nil || !c.early(err, &c.write, c.Conn.SetWriteDeadline) {
 			return n, err
 		}

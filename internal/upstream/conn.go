@@ -9,6 +9,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"github.com/inter-agent-trust/iatp/internal/socket"
 )
 
 // Bounds of an answer's head.
@@ -22,7 +24,7 @@ const (
 // belongs to an exchange.
 type conn struct {
 	net.Conn // TLS, or raw itself
-	raw      net.Conn
+	raw      *socket.Conn
 	sys      syscall.RawConn // of raw
 	client   *Client
 	age      int
@@ -35,14 +37,16 @@ type conn struct {
 	lent *[room]byte
 	r, w int
 
-	wrote int // bytes of the request that the kernel took
+	wrote int   // bytes of the request that the kernel took
+	early error // why the answer did not begin, until somebody reads it
 
 	peek   func(fd uintptr) // for quiet; made once
 	peeked error
 }
 
 func newConn(c *Client, raw net.Conn, age int) *conn {
-	cn := &conn{Conn: raw, raw: raw, client: c, age: age}
+	cn := &conn{raw: socket.New(raw), client: c, age: age}
+	cn.Conn = cn.raw
 	if s, ok := raw.(syscall.Conn); ok {
 		cn.sys, _ = s.SyscallConn() // without it the connection is used once
 	}
@@ -83,16 +87,21 @@ func (cn *conn) drained() bool {
 // longAgo makes every wait on a connection end.
 var longAgo = time.Unix(1, 0)
 
-// exchange sends r and reads the head of the answer.
-func (cn *conn) exchange(call *Call, r *Request) (*http.Response, error) {
-	cn.wrote = 0
+// asks reports whether a request goes out together with the first look for its answer,
+// which is then also the look whether the connection is quiet.
+func (cn *conn) asks() bool { return cn.Conn == cn.raw && cn.raw.Direct() }
+
+// exchange sends r and reads the head of the answer. reused says that the connection
+// was idle.
+func (cn *conn) exchange(call *Call, r *Request, reused bool) (*http.Response, error) {
+	cn.wrote, cn.early = 0, nil
 	if err := call.await(cn); err != nil {
 		return nil, err
 	}
 	b := &call.body
 	*b = body{cn: cn, call: call}
 	cn.lent = rooms.Get().(*[room]byte)
-	err := cn.send(r, b)
+	err := cn.send(r, b, reused)
 	if err == nil || cn.wrote > 0 {
 		// A server that has answered and closed before it read everything is
 		// heard all the same.
@@ -116,12 +125,13 @@ func (cn *conn) exchange(call *Call, r *Request) (*http.Response, error) {
 
 // send writes the request. What does not fit into one buffer is written by a
 // goroutine of its own, for an answer may come before its end.
-func (cn *conn) send(r *Request, b *body) error {
+func (cn *conn) send(r *Request, b *body, reused bool) error {
 	buf := r.appendHead(cn.lent[:0], cn.client.host)
 	if len(buf)+len(r.Body) <= room {
-		n, err := cn.Write(append(buf, r.Body...))
-		cn.wrote += n
-		return err
+		return cn.sendSmall(append(buf, r.Body...), reused)
+	}
+	if reused && cn.asks() && !cn.quiet() {
+		return socket.ErrSpoke
 	}
 	head := len(buf)
 	first := append(buf, r.Body[:max(room-head, 0)]...)
@@ -139,6 +149,26 @@ func (cn *conn) send(r *Request, b *body) error {
 	return nil
 }
 
+// sendSmall writes a request that lies in the buffer, and if it can reads the beginning of the
+// answer into the buffer.
+func (cn *conn) sendSmall(request []byte, reused bool) error {
+	if cn.asks() {
+		wrote, n, err := cn.raw.Ask(request, cn.lent[:], reused)
+		cn.wrote = wrote
+		if wrote == len(request) {
+			cn.buf, cn.r, cn.w, cn.early = cn.lent[:], 0, n, err
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		request = request[wrote:]
+	}
+	n, err := cn.Write(request)
+	cn.wrote += n
+	return err
+}
+
 // giveBack returns the buffer.
 func (cn *conn) giveBack() {
 	if cn.lent != nil {
@@ -150,6 +180,9 @@ func (cn *conn) giveBack() {
 // fill reads more behind what is there, for a head. The buffer grows up to
 // maxHead.
 func (cn *conn) fill() error {
+	if cn.early != nil {
+		return cn.early
+	}
 	if cn.buf == nil {
 		cn.buf = cn.lent[:]
 	}

@@ -42,7 +42,7 @@ func answerTo(t *testing.T, method string, raw []byte, step int) (resp *http.Res
 	defer c.Flush()
 	s := &script{rest: raw, step: step}
 	cn := newConn(c, s, 0)
-	if resp, err = cn.exchange(new(Call), &Request{Method: method, Target: "/"}); err != nil {
+	if resp, err = cn.exchange(new(Call), &Request{Method: method, Target: "/"}, false); err != nil {
 		return nil, nil, false, 0
 	}
 	defer resp.Body.Close()

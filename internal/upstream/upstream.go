@@ -154,7 +154,7 @@ func (c *Client) Do(call *Call, r *Request) (*http.Response, error) {
 		if err != nil {
 			return nil, &Error{Err: err}
 		}
-		resp, err := cn.exchange(call, r)
+		resp, err := cn.exchange(call, r, reused)
 		if err == nil {
 			return resp, nil
 		}
@@ -166,7 +166,8 @@ func (c *Client) Do(call *Call, r *Request) (*http.Response, error) {
 	}
 }
 
-// take returns a connection that is idle and whole, or a new one.
+// take returns a connection that is idle, or a new one. Whether an idle one is whole was
+// looked at, or will be when it is asked.
 func (c *Client) take(call *Call) (cn *conn, reused bool, err error) {
 	for {
 		c.mu.Lock()
@@ -181,7 +182,7 @@ func (c *Client) take(call *Call) (cn *conn, reused bool, err error) {
 		c.idle[n-1] = nil
 		c.idle = c.idle[:n-1]
 		c.mu.Unlock()
-		if cn.quiet() {
+		if cn.asks() || cn.quiet() {
 			return cn, true, nil
 		}
 		cn.Close()
@@ -208,7 +209,7 @@ func (c *Client) connect(ctx context.Context, age int) (*conn, error) {
 	}
 	cn := newConn(c, raw, age)
 	if c.tls != nil {
-		secure := tls.Client(raw, c.tls)
+		secure := tls.Client(cn.raw, c.tls)
 		if err := secure.HandshakeContext(ctx); err != nil {
 			raw.Close()
 			return nil, err
