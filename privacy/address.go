@@ -22,7 +22,7 @@ var (
 	macs = detector{
 		kind:   "mac_address",
 		hits:   []string{"00:1A:2B:3C:4D:5E", "00-1a-2b-3c-4d-5e", "001a.2b3c.4d5e", "aabb.ccdd.eeff", "00:1a:2b:ff:fe:3c:4d:5e", "MAC 001A2B3C4D5E", `{"mac":"001a2b3c4d5e"}`, "MAC 1234.5678.9012"},
-		misses: []string{"00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff", "00:1A:2B:3C:4D:5E:6F", "12-11-10-09-08-07", "00:1A:2B:3C:4D", "1234.5678.9012", "aabb.ccdd.eeff.0011", "aabb.ccdd", "0000.0000.0000", "001a2b3c4d5e", "MAC 001a2b3c4d5g"},
+		misses: []string{"00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff", "00:1A:2B:3C:4D:5E:6F", "12-11-10-09-08-07", "00:1A:2B:3C:4D", "1234.5678.9012", "aabb.ccdd.eeff.0011", "aabb.ccdd", "0000.0000.0000", "0F97.0020.0002", "001a2b3c4d5e", "MAC 001a2b3c4d5g"},
 
 		patterns: []string{"XXXXXXXXXXXX"}, alone: 0.1, told: 0.85,
 		valid: func(c []byte) float64 { return certain(isHex(c) && varied(c, 5)) },
@@ -231,8 +231,9 @@ func (f *finder) dottedMAC(i int) int {
 	if !varied(text[i:end], 4) {
 		return 0
 	}
-	conf := pick(letters > 0, 0.75, 0.2)
-	if t := (telling{f: f, start: i}); letters == 0 && t.yes(&macs, end) {
+	sure := letters > 0 && varied(text[i:end], 7) // 0F97.0020.0002 is something else
+	conf := pick(sure, 0.75, 0.2)
+	if t := (telling{f: f, start: i}); !sure && t.yes(&macs, end) {
 		conf = 0.75
 	}
 	return f.hit(&macs, i, end, conf)

@@ -11,14 +11,22 @@ var (
 	passwords = detector{
 		kind: "password", labelled: true,
 		words: []string{
-			"password", "passwd", "passwort", "pwd", "passphrase", "contrasena", "mot de passe", "senha", "wachtwoord", "db pass", "user pass", "mysql pwd", "pgpassword", "userpassword", "dbpassword",
+			"password", "passwd", "passwort", "pwd", "passphrase", "contrasena", "mot de passe", "senha", "wachtwoord", "haslo", "kennwort", "db pass", "user pass", "mysql pwd", "pgpassword", "userpassword", "dbpassword",
+			"password confirm", "password confirmation", "password again", "password repeat", "identified by", "requirepass", "pass", "pw",
 		},
 		hits: []string{
 			`{"password":"hunter2"}`, "password=hunter2", "PASSWORD: 'c0rrect horse'", "db_password=Tr0ub4dor&3", `"pwd" : "s3cr3t!"`, "passwd:abc123", "userPassword=p4ss", "<db_password>s3cr3tPw9</db_password>", `{"password":"correct horse battery staple"}`,
+			"my password is hunter2!", "the password is: hunter2!", "login with password s3cr3tPw9", "IDENTIFIED BY 's3cr3tPw9'", `{"password_confirmation":"Summer2024!"}`, `{"pass":"hunter2!"}`, "user ann, pass: hunter2!", "ldap_bind_pw = s3cr3tPw9",
+			`{"password":12345678}`, `<Password Type="text">s3cr3tPw9!</Password>`, "<wsse:Password>hunter2!!</wsse:Password>", "mysqldump --password hunter2x db", "mysql -u root -ps3cr3tPw9 db", "sshpass -p 's3cr3tPw9' ssh root@host",
+			"docker login -u ann -p hunter2x registry.example", "curl -u admin:s3cr3tPw9 https://x.example", "redis-cli -a s3cr3tPw9x ping", `<user name="ann" password="Tr0ub4dor&3"/>`, `{"password":"Tr0ub4dor"}`, `{"api_key":"x","password":"user.name1"}`,
 		},
 		misses: []string{
 			"password: required", "password=${DB_PASSWORD}", "password: ********", "the password is wrong", "password=", `{"password":null}`, `{"password":"<your password>"}`, "password: must be set",
 			`{"password":"[PASSWORD_REDACTED]"}`, "passwordless: enabled1", "password reset: 2026-11-23", "<password>required</password>", "<password></password>", "a<password>[PASSWORD_REDACTED]</password>",
+			"password = getpass.getpass()", `password = config.get("password")`, "self.passwd = passwd", "password=user.password", `encodePassword: "encodePassword"`, `Env = append(env, "PWD="+cmd.Dir, "x1")`, "pwd: /home/ann/src2", `{"pwd":"/home/ann/src2"}`,
+			"the password is wrong since 2026-11-23", "password sha256sum is old", "password reset2026 mail", "tests pass: 12/15", "boarding pass: AB1234", `{"pass":true,"n":123}`, "password: Optional[str1]", "ssh -p2222 host", "tar -pxvf file1.tgz", "docker run -p 8080:80 nginx1",
+			"mkdir -p some1dir/sub2", "curl -u $USER:$PASS1 https://x.example", "mysql -p db1 2026", "--password-file /run/secrets/db1", "<password hint='none' length='12'></password>", "password is [PASSWORD_REDACTED] 123",
+			"--- PASS: TestVet/7 (0.1s)", `ask("Password: ") + name1`, "fds_to_pass = [listener.fileno()]", `{'pass': 'The 1 statement'}`, "plRPw yJiT2S0WR5ARg6I6Iq",
 		},
 	}
 	secrets = detector{
@@ -27,15 +35,19 @@ var (
 			"secret", "api key", "apikey", "access key", "accesskey", "secret key", "secretkey", "client secret", "clientsecret", "auth token", "authtoken", "access token", "accesstoken", "refresh token", "token",
 			"bearer", "bearer token", "private key", "privatekey", "encryption key", "signing key", "account key", "accountkey", "sharedaccesskey", "shared access key", "credential", "credentials", "session key", "master key",
 			"webhook secret", "api secret", "apisecret", "app secret", "consumer secret", "consumer key", "auth key", "authkey", "access id", "api token", "apitoken", "session token", "id token", "security token", "secret access key", "subscription key",
-			"authorization",
+			"authorization", "app key", "application key", "secret key base", "hmac key", "jwt key", "storage key", "service key", "admin key", "deploy key", "webhook key", "auth", "sig", "phpsessid", "jsessionid",
 		},
 		hits: []string{
 			`{"api_key":"9f86d081884c7d659a2feaa0c55ad015"}`, "client_secret=Zx81kQp0vT5nR7wY2bLd", "AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", `"token": "q7Hx-92kLmPz-0aWe"`,
 			"AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;", "Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==", "authorization: Bearer k3Jd82nAq0Zx91Lm",
+			`{"Authorization":"Basic QWxhZGRpbjpvcGVuIHNlc2FtZTE="}`, "Authorization: ApiKey k3Jd82nAq0Zx91Lm", "SECRET_KEY_BASE=9f86d081884c7d659a2feaa0c55ad015", "DD_APP_KEY=9f86d081884c7d659a2feaa0c55ad015", "--api-key Zx81kQp0vT5nR7wY2bLd",
+			"my token is Zx81kQp0vT5nR7wY2bLd", `"auth": "QWxhZGRpbjpvcGVuIHNlc2FtZTE="`, "?sv=2024-11-04&sig=Zx81kQp0vT5nR7wY2bLdZx81kQp0vT5nR7wY2bLd8x0%3D",
 		},
 		misses: []string{
 			`{"max_tokens":"12345678901234567890"}`, `{"token_type":"Bearer"}`, "token: expired", `{"next_page_token":"CAUQAA"}`, "api_key=YOUR_API_KEY", "secret=xxxxxxxxxxxxxxxx", `{"secret":"false"}`, "token: string", "authorization: required",
 			"operator_token: /var/lib/iatp/operator.token can be read by others", `{"private_key":"./tls/key9.pem"}`,
+			"token = token[:-1]", "config.PrivateKey = testECDSAPrivateKey", "token = int(lex.Lex(lval1))", "unrecognized token: \"x'012`45ab\"", "token = uint8(tkOTHER12)", `{"auth":"oauth2"}`, "auth: required1", "sig=12ab", "--token-file tokens2026.txt", "the token is OAuth2 based",
+			"PrivateKey: testRSA2048PrivateKey,", "private_key: ed25519.Ed25519PrivateKey,", "withCredentials: kEnumerableProperty",
 		},
 	}
 )
@@ -62,7 +74,16 @@ func (f *finder) assigned(i int) int {
 	for start > 0 && end-start < maxNameLabel && (asciiLetter(text[start-1]) || text[start-1] == '_' || text[start-1] == '-' || text[start-1] == '.' || text[start-1] == ' ') {
 		start--
 	}
-	d := f.endsIn(start, end)
+	if end == i && start > 0 && text[start] != ' ' && (text[start-1] == '"' || text[start-1] == '\'') {
+		next := i + 1
+		for next < len(text) && text[next] == ' ' {
+			next++
+		}
+		if next < len(text) && text[next] == text[start-1] {
+			return i + 1 // "PWD="+dir: the quote closes
+		}
+	}
+	d, word := f.endsIn(start, end)
 	if d == nil {
 		return i + 1
 	}
@@ -75,20 +96,91 @@ func (f *finder) assigned(i int) int {
 			return last // it says itself what it is
 		}
 	}
-	if conf := secrecy(d, text[from:to], quoted || text[i] == '='); conf >= f.least {
+	v := text[from:to]
+	if quoted && endsFold(text[start:end], v) || !quoted && code(v, text[word:end], from > i+1 && i > end) {
+		return i + 1
+	}
+	if conf := secrecy(d, v, quoted || text[i] == '='); conf >= f.least && f.strict(word, end, v) {
 		return f.hit(d, from, to, conf)
 	}
 	return i + 1
 }
 
-// element looks at the text of an XML element whose start tag, without
-// attributes, ends at i, if the tag tells that it is secret.
-func (f *finder) element(i int) int {
-	text, start := f.text, i
-	for start > 0 && i-start < maxNameLabel && (asciiLetter(text[start-1]) || text[start-1] == '_' || text[start-1] == '-' || text[start-1] == '.') {
-		start--
+// endsFold reports whether b ends in end, in any case.
+func endsFold(b, end []byte) bool {
+	return len(b) >= len(end) && bytes.EqualFold(b[len(b)-len(end):], end)
+}
+
+// strictly are words that stand before other things too. How long a value has to be
+// after them, with letters and digits or signs.
+var strictly = map[string]int{"pass": 6, "pw": 6, "auth": 16, "sig": 40}
+
+// strict reports whether v may be the value behind the word text[word:end], which
+// tells of a secret.
+func (f *finder) strict(word, end int, v []byte) bool {
+	if end-word > 4 {
+		return true
 	}
-	if start == 0 || start == i || text[start-1] != '<' {
+	least, ok := strictly[string(bytes.ToLower(f.text[word:end]))]
+	if !ok {
+		return true
+	}
+	if upper(f.text[word]) && (word == 0 || f.text[word-1] != '_') && least < 16 { // PASS: TestVet/7
+		return false
+	}
+	letters, others := 0, 0
+	for _, c := range v {
+		switch {
+		case c == ' ', c == '/' && least < 16:
+			return false
+		case isLetter(c):
+			letters++
+		default:
+			others++
+		}
+	}
+	return len(v) >= least && letters > 0 && others > 0
+}
+
+// code reports whether a value without quotes is an expression of some programming
+// language: a call, an element, a variable. spaced says that the separator has space
+// on both sides.
+func code(v, label []byte, spaced bool) bool {
+	if len(v) == 0 || bytes.IndexByte([]byte("(*&:["), v[0]) >= 0 {
+		return true
+	}
+	name, dots, digits := 0, 0, 0
+	for name < len(v) && (nameBytes[v[name]] || v[name] == '.') {
+		dots += pick(v[name] == '.' || v[name] == '_', 1, 0)
+		digits += pick(isDigit(v[name]), 1, 0)
+		name++
+	}
+	if name < len(v) {
+		bracket := v[name] == '(' || v[name] == '['
+		return bracket && name > 1 && !isDigit(v[0]) && (digits < 2 || dots > 0 || name < 7) || bytes.Contains(v, []byte("()")) || bytes.Contains(v, []byte("->"))
+	}
+	if slices.ContainsFunc(variables, func(end string) bool { return len(v) > len(end) && endsFold(v, []byte(end)) }) {
+		return true
+	}
+	return digits == 0 && (bytes.IndexByte(v, '.') > 0 || spaced || endsFold(v, label)) || spaced && v[0] == '_'
+}
+
+// variables are how the names of those end that hold a secret.
+var variables = []string{"key", "token", "secret", "password", "credential", "credentials"}
+
+// element looks at the text of an XML element whose start tag ends at i, if the
+// tag tells that it is secret.
+func (f *finder) element(i int) int {
+	text, start, name := f.text, i, i
+	if i > 0 && (text[i-1] == '"' || text[i-1] == '\'') { // behind attributes
+		start = max(i-maxTag, 0) + bytes.LastIndexByte(text[max(i-maxTag, 0):i], '<') + 1
+		name = f.endOf(start, maxNameLabel, tagBytes)
+	} else {
+		for start > 0 && i-start < maxNameLabel && tagBytes[text[start-1]] {
+			start--
+		}
+	}
+	if start == 0 || start == name || text[start-1] != '<' || name < i && text[name] != ' ' {
 		return i + 1
 	}
 	end := i + 1
@@ -99,13 +191,123 @@ func (f *finder) element(i int) int {
 	if end == len(text) || text[end] != '<' || end-start < siftRow {
 		return i + 1
 	}
-	if d := f.endsIn(start, i); d != nil {
+	if d, word := f.endsIn(start, name); d != nil && f.strict(word, name, text[i+1:end]) {
 		if conf := secrecy(d, text[i+1:end], true); conf >= f.least {
 			return f.hit(d, i+1, end, conf)
 		}
 	}
 	return i + 1
 }
+
+// maxTag is how long a start tag with attributes may be.
+const maxTag = 200
+
+var tagBytes = setOf("_-.:")
+
+// stated looks at a row with letters and digits at i, if the words before it tell
+// that it is secret: "my password is hunter2", "--token x", IDENTIFIED BY 'x'.
+func (f *finder) stated(i int) int {
+	text, j := f.text, i
+	if j > 0 && (text[j-1] == '\'' || text[j-1] == '"') {
+		j--
+	}
+	if j == 0 || text[j-1] != ' ' {
+		return i
+	}
+	from, to, quoted := f.value(j)
+	if from != i {
+		return i
+	}
+	end := j - 1
+	is := end > 3 && string(text[end-3:end]) == " is" || end > 4 && string(text[end-4:end]) == " is:"
+	if is {
+		end = bytes.LastIndexByte(text[:end], ' ')
+	}
+	if end < 2 || !asciiLetter(text[end-1]) || !labelEnds.has(text[end-1]|0x20, text[end-2]|0x20) {
+		return i
+	}
+	start := end
+	for start > 0 && end-start < maxNameLabel && (asciiLetter(text[start-1]) || text[start-1] == '_' || text[start-1] == '-' || text[start-1] == ' ') {
+		start--
+	}
+	d, word := f.endsIn(start, end)
+	if d == nil || strictly[string(bytes.ToLower(text[word:end]))] > 0 {
+		return i
+	}
+	v := text[from:to]
+	option := word > 2 && bytes.HasPrefix(text[bytes.LastIndexByte(text[:word], ' ')+1:], []byte("--"))
+	if !is && !option && (!quoted && turns(v) < 3 || d == &secrets && len(v) < 16) || is && d == &secrets && len(v) < 10 || !quoted && code(v, text[word:end], false) {
+		return i
+	}
+	if conf := secrecy(d, v, quoted); conf >= f.least {
+		return f.hit(d, from, to, conf)
+	}
+	return i
+}
+
+// turns counts how often letters of one case, letters of the other and digits take
+// turns. Names with a number have one or two: sha256, base64url.
+func turns(v []byte) int {
+	n, last := -1, 0
+	for _, c := range v {
+		kind := 3
+		switch {
+		case isDigit(c):
+			kind = 1
+		case upper(c):
+			kind = 2
+		case asciiLetter(c):
+			kind = 4
+		}
+		if kind != last {
+			n, last = n+1, kind
+		}
+	}
+	return n
+}
+
+// commands are those that take a password behind an option of one letter.
+var commands = []struct {
+	names  []string
+	option byte
+	joined bool // no space between
+	user   bool // a name and a colon before it
+}{
+	{names: []string{"mysql", "mariadb", "7z", "rar "}, option: 'p', joined: true},
+	{names: []string{"sshpass", "docker login", "podman login", "helm registry login"}, option: 'p'},
+	{names: []string{"zip ", "sqlcmd", "bcp "}, option: 'P'},
+	{names: []string{"redis-cli"}, option: 'a'},
+	{names: []string{"ldap"}, option: 'w'},
+	{names: []string{"curl"}, option: 'u', user: true},
+}
+
+// maxCommand is how far before its option the name of a command may stand.
+const maxCommand = 64
+
+// option looks at the password behind an option of one letter at i.
+func (f *finder) option(i int) int {
+	text := f.text
+	if i+4 > len(text) || i == 0 || text[i-1] != ' ' || !optionLetters[text[i+1]] {
+		return i
+	}
+	before := text[max(i-maxCommand, 0):i]
+	for _, c := range commands {
+		if text[i+1] != c.option || c.joined == (text[i+2] == ' ') || !slices.ContainsFunc(c.names, func(name string) bool { return bytes.Contains(before, []byte(name)) }) {
+			continue
+		}
+		from, to, _ := f.value(i + 2)
+		if c.user {
+			colon := bytes.IndexByte(text[from:to], ':')
+			from += colon + pick(colon < 0, to-from+1, 1)
+		}
+		if conf := secrecy(&passwords, text[from:to], true); conf >= f.least {
+			return f.hit(&passwords, from, to, conf)
+		}
+	}
+	return i
+}
+
+var optionLetters = bytesOf("pPawu")
 
 // aroundLabel is what may stand between a label and its separator.
 var aroundLabel = bytesOf("\"'\\] *")
@@ -120,8 +322,9 @@ var labelEnds = func() *pairs {
 	return &p
 }()
 
-// endsIn returns the detector whose words text[start:end] ends in.
-func (f *finder) endsIn(start, end int) *detector {
+// endsIn returns the detector whose words text[start:end] ends in, and where they
+// begin.
+func (f *finder) endsIn(start, end int) (d *detector, word int) {
 	text := f.text
 	for i := start; i < end; {
 		if !asciiLetter(text[i]) {
@@ -131,14 +334,14 @@ func (f *finder) endsIn(start, end int) *detector {
 		next := endOfWord(text, i)
 		if told := f.catalog.lexicon.at(text, i, next, end); told.has(&passwords) || told.has(&secrets) {
 			for _, d := range []*detector{&passwords, &secrets} {
-				if told.has(d) && f.phraseEnds(d, i, end) && !f.harmless(start, i) {
-					return d
+				if told.has(d) && f.phraseEnds(d, i, end) && !f.harmless(d, start, i) {
+					return d, i
 				}
 			}
 		}
 		i = next
 	}
-	return nil
+	return nil, 0
 }
 
 // phraseEnds reports whether one of the words of d is exactly text[i:end].
@@ -160,16 +363,17 @@ func (f *finder) phraseEnds(d *detector, i, end int) bool {
 }
 
 // harmless reports whether the word before text[i] makes a token one that
-// opens nothing.
-func (f *finder) harmless(start, i int) bool {
+// opens nothing, or none.
+func (f *finder) harmless(d *detector, start, i int) bool {
 	before := bytes.TrimRight(f.text[start:i], "_-. ")
-	for _, w := range [...]string{"page", "next", "continuation", "sync", "max", "stop", "start", "public", "reset", "csrf"} {
-		if n := len(before) - len(w); n >= 0 && hasPrefixFold(before[n:], w) {
-			return true
-		}
-	}
-	return false
+	ends := func(w string) bool { return len(before) >= len(w) && hasPrefixFold(before[len(before)-len(w):], w) }
+	return slices.ContainsFunc(harmlessBefore, ends) || d == &secrets && slices.ContainsFunc(noTokenBefore, ends)
 }
+
+var (
+	harmlessBefore = []string{"page", "next", "continuation", "sync", "max", "stop", "start", "public", "reset", "csrf", "boarding", "tests", "ski", "by"}
+	noTokenBefore  = []string{"unrecognized", "unexpected", "unknown", "illegal", "bad", "missing", "expected", "parse"}
+)
 
 // value finds the value that begins at i: in quotes, or up to a space.
 func (f *finder) value(i int) (from, to int, quoted bool) {
@@ -177,7 +381,7 @@ func (f *finder) value(i int) (from, to int, quoted bool) {
 	for n := 0; i < len(text) && n < 6 && bytes.IndexByte([]byte(` =>\`), text[i]) >= 0; n++ {
 		i++
 	}
-	for _, scheme := range [...]string{"bearer ", "basic ", "token "} {
+	for _, scheme := range schemes {
 		if hasPrefixFold(text[i:], scheme) {
 			i += len(scheme)
 		}
@@ -201,6 +405,9 @@ func (f *finder) value(i int) (from, to int, quoted bool) {
 	return i, end, quote != 0
 }
 
+// schemes of authentication stand before what is secret.
+var schemes = [...]string{"bearer ", "basic ", "token ", "apikey "}
+
 // findNamed judges the whole text as the value of the member it stands in.
 func (f *finder) findNamed() {
 	named := f.names()
@@ -213,11 +420,18 @@ func (f *finder) findNamed() {
 		}
 		name := foldedName(f.around.names()[1])
 		sub := finder{catalog: f.catalog, text: name[:min(len(name), maxName)]}
-		if sub.endsIn(0, len(sub.text)) != d {
+		by, word := sub.endsIn(0, len(sub.text))
+		if by != d || endsFold(sub.text, f.text) {
 			continue
 		}
-		if conf := secrecy(d, f.text, true); conf >= f.least {
-			f.hit(d, 0, len(f.text), conf)
+		from := 0
+		for _, scheme := range schemes {
+			if hasPrefixFold(f.text[from:], scheme) {
+				from += len(scheme)
+			}
+		}
+		if conf := secrecy(d, f.text[from:], true); conf >= f.least && sub.strict(word, len(sub.text), f.text[from:]) {
+			f.hit(d, from, len(f.text), conf)
 			return
 		}
 	}
@@ -243,6 +457,8 @@ func secrecy(d *detector, v []byte, sure bool) float64 {
 	mixed := digits > 0 && letters > 0 || others > 0 && letters > 0 && bytes.IndexByte(v, ' ') < 0
 	if d == &passwords {
 		switch {
+		case v[0] == '/' && bytes.IndexByte(v[1:], '/') >= 0: // PWD is a directory
+			return 0.2
 		case mixed && sure:
 			return 0.85
 		case mixed:
@@ -257,7 +473,7 @@ func secrecy(d *detector, v []byte, sure bool) float64 {
 		return 0.1
 	case digits > 0 && letters > 0 && varied(v, 8):
 		return 0.85
-	case len(v) >= 16 && varied(v, 8) && letters > 0 && digits == 0 && others == 0:
+	case sure && len(v) >= 16 && varied(v, 8) && letters > 0 && digits == 0 && others == 0:
 		return 0.55
 	}
 	return 0.3

@@ -23,6 +23,10 @@ const (
 	siftRow    = shortestEncoded
 )
 
+// siftWord makes a text with any digit worth reading: it is in "password" and its
+// kin, and passwords are short.
+var siftWord = []byte("assw")
+
 // Each byte of a word at once.
 const (
 	ones  = 0x0101010101010101
@@ -67,7 +71,7 @@ func sift(b []byte) bool {
 			return true
 		}
 	}
-	return above&highs != 0 && siftUnicode(b, digits)
+	return digits > 0 && bytes.Contains(b, siftWord) || above&highs != 0 && siftUnicode(b, digits)
 }
 
 // oddBytes sets bit 0 of each byte that is 0x30 to 0x3F, which has the digits,

@@ -92,6 +92,9 @@ func (f *finder) spark(i int) int {
 		if end := f.privateKey(i); end > i {
 			return f.hit(&privateKeys, i, end, 0.99)
 		}
+		if end := f.option(i); end > i {
+			return end
+		}
 	case ':':
 		if end := f.credentials(i); end > i {
 			return end
@@ -132,6 +135,11 @@ func (f *finder) word(r row) int {
 		}
 		if n <= 6 && (end+1 >= len(text) || !mayFollow(text[end]) || !isDigit(text[end+1])) {
 			return end
+		}
+	}
+	if digits > 0 && digits < n && i > 0 && mayStand[text[i-1]] {
+		if last := f.stated(i); last > i {
+			return last
 		}
 	}
 	if (n == 8 || n == 11) && f.bic(i, end) {
@@ -178,6 +186,9 @@ func (f *finder) word(r row) int {
 	}
 	return end
 }
+
+// mayStand is what stands before a value that words tell of: see stated.
+var mayStand = bytesOf(" '\"")
 
 // mayFollow reports whether c may separate the parts of a value that begins
 // with letters only.
