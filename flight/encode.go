@@ -357,17 +357,11 @@ func (c *encoder) payload(e *Entry) {
 	if e.Payload != nil {
 		start, bare := len(c.buf), c.bare
 		c.name("payload")
-		at := len(c.buf)
 		var err error
-		c.buf, err = ijson.AppendCanonical(c.buf, e.Payload, ijson.Limits{})
-		if err == nil && len(c.buf)-at <= limit {
+		if c.buf, err = ijson.AppendCanonicalWithin(c.buf, e.Payload, ijson.Limits{}, limit); err == nil {
 			return
 		}
 		text = e.Payload
-		if err == nil { // canonical, and too long
-			c.scratch = append(c.scratch[:0], c.buf[at:]...)
-			text = c.scratch
-		}
 		c.buf, c.bare = c.buf[:start], bare
 	}
 	if text == nil {

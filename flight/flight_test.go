@@ -755,3 +755,37 @@ func TestNoAllocation(t *testing.T) {
 		t.Errorf("Append allocates %v times", n)
 	}
 }
+
+// A payload that is too long is cut as it came; one that is long only as it is spelled stands in
+// its canonical form.
+func TestLongPayload(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpen(t, dir, Options{})
+	many := `{"b":[` + strings.Repeat(`"text", `, MaxPayload/4) + `0],"a":1}`
+	spread := `{"b":` + strings.Repeat(" ", MaxPayload) + `"text","a":1}`
+	mustAppend(t, l, &Entry{Type: Request, Payload: []byte(many)}, Written)
+	mustAppend(t, l, &Entry{Type: Request, Payload: []byte(spread)}, Written)
+	mustClose(t, l)
+	var cut struct {
+		Payload   string
+		Truncated bool
+	}
+	var whole struct {
+		Payload   json.RawMessage
+		Truncated bool
+	}
+	all := lines(t, dir)
+	if err := errors.Join(json.Unmarshal(all[0], &cut), json.Unmarshal(all[1], &whole)); err != nil {
+		t.Fatal(err)
+	}
+	written, err := json.Marshal(cut.Payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !cut.Truncated || !strings.HasPrefix(many, cut.Payload) || len(written)-2 > MaxPayload || len(written)-2 < MaxPayload-1 {
+		t.Errorf("kept %d bytes of the text, %d as written, truncated: %v", len(cut.Payload), len(written)-2, cut.Truncated)
+	}
+	if string(whole.Payload) != `{"a":1,"b":"text"}` || whole.Truncated {
+		t.Errorf("kept %s, truncated: %v", whole.Payload, whole.Truncated)
+	}
+}

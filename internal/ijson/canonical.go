@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"io"
 	"math"
 	"slices"
@@ -22,8 +23,22 @@ import (
 //
 // dst and data must not overlap. It allocates nothing once dst has room.
 func AppendCanonical(dst, data []byte, lim Limits) ([]byte, error) {
+	return AppendCanonicalWithin(dst, data, lim, math.MaxInt)
+}
+
+// ErrTooLong is returned by AppendCanonicalWithin.
+var ErrTooLong = errors.New("the canonical form is longer than allowed")
+
+// AppendCanonicalWithin is AppendCanonical for a form of at most so many bytes. It
+// stops with ErrTooLong where more would come, and reads no further: a longer document may
+// be invalid after that.
+func AppendCanonicalWithin(dst, data []byte, lim Limits, most int) ([]byte, error) {
 	c := canonicalizers.Get().(*canonicalizer)
 	c.r.Reset(data, lim)
+	c.most = most
+	if most < math.MaxInt-len(dst) {
+		c.most += len(dst)
+	}
 	out, err := c.append(dst, data)
 	c.release()
 	if err != nil {
@@ -49,6 +64,7 @@ var canonicalizers = sync.Pool{New: func() any { return new(canonicalizer) }}
 // order when the object ends.
 type canonicalizer struct {
 	r       Reader
+	most    int // length of the output
 	objects []openObject
 	members []member  // of all open objects
 	keys    []sortKey // of the object being put in order
@@ -90,7 +106,12 @@ func (c *canonicalizer) append(dst, data []byte) ([]byte, error) {
 	for {
 		tok, err := c.r.Next()
 		if err == io.EOF {
-			return dst, nil
+			if len(dst) > c.most {
+				err = ErrTooLong
+			} else {
+				err = nil
+			}
+			return dst, err
 		}
 		if err != nil {
 			return dst, err
@@ -99,6 +120,9 @@ func (c *canonicalizer) append(dst, data []byte) ([]byte, error) {
 			dst = c.separate(dst)
 		}
 		raw := data[tok.Start:tok.End]
+		if c.exceeds(dst, tok) {
+			return dst, ErrTooLong
+		}
 		switch tok.Kind {
 		case BeginObject, BeginArray:
 			c.objects = append(c.objects, openObject{
@@ -126,6 +150,19 @@ func (c *canonicalizer) append(dst, data []byte) ([]byte, error) {
 			dst = append(dst, raw...)
 		}
 	}
+}
+
+// exceeds reports whether the output is too long, or will be with a token: a string without
+// escapes stands there as it is, and one with escapes shrinks to a sixth at most.
+// What is written stays as long as it is when members are put in order.
+func (c *canonicalizer) exceeds(dst []byte, tok Token) bool {
+	size := 0
+	if tok.Kind == String || tok.Kind == Name {
+		if size = tok.End - tok.Start; tok.Escaped {
+			size /= 6
+		}
+	}
+	return len(dst) > c.most-size
 }
 
 // separate writes the comma due before the next element of an array. Those

@@ -43,6 +43,27 @@ func TestAppendCanonical(t *testing.T) {
 	}
 }
 
+// What is too long is not read to its end.
+func TestAppendCanonicalWithin(t *testing.T) {
+	for _, c := range []struct {
+		doc, want string
+		most      int
+	}{
+		{`{"b": 1, "a": 2}`, `{"a":2,"b":1}`, 13},
+		{`{"b": 1, "a": 2}`, "", 12},
+		{`["\u0041\u0041"]`, `["AA"]`, 6},
+		{`["\u0041\u0041"]`, "", 5},
+		{`[1e2]`, `[100]`, 5},
+		{`[1e2]`, "", 4},
+		{`["a long text", and nobody looks here`, "", 10},
+	} {
+		got, err := AppendCanonicalWithin([]byte("kept "), []byte(c.doc), Limits{}, c.most)
+		if string(got) != "kept "+c.want || (err == ErrTooLong) != (c.want == "") {
+			t.Errorf("AppendCanonicalWithin(%s, %d) = %s, %v; want %q", c.doc, c.most, got, err, c.want)
+		}
+	}
+}
+
 func TestAppendCanonicalRefuses(t *testing.T) {
 	for _, c := range []struct{ doc, want string }{
 		{`{"a":[0,1e400]}`, `line 1, column 9, at /a/1: number is too large for a double`},
@@ -84,7 +105,7 @@ func TestCanonicalNumbers(t *testing.T) {
 
 func TestAppendCanonicalDoesNotAllocate(t *testing.T) {
 	// Not through the pool, which forgets now and then, and often under -race.
-	dst, c := make([]byte, 0, 1<<20), new(canonicalizer)
+	dst, c := make([]byte, 0, 1<<20), &canonicalizer{most: math.MaxInt}
 	for _, doc := range [][]byte{[]byte(record), sample(64 << 10)} {
 		if n := testing.AllocsPerRun(10, func() {
 			c.r.Reset(doc, Limits{})
@@ -161,6 +182,12 @@ func FuzzAppendCanonical(f *testing.F) {
 		again, err := AppendCanonical(nil, got, Limits{})
 		if err != nil || !bytes.Equal(again, got) {
 			t.Fatalf("canonical form of %s is %s, %v; of that again %s", doc, got, err, again)
+		}
+		for _, most := range []int{0, len(got) / 2, len(got) - 1, len(got), len(got) + 1} {
+			within, err := AppendCanonicalWithin([]byte("kept"), doc, Limits{}, most)
+			if want := append([]byte("kept"), got...); most < len(got) && (err != ErrTooLong || string(within) != "kept") || most >= len(got) && (err != nil || !bytes.Equal(within, want)) {
+				t.Fatalf("within %d bytes the canonical form of %s is %s, %v; it has %d", most, doc, within, err, len(got))
+			}
 		}
 		var x, y any
 		if json.Unmarshal(doc, &x) != nil || json.Unmarshal(got, &y) != nil {
