@@ -198,3 +198,13 @@ func TestAgentFails(t *testing.T) {
 	s.stop(t)
 	checkLog(t, s.data)
 }
+
+// TestShutdownWithASilentConnection: a connection on which nothing was ever said is no
+// exchange under way, and a shutdown that ends while it is open is one that went well.
+func TestShutdownWithASilentConnection(t *testing.T) {
+	t.Parallel()
+	s := setup{agent: "http://127.0.0.1:1", config: "limits: {deadline: 1s}\n"}.start(t)
+	defer s.dial(t).Close()
+	s.get(t, "/health") // after which the other connection is accepted
+	s.stop(t)
+}

@@ -285,9 +285,13 @@ func (s *Sidecar) Serve(ctx context.Context, local, public net.Listener) error {
 	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(s.cfg.Limits.Deadline))
 	defer cancel()
 	for _, srv := range servers {
-		if err := srv.Shutdown(bound); err != nil {
-			failed = errors.Join(failed, fmt.Errorf("drain: %d exchanges were still under way after %s", s.underWay(), time.Duration(s.cfg.Limits.Deadline)), srv.Close())
+		if err := srv.Shutdown(bound); err == nil {
+			continue
 		}
+		if n := s.underWay(); n > 0 { // else it waits for a connection on which nothing was said yet
+			failed = errors.Join(failed, fmt.Errorf("drain: %d exchanges were still under way after %s", n, time.Duration(s.cfg.Limits.Deadline)))
+		}
+		failed = errors.Join(failed, srv.Close())
 	}
 	return failed
 }
