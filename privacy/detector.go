@@ -107,6 +107,7 @@ type catalog struct {
 	opens   [maxDigits + 1]bool // how long a group is that may begin a value anywhere in a chain
 
 	alone  topics // who may report without a telling word
+	byForm formIndex
 	first  topics // always as a set
 	digits topics // who is made of digits alone
 
@@ -171,12 +172,64 @@ func newCatalog(all []*detector) *catalog {
 			for n := d.min; n <= d.max; n++ {
 				c.byCount[n].add(d)
 			}
-			if slices.ContainsFunc(d.forms, func(f form) bool { return f.alone >= reported }) {
-				c.alone.add(d)
+			for i := range d.forms {
+				if d.forms[i].alone >= reported {
+					c.alone.add(d)
+					c.byForm.add(d, &d.forms[i])
+				}
 			}
 		}
 	}
 	return c
+}
+
+// A formIndex finds who may report digits in a form without a telling word.
+type formIndex struct {
+	runs   [maxDigits + 1]topics // by the number of digits, all together
+	chains [maxDigits + 1]topics // in groups of whatever lengths
+	groups map[uint64]topics     // by the lengths of the groups, as the digits of a number
+	sizes  [maxDigits + 1]bool   // how many digits in all those have
+}
+
+func (x *formIndex) add(d *detector, fm *form) {
+	switch fm.shape {
+	case groups:
+		if x.groups == nil {
+			x.groups = map[uint64]topics{}
+		}
+		lengths, size := uint64(0), 0
+		for _, c := range []byte(fm.lengths) {
+			lengths, size = lengths*10+uint64(c-'0'), size+int(c-'0')
+		}
+		who := x.groups[lengths]
+		who.add(d)
+		x.groups[lengths], x.sizes[size] = who, true
+	case run, chain:
+		of := &x.runs
+		if fm.shape == chain {
+			of = &x.chains
+		}
+		for n := d.min; n <= d.max; n++ {
+			of[n].add(d)
+		}
+	}
+}
+
+// of returns who may report the groups that w begins with.
+func (x *formIndex) of(w *walk) topics {
+	fit := x.runs[w.total[0]]
+	lengths, before := uint64(0), 0
+	for k := range w.n {
+		n := w.digitsUpTo(k)
+		lengths, before = lengths*10+uint64(n-before), n
+		if k > 0 {
+			fit = fit.or(x.chains[n])
+		}
+		if x.sizes[n] {
+			fit = fit.or(x.groups[lengths])
+		}
+	}
+	return fit
 }
 
 // addAlways makes d one of those that are asked about every row of digits.

@@ -174,23 +174,23 @@ func (f *finder) tooShort(i, end int) int {
 // rare, about the walk. There are many of them: each is asked only if the
 // number of digits is right.
 func (f *finder) judgeOthers(told *telling) (hit, bool) {
-	w := &f.walk
+	w, c := &f.walk, f.catalog
 	var fit topics
 	for k := range w.n {
-		fit = fit.or(f.catalog.byCount[w.digitsUpTo(k)])
+		fit = fit.or(c.byCount[w.digitsUpTo(k)])
 	}
 	if fit.none() {
 		return hit{}, false
 	}
 	if f.least >= reported { // else a check digit alone may be enough
-		if fit = fit.and(f.catalog.alone.or(told.within(w.end[0], w.end[w.n-1]))); fit.none() {
+		if fit = fit.and(told.within(w.end[0], w.end[w.n-1]).or(c.byForm.of(w))); fit.none() {
 			return hit{}, false
 		}
 	}
 	best, found := hit{}, false
 	for half, set := range fit {
 		for ; set != 0; set &= set - 1 {
-			d := f.catalog.all[half<<6+bits.TrailingZeros64(set)]
+			d := c.all[half<<6+bits.TrailingZeros64(set)]
 			if h, ok := f.ask(d, w, told); ok && (!found || h.confidence > best.confidence) {
 				best, found = h, true
 			}
@@ -482,21 +482,25 @@ func (t *telling) yes(d *detector, end int) bool { return t.about(end).has(d) }
 
 // about returns what is told around a value that ends at end.
 func (t *telling) about(end int) topics {
+	if t.afterFrom != end {
+		t.afterFrom, t.after = end, t.f.catalog.lexicon.read(t.f.text, end, end+wordsAfter)
+	}
+	return t.fromBefore().or(t.after)
+}
+
+// fromBefore returns what is told before the place, and by the names around.
+func (t *telling) fromBefore() topics {
 	if !t.asked {
 		t.asked = true
 		t.before = t.f.names().or(t.f.catalog.lexicon.read(t.f.text, t.start-wordsBefore, t.start))
 	}
-	if t.afterFrom != end {
-		t.afterFrom, t.after = end, t.f.catalog.lexicon.read(t.f.text, end, end+wordsAfter)
-	}
-	return t.before.or(t.after)
+	return t.before
 }
 
 // within returns what is told around values that begin where the telling does,
 // and end from one place to another: perhaps more than of each of them.
 func (t *telling) within(from, to int) topics {
-	t.about(from)
-	return t.before.or(t.f.catalog.lexicon.read(t.f.text, from, to+wordsAfter))
+	return t.fromBefore().or(t.f.catalog.lexicon.read(t.f.text, from, to+wordsAfter))
 }
 
 // names returns what the names around the text tell.
