@@ -227,26 +227,42 @@ const maxRounds = 8
 // there is nothing. It looks again at the result, as a reader would; a mask that
 // is taken for a value then goes.
 func (w *work) redactText(text []byte, around place, what choice) []byte {
-	for round := range maxRounds {
-		again := what
-		if round > 0 {
-			again = what.unmasked()
-		}
-		hits := w.unkept(text, around, again)
-		if len(hits) == 0 {
+	return w.redactHits(text, w.find(text, around), around, what)
+}
+
+// redactHits is redactText for a text in which find has just found hits.
+func (w *work) redactHits(text []byte, hits []hit, around place, what choice) []byte {
+	for range maxRounds {
+		gone, whole := unkept(hits, what)
+		if len(gone) == 0 {
 			return text
 		}
-		text = splice(text, hits, again)
+		last := whole && w.nothingLeft
+		text = splice(text, gone, what)
+		if last {
+			return text
+		}
+		what = what.unmasked()
+		hits = w.find(text, around)
 	}
-	if hits := w.unkept(text, around, what); len(hits) > 0 {
-		return []byte(hits[0].by.placeholder())
+	if gone, _ := unkept(hits, what); len(gone) > 0 {
+		return []byte(gone[0].by.placeholder())
 	}
 	return text
 }
 
-// unkept returns what is in text and must go.
-func (w *work) unkept(text []byte, around place, what choice) []hit {
-	return slices.DeleteFunc(w.find(text, around), func(h hit) bool { return what.of(h) == Keep })
+// unkept leaves in hits what must go, and reports whether that is all of them,
+// without a mask.
+func unkept(hits []hit, what choice) (gone []hit, whole bool) {
+	gone, whole = hits[:0], true
+	for _, h := range hits {
+		does := what.of(h)
+		whole = whole && does == Redact
+		if does != Keep {
+			gone = append(gone, h)
+		}
+	}
+	return gone, whole
 }
 
 // splice returns text with placeholders and masks in place of hits, which are

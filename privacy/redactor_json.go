@@ -16,6 +16,7 @@ type jsonReader struct {
 	passed int    // bytes of the stream before buf
 	frames []frame
 	around names       // what place returned last
+	step   []byte      // a pointer
 	text   *textReader // what was called JSON and is not
 
 	// long says that buf is inside a string that is too long to be held;
@@ -248,7 +249,7 @@ func (j *jsonReader) names(n int) (found names) {
 // pointer returns the pointer of what is looked at; none if a name in it is
 // longer than what was kept.
 func (j *jsonReader) pointer(r *Redactor) string {
-	var b []byte
+	b := j.step[:0]
 	for i := range j.frames {
 		f := &j.frames[i]
 		b = append(b, '/')
@@ -261,6 +262,7 @@ func (j *jsonReader) pointer(r *Redactor) string {
 			b = appendStep(b, f.name)
 		}
 	}
+	j.step = b
 	return r.d.work.clean(string(b))
 }
 
@@ -289,6 +291,10 @@ func (j *jsonReader) leaf(r *Redactor, i, end int) bool {
 		r.out = append(r.out, raw...)
 		return true
 	}
+	if raw[0] == '"' && plainText(raw[1:len(raw)-1]) {
+		j.plain(r, raw, around, i)
+		return true
+	}
 	found, opaque, err := r.look(raw, around)
 	if err != nil {
 		return false
@@ -305,6 +311,42 @@ func (j *jsonReader) leaf(r *Redactor, i, end int) bool {
 	}
 	r.out = r.d.document(r.out, raw, found, 0, around)
 	return true
+}
+
+// plainText reports whether the text of a JSON string stands for itself: printable
+// ASCII without escapes, which is no JSON.
+func plainText(text []byte) bool {
+	for _, c := range text {
+		if c < ' ' || c >= 0x7F || c == '\\' {
+			return false
+		}
+	}
+	return !looksLikeJSON(text)
+}
+
+// plain treats raw, a string at buf[i] with plain text, without reading it as JSON
+// again. What is found is what leaf would find.
+func (j *jsonReader) plain(r *Redactor, raw []byte, around place, i int) {
+	w, text := r.d.work, raw[1:len(raw)-1]
+	hits := w.find(text, around)
+	pointer := ""
+	if len(hits)+len(w.veils) > 0 {
+		pointer = j.pointer(r)
+	}
+	if len(hits)+len(w.veils) == 0 || r.d.catalog.mayBeAt(pointer) {
+		r.out = append(r.out, raw...)
+		return
+	}
+	at := j.passed + i + 1
+	for _, h := range hits {
+		r.tally.add(h.by, Finding{Kind: h.by.kind, Pointer: pointer, Start: at + h.start, End: at + h.end, Confidence: h.confidence, Encoded: h.sealed})
+	}
+	for _, v := range w.veils {
+		r.veiled(Opaque{Reason: v.reason, Pointer: pointer, Start: v.start, End: v.end}, at)
+	}
+	r.d.pointer = pointer
+	clean := w.redactHits(text, hits, around, r.d.choice(false))
+	r.out = append(append(append(r.out, '"'), clean...), '"')
 }
 
 // completes treats raw, a leaf at buf[i], if it makes a value whole whose other

@@ -45,6 +45,10 @@ type work struct {
 	folded  folded
 	spliced folded // folded, after what was found has gone
 	found   []hit
+	// nothingLeft says that what find found last were all in one round, and that
+	// nothing is found once placeholders stand for them.
+	nothingLeft bool
+
 	veils   []veil
 	levels  [maxNesting + 1]level
 	deepest int // last level to read
@@ -284,7 +288,8 @@ func (w *work) scanNested(n int, text []byte, from []int32, base int, around pla
 // made longer. So a report names all that has to go.
 func (w *work) find(text []byte, around place) []hit {
 	read := text
-	switch needsFold(text) {
+	need := needsFold(text)
+	switch need {
 	case foldNothing:
 		w.folded.b, w.folded.at = w.folded.b[:0], w.folded.at[:0]
 	case foldSpace:
@@ -302,9 +307,10 @@ func (w *work) find(text []byte, around place) []hit {
 	if len(hits) == 0 {
 		return nil
 	}
-	w.found = w.found[:0]
-	for range maxRounds {
+	w.found, w.nothingLeft = w.found[:0], false
+	for round := range maxRounds {
 		if len(hits) == 0 {
+			w.nothingLeft = need == foldNothing && round == 1
 			break
 		}
 		for _, h := range hits {
@@ -312,6 +318,7 @@ func (w *work) find(text []byte, around place) []hit {
 			w.found = append(w.found, h)
 		}
 		if !w.finder.mayShow(hits) {
+			w.nothingLeft = need == foldNothing && round == 0
 			break
 		}
 		if len(w.folded.b) == 0 {
