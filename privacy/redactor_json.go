@@ -291,6 +291,13 @@ func (j *jsonReader) leaf(r *Redactor, i, end int) bool {
 		r.out = append(r.out, raw...)
 		return true
 	}
+	if raw[0] != '"' && len(raw) < fewest-maxPad { // no detector looks at so short a number
+		if ijson.Check(raw, Limits{}) != nil {
+			return false
+		}
+		r.out = append(r.out, raw...)
+		return true
+	}
 	if raw[0] == '"' && plainText(raw[1:len(raw)-1]) {
 		j.plain(r, raw, around, i)
 		return true
