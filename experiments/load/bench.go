@@ -179,12 +179,15 @@ func (b *bench) constant(rate int) error {
 	})
 }
 
+// bodySizes are in bytes.
+var bodySizes = []int{200, 10 << 10, 100 << 10, 1000 << 10}
+
 func (b *bench) sizes() error {
 	list, err := b.ready("direct", "rp", "nginx", "iatp", "other")
 	if err != nil {
 		return err
 	}
-	for _, n := range []int{200, 10 << 10, 100 << 10, 1000 << 10} {
+	for _, n := range bodySizes {
 		t := b.table(fmt.Sprintf("size-%d", n), fmt.Sprintf("%d bytes each way, 16 connections, each always busy", n), "",
 			column{Key: "cpu", Head: "CPU µs a request"}, column{Key: "cpu", Head: "over RP", Over: "rp"}, column{Key: "rate", Head: "requests/s"},
 			column{Key: "rate", Head: "over RP", Over: "rp"}, column{Key: "p99", Head: "p99 µs"}, column{Key: "errors", Head: "errors"})

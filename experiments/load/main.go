@@ -4,7 +4,9 @@
 // meets all of them. It starts every target by itself.
 //
 //	go run ./experiments/load --quick          a minute or two
-//	go run ./experiments/load --out result     eleven minutes, everything
+//	go run ./experiments/load --out result     a quarter of an hour, everything
+//	go run ./experiments/load --doc doc/performance.md
+//	                                           the same, and its tables go into that document
 //	go run ./experiments/load --check          against experiments/load/baseline.json
 //
 // It writes result.json, result.md and result.html, and prints result.md. It
@@ -70,6 +72,7 @@ type settings struct {
 	check    bool
 	update   bool
 	out      string
+	doc      string
 	iatp     string
 	against  string
 	only     *regexp.Regexp
@@ -79,6 +82,7 @@ type settings struct {
 	conns    int
 	hold     int
 	streams  int
+	events   int
 	requests int
 }
 
@@ -91,6 +95,7 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	f.BoolVar(&o.check, "check", false, "compare with the committed baseline; exit 1 if it is worse")
 	f.BoolVar(&o.update, "update", false, "with --check: write the baseline anew")
 	f.StringVar(&o.out, "out", "", "directory for result.json, result.md and result.html (default: a new one in the temporary directory)")
+	f.StringVar(&o.doc, "doc", "", "a document whose tables are written anew, where it has marks for them")
 	f.StringVar(&o.iatp, "iatp", "", "the binary to measure (default: built from this tree)")
 	f.StringVar(&o.against, "against", "", "a second binary, measured as the target \"other\"")
 	f.StringVar(&only, "only", "", "regular expression of the scenarios to run")
@@ -100,6 +105,7 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	f.IntVar(&o.conns, "conns", 64, "connections")
 	f.IntVar(&o.hold, "hold", 9900, "connections of the hold mode")
 	f.IntVar(&o.streams, "streams", 1000, "streams of the streaming mode")
+	f.IntVar(&o.events, "events", 60, "events of each stream, one a second")
 	f.IntVar(&o.requests, "requests", 1_000_000, "requests of the memory test")
 	if err := f.Parse(args); err != nil {
 		return nil, err
@@ -133,6 +139,7 @@ func (o *settings) shorten(given map[string]bool) {
 	set("time", func() { o.time = 400 * time.Millisecond })
 	set("hold", func() { o.hold = 1000 })
 	set("streams", func() { o.streams = 100 })
+	set("events", func() { o.events = 3 })
 	set("requests", func() { o.requests = 10_000 })
 }
 
@@ -155,12 +162,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return check(y, o, root, stdout)
 	}
 	b := &bench{yard: y, settings: o, root: root}
-	b.result = result{Command: strings.TrimSpace("go run ./experiments/load " + strings.Join(args, " ")), Began: time.Now().UTC().Truncate(time.Second), Machine: thisMachine(root)}
+	b.result = result{Command: shown(args), Began: time.Now().UTC().Truncate(time.Second), Machine: thisMachine(root)}
 	if err := b.all(); err != nil {
 		return err
 	}
 	b.result.Took = time.Since(b.result.Began).Round(time.Second).String()
-	return b.result.write(o.out, stdout, stderr)
+	if err := b.result.write(o.out, stdout, stderr); err != nil || o.doc == "" {
+		return err
+	}
+	return b.result.update(o.doc)
 }
 
 // moduleRoot is the directory of go.mod.

@@ -39,8 +39,12 @@ func TestLoad(t *testing.T) {
 		t.Skip("needs Linux: processor time is read from /proc")
 	}
 	out := t.TempDir()
+	doc := filepath.Join(out, "doc.md")
+	if err := os.WriteFile(doc, []byte("before\n<!-- load: saturated -->\nold\n<!-- end of load -->\nbetween\n<!-- load: rate-5000 -->\nkept\n<!-- end of load -->\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	var stdout, stderr bytes.Buffer
-	args := []string{"--quick", "--rounds=1", "--time=100ms", "--conns=4", "--hold=20", "--streams=3", "--requests=400", "--targets=direct,rp,iatp,strict,pair", "--out=" + out}
+	args := []string{"--quick", "--doc", doc, "--events=2", "--rounds=1", "--time=100ms", "--conns=4", "--hold=20", "--streams=3", "--requests=400", "--targets=direct,rp,iatp,strict,pair", "--out=" + out}
 	if err := run(t.Context(), args, &stdout, &stderr); err != nil {
 		t.Fatalf("%v\n%s", err, &stderr)
 	}
@@ -51,6 +55,18 @@ func TestLoad(t *testing.T) {
 	var r result
 	if err := json.Unmarshal(data, &r); err != nil {
 		t.Fatal(err)
+	}
+	written, err := os.ReadFile(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"before\n", "| iatp | ", "`go run ./experiments/load --quick --events=2 --rounds=1", "between\n", "kept\n"} {
+		if !strings.Contains(string(written), want) {
+			t.Errorf("the document lacks %q:\n%s", want, written)
+		}
+	}
+	if strings.Contains(string(written), "old\n") {
+		t.Errorf("the document keeps what was there before:\n%s", written)
 	}
 	rows := map[string][]string{}
 	for _, table := range r.Tables {
@@ -191,4 +207,58 @@ func TestBaseline(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+func TestFillIn(t *testing.T) {
+	for _, c := range []struct{ text, want, err string }{
+		{"a\n<!-- load: x -->\n1\n2\n<!-- end of load -->\nb\n", "a\n<!-- load: x -->\n\nnew\n\n<!-- end of load -->\nb\n", ""},
+		{"<!-- load: y -->\n1\n<!-- end of load -->\n", "<!-- load: y -->\n1\n<!-- end of load -->\n", ""},
+		{"<!-- load: x -->\n1\n", "", `"<!-- load: x -->" has no end`},
+		{"<!-- load: x -->\n<!-- load: y -->\n<!-- end of load -->\n", "", `"<!-- load: x -->" has no end`},
+		{"<!-- end of load -->\n", "", `"<!-- end of load -->" without a beginning`},
+	} {
+		got, err := fillIn([]byte(c.text), map[string]string{"x": "new\n"})
+		if string(got) != c.want || fmt.Sprint(err) != orNil(c.err) {
+			t.Errorf("fillIn(%q) = %q, %v; want %q, %v", c.text, got, err, c.want, c.err)
+		}
+		if err != nil {
+			continue
+		}
+		if again, err := fillIn(got, map[string]string{"x": "new\n"}); err != nil || !bytes.Equal(again, got) {
+			t.Errorf("a second time: %q, %v", again, err)
+		}
+	}
+}
+
+// The document has a place for each table of a whole run.
+func TestDocumentHasAllTables(t *testing.T) {
+	text, err := os.ReadFile("../../doc/performance.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"budget"}
+	for _, s := range scenarios() {
+		if s.name != "sizes" {
+			want = append(want, s.name)
+			continue
+		}
+		for _, n := range bodySizes {
+			want = append(want, fmt.Sprintf("size-%d", n))
+		}
+	}
+	for _, name := range want {
+		if !strings.Contains(string(text), "\n"+beginMark(name)+"\n") {
+			t.Errorf("doc/performance.md has no %s", beginMark(name))
+		}
+	}
+	if _, err := fillIn(text, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+func orNil(text string) string {
+	if text == "" {
+		return "<nil>"
+	}
+	return text
 }

@@ -132,13 +132,12 @@ func (b *bench) streaming() error {
 	if err != nil {
 		return err
 	}
-	events := max(int(10*b.time.Seconds()), 3)
-	t := b.table("stream", fmt.Sprintf("%d event streams of %d events, one a second each", b.streams, events),
+	t := b.table("stream", fmt.Sprintf("%d event streams of %d events, one a second each", b.streams, b.events),
 		"The delay of an event is from the agent's clock when it writes to the generator's when it has read; both are on this machine.",
 		column{Key: "p50", Head: "p50 µs"}, column{Key: "p99", Head: "p99 µs"}, column{Key: "p99", Head: "added p99", Less: "direct"}, column{Key: "max", Head: "max µs"},
 		column{Key: "cpu", Head: "CPU µs an event"}, column{Key: "rss", Head: "resident MiB"}, column{Key: "errors", Head: "errors"})
 	for _, r := range list {
-		s, err := b.listenAll(r, events)
+		s, err := b.listenAll(r)
 		if err != nil {
 			return fmt.Errorf("%s: %w", r.target.name, err)
 		}
@@ -147,7 +146,7 @@ func (b *bench) streaming() error {
 	return nil
 }
 
-func (b *bench) listenAll(r *running, events int) (*sample, error) {
+func (b *bench) listenAll(r *running) (*sample, error) {
 	wires, err := dialMany(r.addr, b.streams)
 	if err != nil {
 		return nil, err
@@ -157,13 +156,13 @@ func (b *bench) listenAll(r *running, events int) (*sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	request := post(r.addr, r.path, fmt.Appendf(nil, `{"events":%d,"every_ms":1000}`, events))
+	request := post(r.addr, r.path, fmt.Appendf(nil, `{"events":%d,"every_ms":1000}`, b.events))
 	parts := make([]sample, len(wires))
 	var all sync.WaitGroup
 	for i, w := range wires {
 		parts[i].latency = new(histogram)
 		time.Sleep(time.Second / time.Duration(len(wires))) // spread over the second
-		all.Go(func() { w.listen(request, events, &parts[i]) })
+		all.Go(func() { w.listen(request, b.events, &parts[i]) })
 	}
 	all.Wait()
 	sum := &sample{latency: new(histogram)}
