@@ -291,7 +291,7 @@ func (j *jsonReader) leaf(r *Redactor, i, end int) bool {
 		r.out = append(r.out, raw...)
 		return true
 	}
-	if raw[0] != '"' && len(raw) < fewest-maxPad { // no detector looks at so short a number
+	if raw[0] != '"' && len(raw) < fewest-maxPad && !labelled(w, around) { // no detector looks at so short a number
 		if ijson.Check(raw, Limits{}) != nil {
 			return false
 		}
@@ -408,11 +408,16 @@ func (j *jsonReader) harmless(w *work, text []byte, around place) bool {
 	if len(w.finder.catalog.custom) > 0 || bytes.IndexByte(text, '\\') >= 0 {
 		return false
 	}
-	told := w.finder.topicsOf(around.given[1]).or(w.finder.topicsOf(around.given[0]))
-	if len(text) >= shortestNamed && !told.and(w.finder.catalog.labelled).none() {
+	if len(text) >= shortestNamed && labelled(w, around) {
 		return false
 	}
 	return !worthReading(text, ijson.Token{Kind: ijson.String, End: len(text)})
+}
+
+// labelled reports whether one of two names given makes a value what it is.
+func labelled(w *work, around place) bool {
+	told := w.finder.topicsOf(around.given[1]).or(w.finder.topicsOf(around.given[0]))
+	return !told.and(w.finder.catalog.labelled).none()
 }
 
 // member treats the member name buf[i:end].

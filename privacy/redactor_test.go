@@ -38,6 +38,7 @@ func TestRedactorEverySplit(t *testing.T) {
 	}{
 		{"JSON", FormatJSON, `{"a": "pay 4532 0151 1283 0366", "b":[4532015112830366, 1.5,true,null]}`, `{"a": "pay [CREDIT_CARD_REDACTED]", "b":["[CREDIT_CARD_REDACTED]", 1.5,true,null]}`},
 		{"told by names", FormatJSON, `{"ssn":{"x":[536904399]},"password":"hunter2","n":536904399}`, `{"ssn":{"x":["[SSN_REDACTED]"]},"password":"[PASSWORD_REDACTED]","n":536904399}`},
+		{"short numbers told by names", FormatJSON, `{"cvv":123,"password":[123456],"n":123}`, `{"cvv":"[CARD_SECURITY_CODE_REDACTED]","password":["[PASSWORD_REDACTED]"],"n":123}`},
 		{"escapes", FormatJSON, `["\u0034532015112830366\n\"x\"","é","\ud83d\ude00 ann\u0040example.com"]`, `["[CREDIT_CARD_REDACTED]\n\"x\"","é","😀 [EMAIL_REDACTED]"]`},
 		{"JSON in a string", FormatJSON, `{"a":"{\"n\":4532015112830366}"}`, `{"a":"{\"n\":\"[CREDIT_CARD_REDACTED]\"}"}`},
 		{"a name that ends in digits", FormatJSON, `{"4532015112830366":1,"4532015112830366SSN 4532-0151":2}`, `{"[CREDIT_CARD_REDACTED]":1,"[CREDIT_CARD_REDACTED]SSN 4532-0151 [2]":2}`},
