@@ -404,34 +404,72 @@ func TestCorpus(t *testing.T) {
 	for i, least := range lowered {
 		fmt.Fprintf(&table, "| %.1f | %d of %d |\n", least, lowAlarms[i], len(lookalikes)*each)
 	}
-	table.WriteString("\n| beginning of a key | vendor's own word for it |\n|---|---|\n")
-	observed := 0
+	table.WriteString("\n| beginnings of keys | vendor's own word for them |\n|---|---|\n")
+	var sources []string
+	by, observed := map[string][]string{}, 0
 	for _, k := range keyFormats {
-		if source, ok := documented[k.prefix]; ok {
-			fmt.Fprintf(&table, "| `%s` | %s |\n", k.prefix, source)
-		} else {
+		source, ok := documented[k.prefix]
+		if !ok {
 			observed++
+			continue
 		}
+		if by[source] == nil {
+			sources = append(sources, source)
+		}
+		by[source] = append(by[source], "`"+k.prefix+"`")
+	}
+	for _, source := range sources {
+		fmt.Fprintf(&table, "| %s | %s |\n", strings.Join(by[source], " "), source)
 	}
 	fmt.Fprintf(&table, "| %d others | not confirmed by a text of the vendor |\n", observed)
 	holdTable(t, "../doc/privacy.md", table.String())
 }
 
 // documented says where vendors themselves say how their keys begin.
-var documented = map[string]string{
-	"AKIA": "AWS STS API, GetAccessKeyInfo", "ASIA": "AWS STS API, GetAccessKeyInfo",
-	"ghp_": githubBlog, "gho_": githubBlog, "ghu_": githubBlog, "ghs_": githubBlog, "ghr_": githubBlog,
-	"glpat-":   "GitLab issue 342327, \"Update default Personal Access Token prefix\"",
-	"sk_live_": "Stripe API, Authentication", "sk_test_": "Stripe API, Authentication",
-	"xoxb-": slackTokens, "xoxp-": slackTokens, "xapp-": slackTokens,
-	"packagist_ort_": packagistDocs, "packagist_out_": packagistDocs, "packagist_uut_": packagistDocs,
-}
+var documented = func() map[string]string {
+	m := map[string]string{}
+	for source, prefixes := range map[string]string{
+		"AWS STS API, GetAccessKeyInfo":                                                                                   "AKIA ASIA",
+		"AWS IAM User Guide, \"IAM identifiers\", unique ID prefixes":                                                     "ABIA ACCA",
+		"GitHub Changelog, 31 March 2021: up to 255 characters":                                                           "ghp_ gho_ ghu_ ghs_ ghr_",
+		"GitHub Docs, \"About authentication to GitHub\", token formats":                                                  "github_pat_",
+		"GitLab Docs, \"GitLab token overview\", token prefixes (docs.gitlab.com/security/tokens)":                        "glpat- gloas- gldt- glrt- glrtr- glcbt- glptt- glft- glimt- glagent- glwt- glsoat- glffct-",
+		"Stripe API, Authentication":                                                                                      "sk_live_ sk_test_",
+		"Stripe Docs, \"API keys\" (docs.stripe.com/keys)":                                                                "rk_live_ rk_test_",
+		"Slack API, Token types: up to 255 characters":                                                                    "xoxb- xoxp- xapp-",
+		"Private Packagist, Composer authentication: 60 and 8 hexadecimal digits":                                         "packagist_ort_ packagist_out_ packagist_uut_",
+		"DigitalOcean release notes, 29 March 2022 (docs.digitalocean.com/notes/2022/api-token-format)":                   "dop_v1_ doo_v1_ dor_v1_",
+		"HashiCorp Vault, \"Tokens\", token formats: at least 24 characters":                                              "hvs. hvb. hvr.",
+		"Doppler Docs, \"Service Tokens\" (docs.doppler.com/docs/service-tokens)":                                         "dp.st.",
+		"Tailscale Docs, \"Key prefixes\" (tailscale.com/docs/reference/key-prefixes)":                                    "tskey-",
+		"Shopify changelog, 1 April 2020: 32 and the beginning (shopify.dev/changelog)":                                   "shpat_ shpca_ shppa_",
+		"Supabase Docs, \"Understanding API keys\"":                                                                       "sb_secret_",
+		"supabase/cli, pattern of access tokens: 40 hexadecimal digits":                                                   "sbp_ sbp_oauth_",
+		"Sonar Community, thread 78433, with Sonar's answer: from SonarQube 9.5 on":                                       "sqp_ squ_ sqa_",
+		"LaunchDarkly Docs, \"SDK credentials\"":                                                                          "sdk-",
+		"GitHub Blog, \"Announcing npm's new access token format\": 30 characters and 6 of a check sum":                   "npm_",
+		"Sentry RFC 0091 (github.com/getsentry/rfcs)":                                                                     "sntrys_",
+		"rust-lang/crates.io, crates_io_database/src/utils/token.rs: 32 characters":                                       "cio",
+		"rubygems/rubygems.org, generate_rubygems_key: 48 hexadecimal digits":                                             "rubygems_",
+		"clojars/clojars-web, src/clojars/db.clj, generate-deploy-token: 60 hexadecimal digits":                           "CLOJARS_",
+		"langfuse/langfuse, generateKeySet: a UUID":                                                                       "sk-lf-",
+		"Dynatrace Docs, \"Access tokens classic\": 24 and 64 characters (docs.dynatrace.com/docs/manage/access-control)": "dt0c01. dt0s01. dt0s02. dt0s03. dt0s06. dt0s08. dt0s16.",
+	} {
+		for _, p := range strings.Fields(prefixes) {
+			m[p] = source
+		}
+	}
+	return m
+}()
 
-const (
-	githubBlog    = "GitHub Changelog, 31 March 2021: up to 255 characters"
-	slackTokens   = "Slack API, Token types: up to 255 characters"
-	packagistDocs = "Private Packagist, Composer authentication: 60 and 8 hexadecimal digits"
-)
+// TestDocumentedKeys: what is said to be documented is looked for.
+func TestDocumentedKeys(t *testing.T) {
+	for prefix := range documented {
+		if !slices.ContainsFunc(keyFormats, func(k keyFormat) bool { return k.prefix == prefix }) {
+			t.Errorf("no key begins with %s", prefix)
+		}
+	}
+}
 
 // holdTable compares the table in a document with what was measured, or writes it.
 func holdTable(t *testing.T, path, table string) {

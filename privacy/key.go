@@ -1,6 +1,7 @@
 package privacy
 
 import (
+	"bytes"
 	"encoding/base64"
 	"strings"
 )
@@ -30,9 +31,13 @@ var (
 		hits: []string{
 			"-----BEGIN RSA PRIVATE KEY-----\nMIIBOgIBAAJBAKj34GkxFhD90vcNLYLInFEX6Ppy1tPf9Cnzj4p4WGeKLs1Pt8Qu\n-----END RSA PRIVATE KEY-----",
 			"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW", "-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nlQdGBF",
+			"---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\nComment: \"x\"\nP2/56wAAAi4AAAA3aWYtbW9kbntzaWdue3JzYQ==\n---- END SSH2 ENCRYPTED PRIVATE KEY ----",
+			"PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\nPublic-Lines: 1\nAAAAC3Nz\nPrivate-Lines: 1\nAAAAIKx81kQp0vT5\nPrivate-MAC: 9f86d081884c7d659a2feaa0c55ad015",
+			"KwDiBf89QgGbjEhKnhXJuH7LrciVrZi3qYjgd9M7rFU73sVHnoWn", "5HueCGU8rMjxEXxiPuD5BDku4MkFqeZyd4dZ1jvhTVqvbTLvyTJ",
+			"xprv9s21ZrQH143K3QTDL4LXw2F7HEK3wJUD2nW2nRk4stbPy6cq3jPPqjiChkVvvNKmPGJxWUtg6LnF5kejMRNNU3TGtRBeJgk33yuGBxrMPHi",
 			"AGE-SECRET-KEY-" + "1QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7LQPZRY9X8GF2TVDW0S3JN54KHCE",
 		},
-		misses: []string{"-----BEGIN CERTIFICATE-----\nMIIB", "-----BEGIN PUBLIC KEY-----\nMIIB", "-----BEGIN PRIVATE KEY", "BEGIN PRIVATE KEY"},
+		misses: []string{"PuTTY-User-Key-File-2: ssh-rsa", "-----BEGIN CERTIFICATE-----\nMIIB", "-----BEGIN PUBLIC KEY-----\nMIIB", "-----BEGIN PRIVATE KEY", "BEGIN PRIVATE KEY"},
 	}
 )
 
@@ -46,10 +51,11 @@ type keyFormat struct {
 }
 
 var (
-	hexBytes   = bytesOf("0123456789abcdefABCDEF")
-	upperBytes = bytesOf("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
-	alnumBytes = setOf("")
-	nameBytes  = setOf("_")
+	hexBytes    = bytesOf("0123456789abcdefABCDEF")
+	upperBytes  = bytesOf("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+	dottedBytes = bytesOf("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.")
+	alnumBytes  = setOf("")
+	nameBytes   = setOf("_")
 )
 
 func bytesOf(chars string) *[256]bool {
@@ -95,7 +101,7 @@ var keyFormats = []keyFormat{
 
 	// Code and packages.
 	{"ghp_", nameBytes, 36, 251}, {"gho_", nameBytes, 36, 251}, {"ghu_", nameBytes, 36, 251}, {"ghs_", nameBytes, 36, 251}, {"ghr_", nameBytes, 36, 251}, {"github_pat_", nameBytes, 82, 244}, // GitHub
-	{"glpat-", tokenBytes, 20, 300}, {"gldt-", wordBytes, 20, 64}, {"glrt-", tokenBytes, 20, 64}, {"glcbt-", wordBytes, 20, 64}, {"glptt-", hexBytes, 40, 40}, {"glft-", wordBytes, 20, 64}, {"glimt-", wordBytes, 25, 25}, {"glagent-", wordBytes, 50, 50}, {"gloas-", hexBytes, 64, 64}, {"glsoat-", wordBytes, 20, 64}, {"GR1348941", wordBytes, 20, 20}, // GitLab
+	{"glpat-", tokenBytes, 20, 300}, {"gldt-", wordBytes, 20, 64}, {"glrt-", tokenBytes, 20, 64}, {"glcbt-", wordBytes, 20, 64}, {"glptt-", hexBytes, 40, 40}, {"glft-", wordBytes, 20, 64}, {"glimt-", wordBytes, 25, 25}, {"glagent-", wordBytes, 50, 50}, {"gloas-", hexBytes, 64, 64}, {"glsoat-", wordBytes, 20, 64}, {"glrtr-", tokenBytes, 20, 64}, {"glwt-", wordBytes, 20, 64}, {"glffct-", wordBytes, 20, 64}, {"GR1348941", wordBytes, 20, 20}, // GitLab
 	{"ATBB", alnumBytes, 32, 36}, {"ATATT3", base64Bytes, 150, 260}, {"ATCTT3", base64Bytes, 150, 260}, // Atlassian
 	{"npm_", alnumBytes, 36, 36},                                                                      // npm
 	{"pypi-AgEIcHlwaS5vcmc", wordBytes, 50, 400}, {"pypi-AgENdGVzdC5weXBpLm9yZw", wordBytes, 50, 400}, // PyPI
@@ -103,10 +109,10 @@ var keyFormats = []keyFormat{
 	{"rubygems_", hexBytes, 48, 48},                                    // RubyGems
 	{"cio", alnumBytes, 32, 32},                                        // crates.io
 	{"oy2", alnumBytes, 43, 43},                                        // NuGet
-	{"CLOJARS_", alnumBytes, 60, 60},                                   // Clojars
+	{"CLOJARS_", hexBytes, 60, 60},                                     // Clojars
 	{"dckr_pat_", wordBytes, 27, 27}, {"dckr_oat_", wordBytes, 32, 32}, // Docker
 	{"AKCp", alnumBytes, 60, 80}, {"cmVmdGtu", base64Bytes, 56, 64}, // JFrog
-	{"sqp_", hexBytes, 40, 40}, {"squ_", hexBytes, 40, 40}, {"sqa_", hexBytes, 40, 40}, // SonarQube
+	{"sqp_", hexBytes, 40, 40}, {"squ_", hexBytes, 40, 40}, {"sqa_", hexBytes, 40, 40}, // SonarQube; sqb_ is of badges
 	{"CCIPAT_", wordBytes, 40, 80}, {"CCIPRJ_", wordBytes, 40, 80}, // CircleCI
 	{"bkua_", alnumBytes, 40, 40},                           // Buildkite
 	{"sgp_", wordBytes, 40, 60}, {"slk_", hexBytes, 64, 64}, // Sourcegraph
@@ -132,7 +138,7 @@ var keyFormats = []keyFormat{
 	{"tvly-", wordBytes, 32, 48},                                                                 // Tavily
 	{"fc-", hexBytes, 32, 32},                                                                    // Firecrawl
 	{"lsv2_pt_", wordBytes, 32, 48}, {"lsv2_sk_", wordBytes, 32, 48}, {"ls__", hexBytes, 32, 32}, // LangSmith
-	{"pk-lf-", wordBytes, 36, 36}, {"sk-lf-", wordBytes, 36, 36}, // Langfuse
+	{"sk-lf-", wordBytes, 36, 36},     // Langfuse; pk-lf- is public
 	{"pcsk_", wordBytes, 60, 80},      // Pinecone
 	{"e2b_", hexBytes, 40, 40},        // E2B
 	{"wandb_v1_", wordBytes, 60, 100}, // Weights & Biases
@@ -155,18 +161,18 @@ var keyFormats = []keyFormat{
 	{"figd_", wordBytes, 40, 60}, {"figo_", wordBytes, 40, 60}, // Figma
 	{"pat-na1-", wordBytes, 36, 36}, {"pat-eu1-", wordBytes, 36, 36}, // HubSpot
 	{"NRAK-", alnumBytes, 27, 27}, {"NRII-", wordBytes, 32, 32}, {"NRJS-", hexBytes, 19, 19}, // New Relic
-	{"dapi", hexBytes, 32, 34},                                   // Databricks
-	{"dt0c01.", tokenBytes, 80, 100},                             // Dynatrace
+	{"dapi", hexBytes, 32, 34},                                                                                                                                                                                                                   // Databricks
+	{"dt0c01.", dottedBytes, 89, 89}, {"dt0s01.", dottedBytes, 89, 89}, {"dt0s02.", dottedBytes, 89, 89}, {"dt0s03.", dottedBytes, 89, 89}, {"dt0s06.", dottedBytes, 89, 89}, {"dt0s08.", dottedBytes, 89, 89}, {"dt0s16.", dottedBytes, 89, 89}, // Dynatrace
 	{"glsa_", wordBytes, 41, 41}, {"glc_", base64Bytes, 32, 400}, // Grafana
 	{"phc_", wordBytes, 40, 48}, {"phx_", wordBytes, 40, 48}, // PostHog
-	{"sdk-", wordBytes, 36, 36}, {"mob-", wordBytes, 36, 36}, {"api-", wordBytes, 36, 36}, // LaunchDarkly
+	{"sdk-", wordBytes, 36, 36},                                                                                            // LaunchDarkly; mob- need not be secret
 	{"pdt", wordBytes, 60, 70},                                                                                             // Paddle
 	{"shpat_", hexBytes, 32, 32}, {"shpca_", hexBytes, 32, 32}, {"shppa_", hexBytes, 32, 32}, {"shpss_", hexBytes, 32, 32}, // Shopify
 	{"PAT_", alnumBytes, 32, 64}, {"pat", tokenBytes, 79, 82}, // Airtable
 	{"duffel_live_", wordBytes, 43, 43}, {"duffel_test_", wordBytes, 43, 43}, // Duffel
 	{"EZAK", alnumBytes, 54, 54}, {"EZTK", alnumBytes, 54, 54}, // EasyPost
 	{"shippo_live_", hexBytes, 40, 40}, {"shippo_test_", hexBytes, 40, 40}, // Shippo
-	{"sbp_", hexBytes, 40, 44}, {"sb_secret_", wordBytes, 24, 60}, // Supabase
+	{"sbp_", hexBytes, 40, 40}, {"sbp_oauth_", hexBytes, 40, 40}, {"sb_secret_", wordBytes, 24, 60}, // Supabase
 	{"pscale_tkn_", tokenBytes, 32, 64}, {"pscale_pw_", tokenBytes, 32, 64}, {"pscale_oauth_", tokenBytes, 32, 64}, // PlanetScale
 	{"ddp_", alnumBytes, 36, 40}, {"napi_", alnumBytes, 60, 70}, // Datadog, Neon
 
@@ -202,7 +208,7 @@ var keysAt, keyLists = func() (at [1 << keyHashBits]uint16, lists [][]keyFormat)
 			}
 		}
 	}
-	for _, k := range []string{"eyJ", "AGE", "hoo"} { // see key
+	for _, k := range []string{"eyJ", "AGE", "hoo", "PuT"} { // see key
 		add(k[0], k[1], k[2])
 	}
 	return at, lists
@@ -251,6 +257,14 @@ func (f *finder) key(i int) int {
 	switch {
 	case f.hasAt(i, "AGE-SECRET-KEY-1"):
 		if end := f.endOf(i, 80, wordBytes); end-i == 74 {
+			return f.hit(&privateKeys, i, end, 0.99)
+		}
+	case f.hasAt(i, "PuTTY-User-Key-File-"):
+		end := min(len(f.text), i+maxSecret)
+		if mac := bytes.Index(f.text[i:end], []byte("Private-MAC: ")); mac > 0 {
+			end = f.endOf(i+mac+len("Private-MAC: "), 64, hexBytes)
+		}
+		if bytes.Contains(f.text[i:end], []byte("Private-Lines: ")) {
 			return f.hit(&privateKeys, i, end, 0.99)
 		}
 	case f.hasAt(i, "hooks.slack.com/services/"):
@@ -316,7 +330,10 @@ func (f *finder) jwt(i int) int {
 
 // privateKey returns where the armoured private key that begins at i ends, or i.
 func (f *finder) privateKey(i int) int {
-	const begin = "-----BEGIN "
+	const begin, ssh2 = "-----BEGIN ", "---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----"
+	if f.hasAt(i, ssh2) {
+		return f.armour(i, i+len(ssh2))
+	}
 	if !f.hasAt(i, begin) {
 		return i
 	}
@@ -328,20 +345,26 @@ func (f *finder) privateKey(i int) int {
 	if !f.hasAt(dashes, "-----") || !strings.Contains(string(f.text[label:dashes]), "PRIVATE KEY") {
 		return i
 	}
-	end := dashes + len("-----")
+	return f.armour(i, dashes+len("-----"))
+}
+
+// armour returns where the armoured key ends that begins at i, and whose first
+// line ends at end.
+func (f *finder) armour(i, end int) int {
+	first := end
 	for end < len(f.text) && end-i < maxSecret && armoured[f.text[end]] {
-		if f.text[end] == '-' && f.hasAt(end, "-----END ") {
-			for end += len("-----END "); end < len(f.text) && (upper(f.text[end]) || isDigit(f.text[end]) || f.text[end] == ' '); {
+		if f.text[end] == '-' && (f.hasAt(end, "-----END ") || f.hasAt(end, "---- END ")) {
+			for end += len("---- END ") + 1; end < len(f.text) && (upper(f.text[end]) || isDigit(f.text[end]) || f.text[end] == ' '); {
 				end++
 			}
-			if f.hasAt(end, "-----") {
-				end += len("-----")
+			for n := 0; n < len("-----") && end < len(f.text) && f.text[end] == '-'; n++ {
+				end++
 			}
 			return min(end, i+maxSecret)
 		}
 		end++
 	}
-	for end > dashes+5 && !base64Bytes[f.text[end-1]] {
+	for end > first && !base64Bytes[f.text[end-1]] {
 		end--
 	}
 	return end

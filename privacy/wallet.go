@@ -2,11 +2,12 @@ package privacy
 
 import (
 	"crypto/sha256"
+	"encoding/base32"
 	"strings"
 )
 
 // wallets finds addresses of cryptocurrencies by their check sums: base58check
-// (Bitcoin, Litecoin, Dogecoin, Tron), bech32 and bech32m (BIP 173, BIP 350),
+// (Bitcoin, Litecoin, Dogecoin, Dash, Tron, XRP), the CRC of Stellar, bech32 and bech32m (BIP 173, BIP 350),
 // Ethereum's mixed case (ERC-55).
 var wallets = detector{
 	kind: "crypto_wallet",
@@ -14,8 +15,12 @@ var wallets = detector{
 		"1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa", "3J98t1WpEZ73CNmQviecrnyiWrnqRhWNLy", "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4",
 		"BC1QW508D6QEJXTDG4Y5R3ZARVARY0C5XW7KV8F3T4", "bc1p0xlxvlhemja6c4dqv22uapctqupfhlxm9h8z3k2e72q4k9hcz7vqzk5jj0",
 		"0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed", "send to 1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa now",
+		"rEb8TK3gBgk5auZkwc6sHnwrGVJH8DuaLh", "cosmos1fl48vsnmsdzcv85q5d2q4z5ajdha8yu34mf0eh",
+		"GA7QYNF7SOWQ3GLR2BGMZEHXAVIRZA4KVWLTJJFC7MGXUA74P7UJVSGZ",
+		"xpub661MyMwAqRbcFtXgS5sYJABqqG9YLmC4Q1Rdap9gSE8NqtwybGhePY2gZ29ESFjqJoCu1Rupje8YtGqsefD265TMg7usUDFdp6W1EGMcet8",
 	},
 	misses: []string{
+		"rEb8TK3gBgk5auZkwc6sHnwrGVJH8DuaLi", "GA7QYNF7SOWQ3GLR2BGMZEHXAVIRZA4KVWLTJJFC7MGXUA74P7UJVSGA",
 		"1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNb", "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t5", "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAeD",
 		"5aaeb6053f3e94c9b9a09f33669435e7ef1beaed", "0x0000000000000000000000000000000000000000",
 	},
@@ -27,8 +32,20 @@ func (f *finder) wallet(i, end int) int {
 	switch {
 	case len(b) == 42 && b[0] == '0' && b[1]|0x20 == 'x':
 		return f.hit(&wallets, i, end, ethereum(b[2:]))
-	case len(b) <= 35 && strings.IndexByte("13LMDATm2n", b[0]) >= 0 && base58check(b):
+	case len(b) <= 35 && strings.IndexByte("13LMDATX9m2n", b[0]) >= 0 && base58check(b, 25, &base58Digits):
 		return f.hit(&wallets, i, end, 0.97)
+	case len(b) <= 35 && b[0] == 'r' && base58check(b, 25, &rippleDigits):
+		return f.hit(&wallets, i, end, 0.97)
+	case (len(b) == 51 && (b[0] == '5' || b[0] == '9') && base58check(b, 37, &base58Digits)) || len(b) == 52 && strings.IndexByte("KLc", b[0]) >= 0 && base58check(b, 38, &base58Digits):
+		return f.hit(&privateKeys, i, end, 0.97) // wallet import format
+	case len(b) == 111 && string(b[1:4]) == "prv" && base58check(b, 82, &base58Digits):
+		return f.hit(&privateKeys, i, end, 0.97) // BIP 32
+	case len(b) == 111 && string(b[1:4]) == "pub" && base58check(b, 82, &base58Digits):
+		return f.hit(&wallets, i, end, 0.97)
+	case len(b) == 56 && b[0] == 'G' && stellar(b):
+		return f.hit(&wallets, i, end, 0.97)
+	case len(b) == 56 && b[0] == 'S' && stellar(b):
+		return f.hit(&privateKeys, i, end, 0.97) // the seed of an account
 	case len(b) >= 38 && len(b) <= 90 && bech32(b):
 		return f.hit(&wallets, i, end, 0.97)
 	}
@@ -47,11 +64,27 @@ var base58Digits = func() (t [256]uint8) {
 	return t
 }()
 
-// base58check reports whether b is 21 bytes and the check sum of them.
-func base58check(b []byte) bool {
-	var out [25]byte
+// rippleDigits is the same with the alphabet of the XRP Ledger.
+var rippleDigits = func() (t [256]uint8) {
+	for i := range t {
+		t[i] = 58
+	}
+	for i, c := range []byte("rpshnaf39wBUDNEGHJKLM4PQRST7VWXYZ2bcdeCg65jkm8oFqi1tuvAxyz") {
+		t[c] = uint8(i)
+	}
+	return t
+}()
+
+// maxBase58 is how many bytes an extended key has with its check sum.
+const maxBase58 = 82
+
+// base58check reports whether b is n bytes, the last four of them the check sum of
+// the others.
+func base58check(b []byte, n int, digits *[256]uint8) bool {
+	var buf [maxBase58]byte
+	out := buf[:n]
 	for _, c := range b {
-		carry := int(base58Digits[c])
+		carry := int(digits[c])
 		if carry == 58 {
 			return false
 		}
@@ -64,19 +97,39 @@ func base58check(b []byte) bool {
 			return false
 		}
 	}
-	once := sha256.Sum256(out[:21])
+	once := sha256.Sum256(out[:n-4])
 	twice := sha256.Sum256(once[:])
-	return [4]byte(twice[:4]) == [4]byte(out[21:])
+	return [4]byte(twice[:4]) == [4]byte(out[n-4:])
+}
+
+// stellar checks the CRC-16 of a key of Stellar: SEP 23.
+func stellar(b []byte) bool {
+	var raw [35]byte
+	if n, err := base32.StdEncoding.Decode(raw[:], b); err != nil || n != len(raw) {
+		return false
+	}
+	crc := uint16(0)
+	for _, c := range raw[:33] {
+		crc ^= uint16(c) << 8
+		for range 8 {
+			if crc>>15 != 0 {
+				crc = crc<<1 ^ 0x1021
+			} else {
+				crc <<= 1
+			}
+		}
+	}
+	return raw[33] == byte(crc) && raw[34] == byte(crc>>8)
 }
 
 // bech32 checks an address with a human-readable part of a known chain.
 func bech32(b []byte) bool {
-	sep := strings.LastIndexByte(string(b[:min(len(b), 6)]), '1')
+	sep := strings.LastIndexByte(string(b[:min(len(b), 8)]), '1')
 	if sep < 2 {
 		return false
 	}
 	switch strings.ToLower(string(b[:sep])) {
-	case "bc", "tb", "ltc", "bnb", "addr", "osmo", "inj":
+	case "bc", "tb", "ltc", "bnb", "addr", "stake", "osmo", "inj", "cosmos", "terra", "secret", "kava", "juno", "akash":
 	default:
 		return false
 	}
