@@ -239,6 +239,13 @@ func (r *Receipt) checkTerms(w ReceiptWant) error {
 			return err
 		}
 	}
+	return r.CheckUndo(w.Terms, r.Iat)
+}
+
+// CheckUndo reports why an undo of the effect, if there is one, is promised on worse
+// terms than t: to a lesser degree, for less time from a moment (seconds since 1970) on,
+// or for a higher fee.
+func (r *Receipt) CheckUndo(t Terms, from int64) error {
 	if r.Outcome != OutcomeExecuted && r.Outcome != OutcomePartial && r.Outcome != OutcomeUnknown {
 		return nil
 	}
@@ -246,16 +253,16 @@ func (r *Receipt) checkTerms(w ReceiptWant) error {
 	if r.Undo != nil {
 		promised = *r.Undo
 	}
-	if !promised.Level.AtLeast(w.Terms.Reversibility) {
-		return fmt.Errorf("undo.level is %s, less than %s", promised.Level, w.Terms.Reversibility)
+	if !promised.Level.AtLeast(t.Reversibility) {
+		return fmt.Errorf("undo.level is %s, less than %s", promised.Level, t.Reversibility)
 	}
-	if err := promised.inTime(r.Iat, w.Terms); err != nil {
+	if err := promised.inTime(from, t); err != nil {
 		return err
 	}
 	if promised.MaxFee.IsZero() {
 		return nil // the terms hold
 	}
-	return dearer("undo.max_fee", promised.MaxFee, w.Terms.MaxFee)
+	return dearer("undo.max_fee", promised.MaxFee, t.MaxFee)
 }
 
 // inTime reports why an undo of an effect at the time from is possible for a

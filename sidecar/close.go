@@ -205,14 +205,17 @@ func (s *Sidecar) askPeer(x *exchange) flight.Outcome {
 	if err != nil || r.Iss != x.met.Peer.URI || r.Aud != s.mesh.self.url || r.Req.Key != x.sentKey {
 		return flight.OutcomeUnknown
 	}
-	closing := r.Req.Base == base && r.Res.Digest == iatp.DigestOf(body)
-	if !closing {
+	if r.Req.Base == base && r.Res.Digest == iatp.DigestOf(body) { // the receipt of this very question
+		terms, _ := x.terms()
+		err = r.CheckUndo(terms, x.start.Unix())
+	} else {
 		want := s.expected(x, r.Req.Base)
 		want.Status, want.Digest, want.Type = r.Res.Status, r.Res.Digest, r.Res.Type // the answer never came
-		if err := r.Check(want); err != nil {
-			s.log.Warn("receipt of a peer is not valid", "peer", x.met.Peer.URI, "trace_id", x.in.trace.id, "error", err)
-			return flight.OutcomeUnknown
-		}
+		err = r.Check(want)
+	}
+	if err != nil {
+		s.log.Warn("receipt of a peer is not valid", "peer", x.met.Peer.URI, "trace_id", x.in.trace.id, "error", err)
+		return flight.OutcomeUnknown
 	}
 	x.cost, x.never = r.Cost, r.Outcome == iatp.OutcomeNone
 	x.receipt, x.proof, x.undo.proven = resp.Header.Get(iatp.HeaderReceipt), proofValid, r

@@ -31,6 +31,7 @@ type liar struct {
 	task      func(http.ResponseWriter, *told)
 	log       http.HandlerFunc                           // below /log/; nil: it shows none
 	agree     func(http.ResponseWriter, *iatp.Agreement) // gets each proposal
+	other     func(http.ResponseWriter, *told)           // any other signed request; nil: 404
 	asked     map[string]int                             // by path
 }
 
@@ -72,7 +73,7 @@ func startLiar(t *testing.T, change func(*sidecar.Config)) (*iatptest.Node, *lia
 func (l *liar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	l.mu.Lock()
 	l.asked[r.URL.Path]++
-	manifest, directory, task, agree, log := l.manifest, l.directory, l.task, l.agree, l.log
+	manifest, directory, task, agree, log, other := l.manifest, l.directory, l.task, l.agree, l.log, l.other
 	l.mu.Unlock()
 	if log != nil && strings.HasPrefix(r.URL.Path, "/log/") {
 		log(w, r)
@@ -84,12 +85,19 @@ func (l *liar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/.well-known/http-message-signatures-directory":
 		directory(w, r)
 	case "/task":
+		other = task
+		fallthrough
+	default:
+		if other == nil {
+			http.NotFound(w, r)
+			return
+		}
 		c, err := l.read(r)
 		if err != nil {
 			http.Error(w, err.Error(), 400)
 			return
 		}
-		task(w, c)
+		other(w, c)
 	case "/agreements":
 		doc, err := io.ReadAll(r.Body)
 		var proposal *iatp.Agreement
@@ -101,8 +109,6 @@ func (l *liar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		agree(w, proposal)
-	default:
-		http.NotFound(w, r)
 	}
 }
 

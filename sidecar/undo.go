@@ -133,6 +133,10 @@ func (s *Sidecar) cannotKeep(err error) *iatp.Problem {
 func (s *Sidecar) beginCall(x *exchange) *iatp.Problem {
 	u := &x.undo
 	u.step.Kind, u.step.Key = flight.TxCall, s.book.Seal("key of a call", x.sentKey)
+	if terms, err := x.terms(); err == nil && terms.Reversibility.Undoes() { // what its receipt is held to, whenever that comes
+		u.step.Level, u.step.Method, u.step.Window = string(terms.Reversibility), terms.CompensationMethod, terms.UndoWindowSeconds
+		u.step.MaxFee, u.step.Currency = terms.MaxFee.Amount(), terms.MaxFee.Currency()
+	}
 	if x.in.trace.from != [8]byte{} {
 		in, release, err := s.mesh.undo.Continue(s.mesh.undo.LabelOf(x.in.trace.from))
 		if err != nil {
@@ -200,7 +204,7 @@ func (s *Sidecar) endUndo(x *exchange, e *flight.Entry, outcome flight.Outcome) 
 	step := &flight.Tx{Kind: u.step.Kind, At: u.ref.At, Label: u.step.Label, In: u.step.In, Saga: u.step.Saga, State: string(stateOf(outcome))}
 	e.Tx = step
 	if x.dir == flight.Out {
-		u.describe(step, x.st.manifest)
+		u.describe(step)
 		return nil
 	}
 	step.Receipt = u.receipt
@@ -229,12 +233,12 @@ func (s *Sidecar) endUndo(x *exchange, e *flight.Entry, outcome flight.Outcome) 
 }
 
 // describe says what the peer's receipt promises about undoing the call.
-func (u *undoing) describe(step *flight.Tx, m *iatp.Manifest) {
+func (u *undoing) describe(step *flight.Tx) {
 	r := u.proven
 	if r == nil {
 		return
 	}
-	step.ID, step.Receipt, step.Method = r.Tx, r.JTI, m.Reversibility.CompensationMethod
+	step.ID, step.Receipt = r.Tx, r.JTI
 	if r.Undo == nil {
 		return
 	}

@@ -110,7 +110,7 @@ func (s *Sidecar) askFate(ctx context.Context, c *undo.Thing) undo.Fate {
 	}
 	a, _, err := s.askAbout(ctx, c, "/transactions/close", "close:"+string(mintTrace()), key, body)
 	if err != nil || a.status != http.StatusOK {
-		return undo.Fate{Waiting: err == nil && a.status == http.StatusConflict}
+		return undo.Fate{}
 	}
 	r := a.receipt
 	if r == nil {
@@ -122,11 +122,22 @@ func (s *Sidecar) askFate(ctx context.Context, c *undo.Thing) undo.Fate {
 	}
 	s.settleLate(c.Peer, key, r)
 	f := undo.Fate{State: stateOf(flight.Outcome(r.Outcome)), Remote: r.Tx, Receipt: r.JTI, JWS: a.jws}
-	if r.Undo != nil {
+	if err := r.CheckUndo(assessed(c), c.History[0].At.Unix()); err != nil {
+		// What was assessed stays what holds: it is undone on those terms, or a person is asked.
+		s.log.Warn("a receipt that a peer gave late breaks the terms of the call", "peer", c.Peer, "trace_id", c.TraceID, "error", err)
+		f.Breach = true
+	} else if r.Undo != nil {
 		f.Level, f.MaxFee, f.Currency = string(r.Undo.Level), r.Undo.MaxFee.Amount(), r.Undo.MaxFee.Currency()
 		f.Until = untilOf(r.Undo)
 	}
 	return f
+}
+
+// assessed are the terms about an undo that a call was made on.
+func assessed(c *undo.Thing) iatp.Terms {
+	t := iatp.Terms{Reversibility: iatp.ReversibilityLevel(c.Level), UndoWindowSeconds: c.Window}
+	t.MaxFee, _ = iatp.ParseMoney(c.MaxFee, c.Currency) // zero if none was named
+	return t
 }
 
 // undoAtPeer asks a peer to undo a call of ours.

@@ -72,8 +72,11 @@ func (b *Book) learnFate(ctx context.Context, c *Thing) (*Thing, time.Duration, 
 		return next, 0, err
 	}
 	m := &move{to: f.State, who: ByRecovery, more: proven(f.JWS), tx: flight.Tx{
-		ID: f.Remote, Level: f.Level, Until: f.Until, MaxFee: f.MaxFee, Currency: f.Currency, Receipt: f.Receipt,
+		ID: f.Remote, Level: f.Level, Until: f.Until, MaxFee: f.MaxFee, Currency: f.Currency, Receipt: f.Receipt, Breach: f.Breach,
 	}}
+	if f.Breach {
+		m.code = "receipt_breaks_terms"
+	}
 	if f.State == Unknown { // but there is a transaction there, which can be undone
 		m.to = Compensating
 	}

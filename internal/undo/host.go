@@ -53,7 +53,7 @@ type Fate struct {
 	MaxFee, Currency string
 	Receipt          string // id of the peer's receipt
 	JWS              string // the receipt itself
-	Waiting          bool   // it is under way there
+	Breach           bool   // the receipt breaks the terms of the call, which hold
 }
 
 // orderJSON is the body of the compensation call.
