@@ -24,7 +24,8 @@ func (p *program) scanTextCommand() *cobra.Command {
 		Short: "Find sensitive data in a file, or in what comes in",
 		Long: `Find sensitive data in a file or in standard input: text, JSON, or JSON line by
 line. The kinds are those that the sidecar finds in calls; the values themselves
-are not shown. The exit code is 1 if something was found.
+are not shown. The exit code is 1 if something was found. What could not be looked
+into (compressed data in base64, bytes that are no text) is said, too.
 
 With --redact the text comes back with a placeholder in place of each value, JSON
 as JSON. The exit code is the same.
@@ -162,6 +163,15 @@ type textFinding struct {
 	line       int
 }
 
+// textOpaque is a part that could not be looked into, for programs.
+type textOpaque struct {
+	Reason  privacy.Reason `json:"reason"`
+	Pointer string         `json:"pointer"`
+	Start   int            `json:"start"`
+	End     int            `json:"end"`
+	line    int
+}
+
 func (p *program) scanText(data []byte, f *scanTextFlags) error {
 	section, err := f.privacy()
 	if err != nil {
@@ -171,7 +181,7 @@ func (p *program) scanText(data []byte, f *scanTextFlags) error {
 	if err != nil {
 		return err
 	}
-	found, clean := scanAny(scanner, data)
+	found, opaque, clean := scanAny(scanner, data)
 	switch {
 	case f.redact:
 		_, err = p.stdout.Write(clean())
@@ -180,9 +190,10 @@ func (p *program) scanText(data []byte, f *scanTextFlags) error {
 	case f.asJSON:
 		err = writeJSON(p.stdout, struct {
 			Findings []textFinding `json:"findings"`
-		}{found})
+			Opaque   []textOpaque  `json:"opaque,omitempty"`
+		}{found, opaque})
 	default:
-		p.printFindings(found)
+		p.printFindings(found, opaque)
 	}
 	if err == nil && len(found) > 0 {
 		err = errFailed
@@ -203,38 +214,64 @@ func (p *program) printHashes(section *sidecar.Privacy, data []byte, found []tex
 	return nil
 }
 
-func (p *program) printFindings(found []textFinding) {
-	if len(found) == 0 {
+func (p *program) printFindings(found []textFinding, opaque []textOpaque) {
+	if len(found)+len(opaque) == 0 {
 		p.out.line("nothing found")
 		return
 	}
-	for _, f := range found {
-		at := ""
-		if f.Pointer != "" {
-			at = " at " + shown(f.Pointer)
+	at := func(pointer string) string {
+		if pointer == "" {
+			return ""
 		}
-		p.out.line("line %d, bytes %d to %d: %s (%.2f)%s", f.line, f.Start, f.End, f.Kind, f.Confidence, at)
+		return " at " + shown(pointer)
+	}
+	for _, f := range found {
+		p.out.line("line %d, bytes %d to %d: %s (%.2f)%s", f.line, f.Start, f.End, f.Kind, f.Confidence, at(f.Pointer))
+	}
+	for _, o := range opaque {
+		p.out.line("line %d, bytes %d to %d: not looked into: %s%s", o.line, o.Start, o.End, o.Reason, at(o.Pointer))
 	}
 }
 
 // scanAny scans data as what it is: one JSON document, JSON line by line, or
 // text. clean makes it again without what was found.
-func scanAny(s *privacy.Scanner, data []byte) (found []textFinding, clean func() []byte) {
+func scanAny(s *privacy.Scanner, data []byte) (found []textFinding, opaque []textOpaque, clean func() []byte) {
 	found = []textFinding{}
 	if !jsonLines(data) {
-		report := s.Scan(data)
-		return appendFindings(found, data, 0, report), func() []byte { return privacy.AppendRedacted(nil, data, report) }
+		report, err := s.ScanJSON(data, privacy.Limits{})
+		if err != nil {
+			report = s.ScanBody(data, "text/plain", privacy.Limits{})
+		}
+		return appendFindings(found, data, 0, report), appendOpaque(nil, data, 0, report), func() []byte { return privacy.AppendRedacted(nil, data, report) }
 	}
 	var out []byte
 	offset := 0
 	for line := range bytes.Lines(data) {
 		body := bytes.TrimRight(line, "\r\n")
 		report := s.Scan(body)
-		found = appendFindings(found, data, offset, report)
+		found, opaque = appendFindings(found, data, offset, report), appendOpaque(opaque, data, offset, report)
 		out = append(privacy.AppendRedacted(out, body, report), line[len(body):]...)
 		offset += len(line)
 	}
-	return found, func() []byte { return out }
+	return found, opaque, func() []byte { return out }
+}
+
+// appendOpaque adds what was not looked into of a part of data that begins at
+// offset. A report names a hundred such parts at most.
+func appendOpaque(opaque []textOpaque, data []byte, offset int, r privacy.Report) []textOpaque {
+	line, counted := 1, 0
+	if n := len(opaque); n > 0 {
+		line, counted = opaque[n-1].line, opaque[n-1].Start
+	}
+	for _, o := range r.Opaque {
+		start := offset + o.Start
+		if start >= counted {
+			line += bytes.Count(data[counted:start], []byte("\n"))
+			counted = start
+		}
+		opaque = append(opaque, textOpaque{Reason: o.Reason, Pointer: o.Pointer, Start: start, End: offset + o.End, line: line})
+	}
+	return opaque
 }
 
 // jsonLines reports whether every line that is not empty is a JSON object or
