@@ -3,12 +3,14 @@ package bundle_test
 import (
 	"archive/zip"
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -367,6 +369,42 @@ func TestOtherContainers(t *testing.T) {
 	}
 	if _, err := bundle.Parse(bundle.Zip(map[string][]byte{"keys.txt": make([]byte, 1<<20)})); err == nil {
 		t.Error("a file of a megabyte is accepted")
+	}
+}
+
+// Many names for the same bytes are refused without being unpacked: a small archive
+// must not cost a reader gigabytes.
+func TestBundleOfManyNamesForOneFile(t *testing.T) {
+	const count = 4096
+	file := func(i int) string { return fmt.Sprintf("records/%020d.json", i) }
+	files := map[string][]byte{}
+	for i := range count {
+		files[file(i)] = nil
+	}
+	empty := bundle.Zip(files)
+	one := bundle.Zip(map[string][]byte{file(0): make([]byte, 128<<10)})
+	local := one[:bytes.Index(one, []byte("PK\x01\x02"))]
+	archive := bytes.Clone(local)
+	directory := bytes.Clone(empty[bytes.Index(empty, []byte("PK\x01\x02")):])
+	end := len(directory) - 22
+	for entry := directory[:end]; len(entry) > 0; entry = entry[46+len(file(0)):] {
+		copy(entry[16:28], local[14:26])               // checksum and sizes are those of the one file
+		binary.LittleEndian.PutUint32(entry[42:46], 0) // and so is the place
+	}
+	binary.LittleEndian.PutUint32(directory[end+16:], uint32(len(local)))
+	archive = append(archive, directory...)
+	if r, err := zip.NewReader(bytes.NewReader(archive), int64(len(archive))); err != nil || len(r.File) != count {
+		t.Fatalf("the library reads something else: %v", err)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := bundle.Parse(archive)
+	runtime.ReadMemStats(&after)
+	if err == nil {
+		t.Error("accepted")
+	}
+	if took := after.TotalAlloc - before.TotalAlloc; took > 16<<20 {
+		t.Errorf("an archive of %d KiB took %d MiB", len(archive)>>10, took>>20)
 	}
 }
 

@@ -1,13 +1,11 @@
 package bundle
 
 import (
-	"archive/zip"
 	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"maps"
 	"slices"
 )
@@ -62,34 +60,31 @@ func zipFiles(files map[string][]byte) []byte {
 	return append(append(body, directory...), end...)
 }
 
-// unzip reads what zipFiles writes, and nothing else. Whatever the reader of the
-// library makes of an archive: it counts only if it leads to the same bytes again.
+// localSize is that of a local file header without its name.
+const localSize = 30
+
+// unzip reads what zipFiles writes, and nothing else. The files stand one behind the
+// other, so that they cannot be more than the archive; what else a header or the
+// directory says is right if the files lead to the same bytes again.
 func unzip(data []byte) (map[string][]byte, error) {
 	if len(data) > MaxSize {
 		return nil, fmt.Errorf("more than %d bytes", MaxSize)
 	}
-	r, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
-	if err != nil {
-		return nil, fmt.Errorf("not a zip archive: %w", err)
-	}
-	if len(r.File) > maxFiles {
-		return nil, fmt.Errorf("more than %d files", maxFiles)
-	}
-	files := make(map[string][]byte, len(r.File))
-	for _, f := range r.File {
+	files := map[string][]byte{}
+	for rest := data; len(rest) >= 4 && binary.LittleEndian.Uint32(rest) == localMagic; {
+		name, file, n, err := localFile(rest)
 		switch {
-		case !names.MatchString(f.Name):
-			return nil, fmt.Errorf("%q is not the name of a file in a bundle", f.Name)
-		case files[f.Name] != nil:
-			return nil, fmt.Errorf("%s is there twice", f.Name)
-		case f.Method != zip.Store:
-			return nil, fmt.Errorf("%s is compressed", f.Name)
-		case f.UncompressedSize64 > maxFile:
-			return nil, fmt.Errorf("%s has more than %d bytes", f.Name, maxFile)
+		case err != nil:
+			return nil, err
+		case files[name] != nil:
+			return nil, fmt.Errorf("%s is there twice", name)
+		case len(files) == maxFiles:
+			return nil, fmt.Errorf("more than %d files", maxFiles)
 		}
-		if files[f.Name], err = readStored(f); err != nil {
-			return nil, fmt.Errorf("%s: %w", f.Name, err)
-		}
+		files[name], rest = file, rest[n:]
+	}
+	if len(files) == 0 {
+		return nil, errors.New("not a zip archive with files in it")
 	}
 	if !bytes.Equal(zipFiles(files), data) {
 		return nil, errors.New("the archive is not as iatp export writes it: it was packed by another program, or changed")
@@ -97,15 +92,29 @@ func unzip(data []byte) (map[string][]byte, error) {
 	return files, nil
 }
 
-func readStored(f *zip.File) ([]byte, error) {
-	r, err := f.Open()
-	if err != nil {
-		return nil, err
+// localFile reads the file at the beginning of data, which has n bytes with its header.
+// What it returns is a part of data.
+func localFile(data []byte) (name string, file []byte, n int, err error) {
+	if len(data) < localSize {
+		return "", nil, 0, errors.New("it ends within a header")
 	}
-	defer r.Close()
-	data, err := io.ReadAll(io.LimitReader(r, maxFile+1))
-	if err == nil && uint64(len(data)) != f.UncompressedSize64 {
-		err = errors.New("its length is not the one that it has in the directory")
+	le := binary.LittleEndian
+	method, size := le.Uint16(data[8:]), le.Uint32(data[22:])
+	begin := localSize + int(le.Uint16(data[26:])) + int(le.Uint16(data[28:]))
+	if begin > len(data) {
+		return "", nil, 0, errors.New("it ends within a header")
 	}
-	return append([]byte{}, data...), err // not nil: the file is there
+	name = string(data[localSize : localSize+int(le.Uint16(data[26:]))])
+	switch {
+	case !names.MatchString(name):
+		return "", nil, 0, fmt.Errorf("%q is not the name of a file in a bundle", name)
+	case method != 0:
+		return "", nil, 0, fmt.Errorf("%s is compressed", name)
+	case size > maxFile:
+		return "", nil, 0, fmt.Errorf("%s has more than %d bytes", name, maxFile)
+	case int(size) > len(data)-begin:
+		return "", nil, 0, fmt.Errorf("%s has fewer bytes than its header says", name)
+	}
+	n = begin + int(size)
+	return name, data[begin:n:n], n, nil
 }
