@@ -59,14 +59,16 @@ type world struct {
 	proxies map[string]*proxy // by hop
 	uris    map[string]string // of agents, by role: their sidecars' origins
 	entry   string            // of the traveler's sidecar, through its proxy
-	client  *http.Client
-	last    string // the answer to the last order
+	client  *http.Client      // of who orders, with the patience that it has
+	setter  *http.Client      // to set things up, which is no part of a run
+	last    string            // the answer to the last order
 }
 
 func newWorld(ctx context.Context, a arm, bin, dir string, window int) (_ *world, err error) {
 	w := &world{
 		arm: a, dir: dir, procs: map[string]*process{}, proxies: map[string]*proxy{}, uris: map[string]string{},
 		client: &http.Client{Timeout: patience(a), Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true}},
+		setter: &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true}},
 	}
 	defer func() {
 		if err != nil {
@@ -252,7 +254,7 @@ func (w *world) reset(ctx context.Context, hook func(point) act) error {
 		}
 	}
 	for _, role := range roles {
-		if a := w.send(ctx, http.MethodDelete, "http://"+w.procs[role].addr+"/faults", ""); a.status != http.StatusNoContent {
+		if a := w.sendBy(ctx, w.setter, http.MethodDelete, "http://"+w.procs[role].addr+"/faults", ""); a.status != http.StatusNoContent {
 			return fmt.Errorf("%s keeps its faults: %d %s", role, a.status, a.body)
 		}
 	}
@@ -288,6 +290,10 @@ type answer struct {
 
 // send sends a request; header is in pairs.
 func (w *world) send(ctx context.Context, method, url, body string, header ...string) answer {
+	return w.sendBy(ctx, w.client, method, url, body, header...)
+}
+
+func (w *world) sendBy(ctx context.Context, client *http.Client, method, url, body string, header ...string) answer {
 	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {
 		return answer{}
@@ -296,7 +302,7 @@ func (w *world) send(ctx context.Context, method, url, body string, header ...st
 	for i := 0; i+1 < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
-	resp, err := w.client.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return answer{}
 	}
@@ -314,7 +320,7 @@ func (w *world) direct(ctx context.Context, role, path string, body any) error {
 	if err != nil {
 		return err
 	}
-	a := w.send(ctx, http.MethodPost, "http://"+w.procs[role].addr+path, string(text))
+	a := w.sendBy(ctx, w.setter, http.MethodPost, "http://"+w.procs[role].addr+path, string(text))
 	if a.status != http.StatusOK {
 		return fmt.Errorf("%s does not accept %s: %d %s", role, text, a.status, bytes.TrimSpace(a.body))
 	}
