@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -32,7 +33,8 @@ func (p *program) undoCommand() *cobra.Command {
 		Long: `Undo a transaction (tx_…), a saga (saga_…), or all calls to peers of a trace.
 
 Without --yes it shows what would be undone, until when that is possible and
-what it costs at most, and changes nothing.
+what it costs at most, and changes nothing. With --json it writes one document:
+an object, or for a trace a list with one for each call, the last call first.
 
 Where the sidecar asks for a person (manual intervention, or an undo that
 failed), --resolve records what you have done yourself: compensated,
@@ -177,21 +179,24 @@ func (p *program) undoOne(ctx context.Context, c *client.Client, id string, trac
 }
 
 func (p *program) tellUndo(r *api.Compensation, f *undoFlags) error {
-	if f.asJSON {
-		if err := writeJSON(p.stdout, r); err != nil {
-			return err
-		}
-	} else {
-		p.out.line("%s  %s%s", shown(r.TransactionID), p.out.in(stateInk(r.State, r.Manual), words(r.State)),
-			chosen(r.FeeCharged != "", ", fee "+shown(r.FeeCharged)+" "+shown(r.Currency), ""))
-		for _, l := range r.Chain {
-			p.out.row("undone", undoWidth, join("  ", shown(l.AgentID), shown(l.TransactionID), words(l.Status)))
-		}
+	if !f.asJSON {
+		p.sayUndo(r)
+	} else if err := writeJSON(p.stdout, r); err != nil {
+		return err
 	}
 	if !r.Success {
 		return errFailed
 	}
 	return nil
+}
+
+// sayUndo says in words what came of an undo.
+func (p *program) sayUndo(r *api.Compensation) {
+	p.out.line("%s  %s%s", shown(r.TransactionID), p.out.in(stateInk(r.State, r.Manual), words(r.State)),
+		chosen(r.FeeCharged != "", ", fee "+shown(r.FeeCharged)+" "+shown(r.Currency), ""))
+	for _, l := range r.Chain {
+		p.out.row("undone", undoWidth, join("  ", shown(l.AgentID), shown(l.TransactionID), words(l.Status)))
+	}
 }
 
 func (p *program) undoSaga(ctx context.Context, c *client.Client, id string, f *undoFlags) error {
@@ -256,28 +261,52 @@ func (p *program) undoTrace(ctx context.Context, c *client.Client, id string, f 
 		p.notYet(id)
 		return nil
 	}
+	done, err := p.undoCalls(ctx, c, calls, f)
 	failed := false
-	for i := range calls {
-		if calls[i].State == "failed" {
-			continue
-		}
-		if calls[i].TransactionID == "" {
-			p.out.line("a call to %s cannot be undone from here: the peer has proven no transaction (%s)", shown(calls[i].Peer), words(calls[i].State))
-			failed = true
-			continue
-		}
-		r, err := p.undoOne(ctx, c, calls[i].TransactionID, trace, f)
-		if err != nil {
-			return err
-		}
-		if err := p.tellUndo(r, f); errors.Is(err, errFailed) {
-			failed = true
-		} else if err != nil {
-			return err
-		}
+	for _, r := range done {
+		failed = failed || !r.Success
 	}
-	if failed {
+	if f.asJSON { // one document, also of what came to an end before an error
+		err = errors.Join(err, writeJSON(p.stdout, done))
+	}
+	if err == nil && failed {
 		return errFailed
 	}
-	return nil
+	return err
+}
+
+// undoCalls undoes calls in their order, each transaction once, and returns what came of
+// each. In words it says so at once.
+func (p *program) undoCalls(ctx context.Context, c *client.Client, calls []api.Call, f *undoFlags) ([]*api.Compensation, error) {
+	done := []*api.Compensation{}
+	asked := map[string]bool{}
+	for i := range calls {
+		one := &calls[i]
+		switch {
+		case one.State == "failed" || asked[one.TransactionID]:
+			continue
+		case one.TransactionID == "":
+			if !f.asJSON {
+				p.out.line("a call to %s cannot be undone from here: the peer has proven no transaction (%s)", shown(one.Peer), words(one.State))
+			}
+			done = append(done, &api.Compensation{TraceID: one.TraceID, State: one.State})
+			continue
+		}
+		asked[one.TransactionID] = true
+		r, err := p.undoOne(ctx, c, one.TransactionID, one.TraceID, f)
+		if e, ok := errors.AsType[*client.Error](err); ok && e.Status == http.StatusConflict { // which keeps nobody from undoing the others
+			if !f.asJSON {
+				p.out.line("%s  %s by %s is not undone: %s", shown(one.TransactionID), words(one.State), shown(one.Peer), shown(e.Error()))
+			}
+			done = append(done, &api.Compensation{TransactionID: one.TransactionID, TraceID: one.TraceID, State: one.State})
+			continue
+		}
+		if err != nil {
+			return done, err
+		}
+		if done = append(done, r); !f.asJSON {
+			p.sayUndo(r)
+		}
+	}
+	return done, nil
 }
