@@ -1,9 +1,13 @@
 package sidecar_test
 
 import (
+	"archive/zip"
+	"bytes"
 	"fmt"
+	"io/fs"
 	"net/http"
-	"slices"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -11,14 +15,17 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/api"
 	"github.com/inter-agent-trust/iatp/iatptest"
+	"github.com/inter-agent-trust/iatp/internal/bundle"
 	"github.com/inter-agent-trust/iatp/sidecar"
 )
 
 // chain are three sidecars: a's agent calls b's, which for each task calls c's.
 type chain struct {
 	a, b, c        *iatptest.Node
+	pa, pb, pc     *iatptest.Party
 	agentB, agentC *booker
 	trace          atomic.Pointer[string] // the traceparent that b's agent was given last
 }
@@ -26,8 +33,8 @@ type chain struct {
 // startChain starts them. b's agent passes traceparent on, as it must.
 func startChain(t *testing.T) *chain {
 	t.Helper()
-	k := &chain{agentB: newBooker(), agentC: newBooker()}
 	pa, pb, pc := iatptest.NewParty(t), iatptest.NewParty(t), iatptest.NewParty(t)
+	k := &chain{agentB: newBooker(), agentC: newBooker(), pa: pa, pb: pb, pc: pc}
 	var b atomic.Pointer[iatptest.Node]
 	k.agentB.before = func(w http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Path != "/" {
@@ -80,17 +87,100 @@ func stateAt(t *testing.T, n *iatptest.Node, trace, dir, state string) time.Time
 	return time.Time{}
 }
 
-// proven reports whether the record that a call is undone has the receipt that says so.
-func proven(t *testing.T, n *iatptest.Node, trace string) bool {
+// A line is a record of a recorder that has a receipt.
+type line struct {
+	seq     int64
+	receipt *iatp.Receipt
+}
+
+// provenBy takes a trace out of a recorder, verifies all of it under the keys of those
+// who are in the chain, and returns the receipts that are on its lines, each verified
+// under the key of its signer and of nobody else.
+func (k *chain) provenBy(t *testing.T, n *iatptest.Node, trace string) []line {
 	t.Helper()
-	return slices.ContainsFunc(n.Records(t, trace), func(r map[string]any) bool {
-		step, _ := r["tx"].(map[string]any)
-		return r["dir"] == "out" && step["state"] == "compensated" && r["receipt"] != nil
-	})
+	var data []byte
+	for end := time.Now().Add(20 * time.Second); data == nil; time.Sleep(20 * time.Millisecond) {
+		if r := n.Get(t, "/log/bundle?trace="+trace, n.Operator(t)); r.Status == http.StatusOK {
+			data = r.Body
+		} else if time.Now().After(end) {
+			t.Fatalf("no bundle: %d %s", r.Status, r.Body)
+		}
+	}
+	vkey, err := os.ReadFile(filepath.Join(n.Data, "log.vkey"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := "log " + string(vkey)
+	keys := map[string]iatp.KeySet{}
+	for _, p := range []*iatptest.Party{k.pa, k.pb, k.pc} {
+		text += fmt.Sprintf("\nagent %s %s", p.URL, p.Key.Public())
+		if keys[p.URL], err = iatp.NewKeySet(iatp.DirectoryKey{Key: p.Key.Public()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	known, err := bundle.ParseKeys([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := bundle.Parse(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report := b.Verify(known); !report.Valid || !report.Trusted {
+		t.Errorf("the bundle does not verify: %+v", report)
+	}
+	archive, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var proven []line
+	for _, rec := range n.Records(t, trace) {
+		hash, ok := rec["receipt"].(string)
+		if !ok {
+			continue
+		}
+		jws, err := fs.ReadFile(archive, "receipts/"+hash+".jwt")
+		if err != nil {
+			t.Errorf("record %v names a receipt that is not there: %v", rec["seq"], err)
+			continue
+		}
+		by := fmt.Sprint(rec["peer"])
+		if rec["dir"] == "in" {
+			by = map[*iatptest.Node]string{k.a: k.pa.URL, k.b: k.pb.URL, k.c: k.pc.URL}[n]
+		}
+		r, err := iatp.VerifyReceipt(string(jws), keys[by])
+		if err != nil || r.Iss != by {
+			t.Errorf("record %v: the receipt of %s: %v", rec["seq"], by, err)
+			continue
+		}
+		proven = append(proven, line{int64(rec["seq"].(float64)), r})
+	}
+	return proven
+}
+
+// wantProven finds the one receipt of a transaction with an outcome, signed by one for
+// another, and returns on which line it is.
+func wantProven(t *testing.T, what string, lines []line, by, to *iatptest.Party, tx, outcome string) int64 {
+	t.Helper()
+	found := int64(-1)
+	for _, l := range lines {
+		r := l.receipt
+		if r.Tx != tx || r.Outcome != outcome || r.Iss != by.URL {
+			continue
+		}
+		if r.Aud != to.URL || found >= 0 || outcome == "compensated" && r.Req.Key != "undo:"+tx {
+			t.Errorf("%s: receipt %+v, want one for %s", what, r, to.URL)
+		}
+		found = l.seq
+	}
+	if found < 0 {
+		t.Errorf("%s has no receipt that %s is %s", what, tx, outcome)
+	}
+	return found
 }
 
 // TestChainIsUndone: what b did at c for a is undone before what b did itself, as all
-// three recorders say; b's receipt names both in its chain. A call that b's agent makes
+// three recorders say and prove; b's answer names both in its chain. A call that b's agent makes
 // for the task after that is refused.
 func TestChainIsUndone(t *testing.T) {
 	k := startChain(t)
@@ -125,11 +215,7 @@ func TestChainIsUndone(t *testing.T) {
 			t.Errorf("step %d is recorded before step %d: %v", i, i-1, order)
 		}
 	}
-	for name, n := range map[string]*iatptest.Node{"a": k.a, "b": k.b} {
-		if !proven(t, n, trace) {
-			t.Errorf("%s did not keep the receipt that its call is undone", name)
-		}
-	}
+	k.proveOrder(t, trace, got.Calls[0].TransactionID, got.Chain[0].TransactionID)
 	for name, agent := range map[string]*booker{"b": k.agentB, "c": k.agentC} {
 		agent.look(func() {
 			if agent.effects != 1 {
@@ -140,6 +226,24 @@ func TestChainIsUndone(t *testing.T) {
 	late := k.b.Do(t, "POST", "/proxy/c", strings.NewReader(bookIt), map[string]string{"Traceparent": *k.trace.Load()})
 	if got := slug(t, late); got != "409 saga-over" {
 		t.Errorf("a late call for a task that is undone = %s", got)
+	}
+}
+
+// proveOrder: the recorders of all three hold the receipts that say what was done and
+// undone, signed by who did it, and b's says that c was done before b was.
+func (k *chain) proveOrder(t *testing.T, trace, atB, atC string) {
+	t.Helper()
+	ofA, ofB, ofC := k.provenBy(t, k.a, trace), k.provenBy(t, k.b, trace), k.provenBy(t, k.c, trace)
+	for _, outcome := range []string{"executed", "compensated"} {
+		wantProven(t, "a", ofA, k.pb, k.pa, atB, outcome)
+		wantProven(t, "c", ofC, k.pc, k.pb, atC, outcome)
+		c, b := wantProven(t, "b", ofB, k.pc, k.pb, atC, outcome), wantProven(t, "b", ofB, k.pb, k.pa, atB, outcome)
+		if c > b {
+			t.Errorf("b's recorder has that c %s in record %d, and that b did in record %d", outcome, c, b)
+		}
+	}
+	if len(ofA) != 2 || len(ofB) != 4 || len(ofC) != 2 {
+		t.Errorf("%d, %d and %d receipts, want 2, 4 and 2", len(ofA), len(ofB), len(ofC))
 	}
 }
 

@@ -199,11 +199,17 @@ func (s *Sidecar) answerUndo(x *exchange, t *undo.Thing) *iatp.Problem {
 }
 
 // receiptForUndo issues the receipt of an undo: it names the transaction, and the fee
-// as its cost.
+// as its cost. The first one is in the book before it is given.
 func (s *Sidecar) receiptForUndo(x *exchange, t *undo.Thing, status int, body []byte, outcome flight.Outcome) *iatp.Problem {
 	x.undo = undoing{ref: t.Ref, step: flight.Tx{Kind: flight.TxTask}}
 	x.cost, _ = iatp.ParseMoney(t.Fee, t.Currency) // zero if there was none
 	receipt, err := s.issue(x, status, sha256.Sum256(body), "application/json", outcome)
+	if err != nil {
+		return s.logUnavailable(err)
+	}
+	err = s.mesh.undo.Prove(t.Ref, x.undo.receipt, func(e *flight.Entry) {
+		e.Receipt, e.Base, e.Outcome, e.Nonce, x.nonce = receipt, x.signed.Base, outcome, x.nonce, nil
+	})
 	if err != nil {
 		return s.logUnavailable(err)
 	}

@@ -202,7 +202,7 @@ func TestSagaIsUndone(t *testing.T) {
 		for _, s := range tx.History {
 			states += s.State + " "
 		}
-		if states != "active committed compensating partially_compensated " || tx.Fee != "50.00" || len(tx.Receipts) != 1 {
+		if states != "active committed compensating partially_compensated " || tx.Fee != "50.00" || len(tx.Receipts) != 2 {
 			t.Errorf("transaction %d = %s%+v", i, states, tx)
 		}
 	}

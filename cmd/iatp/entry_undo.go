@@ -15,6 +15,7 @@ type step struct {
 	Breach   bool          `json:"breach"`
 	Held     bool          `json:"held"`
 	Manual   bool          `json:"manual"`
+	Receipt  string        `json:"receipt"`
 }
 
 // whoAsks says in words who asked for an undo (the By… of package undo).
@@ -60,6 +61,8 @@ func (e *entry) compensation() (string, ink) {
 		return join("; ", what+" waits for a person", words(e.Error)), red
 	case s.Held:
 		return "an undo was asked for in time and could not be taken then: its window stays open for an hour", yellow
+	case s.Receipt != "":
+		return "its caller was given a receipt of that", plain
 	case s.Who != "":
 		return "an undo is to follow" + why, yellow
 	}

@@ -143,6 +143,7 @@ func (t *Thing) learn(s *flight.Tx, l *lineJSON) {
 	}
 	if s.Receipt != "" {
 		t.Receipts = append(t.Receipts, s.Receipt)
+		t.Proven = t.State.Over()
 	}
 	if l.Type != flight.Compensation {
 		return

@@ -80,6 +80,19 @@ func (b *Book) Hold(ref Ref, asked time.Time) error {
 	return err
 }
 
+// Prove records the first receipt that is given of what became of an undo. Later ones say
+// the same, of other requests, and leave no line: who asks again does not make the log
+// grow.
+func (b *Book) Prove(ref Ref, receipt string, more func(*flight.Entry)) error {
+	_, err := b.advance(ref, func(t *Thing) (*move, error) {
+		if t.Proven {
+			return nil, nil
+		}
+		return &move{tx: flight.Tx{Receipt: receipt}, more: more}, nil
+	})
+	return err
+}
+
 // A Resolution is a person's word on what waits for one.
 type Resolution struct {
 	State                   State

@@ -143,6 +143,7 @@ type Thing struct {
 	Currency               string
 	Cost                   string // task: what its caller was charged
 	Breach, Manual         bool
+	Proven                 bool      // task: a receipt of how it ended is on a line
 	Held                   time.Time // when an undo was asked for in time, and could not be taken
 	OnFailure              bool      // saga: a call that does not end well cancels it
 	Remote                 string    // call: the transaction at the peer
