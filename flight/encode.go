@@ -53,6 +53,11 @@ func (c *encoder) encode(e *Entry, keys *storeKey, now time.Time) error {
 	if !e.Type.known() {
 		return fmt.Errorf("flight: %q is not a type of record", e.Type)
 	}
+	if e.TraceID != "" {
+		if _, err := iatp.ParseTraceID(string(e.TraceID)); err != nil {
+			return fmt.Errorf("flight: %w", err)
+		}
+	}
 	c.buf, c.bare, c.truncated = append(c.buf[:0], '{'), true, e.Truncated
 	c.newR()
 	if err := c.seal(e, keys); err != nil {
@@ -350,15 +355,16 @@ func (c *encoder) items(n int) int {
 	return n
 }
 
-// payload writes the payload of e: JSON in its canonical form when it is JSON
-// and short enough, else as text. What is sealed takes its room from it.
+// payload writes the payload of e: JSON in its canonical form when it is JSON,
+// short enough and not too deep, else as text. What is sealed takes its room
+// from it.
 func (c *encoder) payload(e *Entry) {
 	text, limit := e.Text, MaxPayload-len(c.sealed)
 	if e.Payload != nil {
 		start, bare := len(c.buf), c.bare
 		c.name("payload")
 		var err error
-		if c.buf, err = ijson.AppendCanonicalWithin(c.buf, e.Payload, ijson.Limits{}, limit); err == nil {
+		if c.buf, err = ijson.AppendCanonicalWithin(c.buf, e.Payload, ijson.Limits{Depth: maxPayloadDepth}, limit); err == nil {
 			return
 		}
 		text = e.Payload

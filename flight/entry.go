@@ -91,8 +91,9 @@ type Entry struct {
 	Path    string
 
 	// Payload is a JSON value to keep, already redacted; the line holds its
-	// canonical form (RFC 8785). If it is not I-JSON, or is longer than
-	// MaxPayload in that form, it is kept as the text that it is, cut. Nil: no payload.
+	// canonical form (RFC 8785). If it is not I-JSON, is nested more than 127
+	// deep or is longer than MaxPayload in that form, it is kept as the text that
+	// it is, cut. Nil: no payload.
 	Payload []byte
 	// Text is a payload that is not JSON, already redacted. It is ignored when
 	// Payload is set.

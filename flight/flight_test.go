@@ -789,3 +789,88 @@ func TestLongPayload(t *testing.T) {
 		t.Errorf("kept %s, truncated: %v", whole.Payload, whole.Truncated)
 	}
 }
+
+// A payload is as deep as its author likes. Whatever is appended opens again
+// after a crash, and lines hold JSON up to the depth that every reader takes.
+func TestDeepPayloads(t *testing.T) {
+	for _, shape := range []struct{ open, close string }{{"[", "]"}, {`{"a":`, "}"}} {
+		for _, depth := range []int{126, 127, 128, 129, 130, 1000} {
+			l := mustOpen(t, t.TempDir(), Options{})
+			payload := deep(depth, shape.open, "1", shape.close)
+			mustAppend(t, l, entry(0), Durable)
+			seq := mustAppend(t, l, &Entry{Type: Request, TraceID: "deep", Payload: []byte(payload)}, Durable)
+			killed := copyDir(t, l.data)
+			want, asText := payload, depth > 127
+			if asText {
+				quoted, err := json.Marshal(payload)
+				if err != nil {
+					t.Fatal(err)
+				}
+				want = string(quoted)
+			}
+			opensWith(t, killed, "deep", seq, want)
+		}
+	}
+}
+
+// Logs that are there hold lines one level deeper than are written now: they
+// open, whether the line is the last or later ones follow.
+func TestLinesOfOldAreDeeper(t *testing.T) {
+	for _, follows := range []bool{false, true} {
+		dir := written(t, 1, Options{})
+		killed := copyDir(t, dir) // its checkpoint covers record 0 alone
+		l := mustOpen(t, dir, Options{})
+		payload := deep(127, "[", "1", "]")
+		seq := mustAppend(t, l, &Entry{Type: Request, TraceID: "deep", Payload: []byte(payload)}, Durable)
+		if follows {
+			mustAppend(t, l, entry(1), Durable)
+		}
+		data, err := os.ReadFile(segmentPath(l.dir, 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		old := bytes.Replace(data, []byte(payload), []byte("["+payload+"]"), 1)
+		if err := os.WriteFile(segmentPath(filepath.Join(killed, "log"), 0), old, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		opensWith(t, killed, "deep", seq, "["+payload+"]")
+	}
+}
+
+func deep(n int, open, middle, close string) string {
+	return strings.Repeat(open, n) + middle + strings.Repeat(close, n)
+}
+
+// opensWith opens the copy of a log that was running, and looks for the payload
+// of a record in every way there is.
+func opensWith(t *testing.T, dir string, id iatp.TraceID, seq int64, payload string) {
+	t.Helper()
+	if r, err := Verify(dir, ""); err != nil || !r.OK() {
+		t.Fatalf("Verify before the start = %+v, %v", r, err)
+	}
+	l, err := Open(dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	size := l.Size()
+	ofTrace, err := l.Trace(id)
+	if err != nil || len(ofTrace) != 1 {
+		t.Fatalf("Trace = %q, %v", ofTrace, err)
+	}
+	mustClose(t, l)
+	checkLog(t, dir, size)
+	all := lines(t, dir)
+	a, err := OpenArchive(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	archived, err := a.Trace(id)
+	if err != nil || len(archived) != 1 {
+		t.Fatalf("Trace of the archive = %v, %v", archived, err)
+	}
+	for _, line := range [][]byte{ofTrace[0], all[seq], archived[0].Line} {
+		if !bytes.Contains(line, []byte(`"payload":`+payload+`,"r":`)) {
+			t.Errorf("the line is %s, its payload should be %s", line, payload)
+		}
+	}
+}

@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"os"
 	"testing"
+	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
+
+	iatp "github.com/inter-agent-trust/iatp"
 )
 
 func hashOf(line []byte) tlog.Hash { return tlog.RecordHash(line) }
@@ -35,6 +38,45 @@ func FuzzParseRecord(f *testing.F) {
 		}
 		if v.Seq != rec.Seq || v.Type != rec.Type || v.TraceID != string(rec.TraceID) || bytes.ContainsAny(line, "\n\r") {
 			t.Fatalf("ParseRecord(%q) = %+v", line, rec)
+		}
+	})
+}
+
+// FuzzAppend: whatever Append accepts, ParseRecord reads. The payload stands
+// under as many objects and arrays as nest says.
+func FuzzAppend(f *testing.F) {
+	for _, e := range []*Entry{fullEntry(), hugeEntry()} {
+		f.Add([]byte(e.Payload), []byte(e.Text), string(e.TraceID), uint16(0))
+	}
+	for _, depth := range []uint16{125, 126, 127, 128, 129, 1000} {
+		f.Add([]byte(`{"b":[1e3,-0,"\u00e9\ud83d\ude00"],"a":null}`), []byte(nil), "", depth)
+	}
+	f.Add([]byte(`{"a":1,"a":2}`), []byte(nil), "", uint16(1))
+	f.Add([]byte(`[1e999]`), []byte(nil), "\xff\x00", uint16(1))
+	f.Add([]byte(nil), []byte("\xc0\n\u2028\x7f"), "/\"", uint16(0))
+	var keys storeKey
+	var c encoder
+	f.Fuzz(func(t *testing.T, payload, text []byte, trace string, nest uint16) {
+		open, end := "[", "]"
+		if nest%2 == 1 {
+			open, end = `{"a":`, "}"
+		}
+		if n := int(nest % 1024); n > 0 {
+			payload = []byte(deep(n, open, string(payload), end))
+		}
+		e := Entry{Type: Request, TraceID: iatp.TraceID(trace), Path: trace, Payload: payload, Text: text}
+		if _, err := iatp.ParseTraceID(trace); err != nil && trace != "" {
+			if c.encode(&e, &keys, time.Now()) == nil {
+				t.Fatalf("%q is taken for a trace id", trace)
+			}
+			return
+		}
+		if err := c.encode(&e, &keys, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		line := c.appendLine(nil, 42)
+		if rec, err := ParseRecord(line); err != nil || rec.Seq != 42 || string(rec.TraceID) != trace {
+			t.Fatalf("payload %q, text %q come out as %q: %v", payload, text, line, err)
 		}
 	})
 }

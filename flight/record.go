@@ -28,6 +28,15 @@ type Record struct {
 // line, it does not copy it.
 func ParseRecord(line []byte) (Record, error) { return new(lineParser).parse(line) }
 
+// maxPayloadDepth is the nesting of a payload that is written as JSON. The line
+// is an object around it, and anybody must be able to read the line with the
+// default limit.
+const maxPayloadDepth = ijson.DefaultDepth - 1
+
+// lineLimits bound what readers take: a level more than is written, for there
+// are lines of old that hold a payload of the default depth.
+var lineLimits = ijson.Limits{Depth: maxPayloadDepth + 2}
+
 // lineParser parses lines without allocating more than the longest one needs.
 type lineParser struct {
 	reader    ijson.Reader
@@ -39,7 +48,7 @@ func (p *lineParser) parse(line []byte) (Record, error) {
 		return Record{}, fmt.Errorf("record of %d bytes, the limit is %d", len(line), MaxLine)
 	}
 	var err error
-	p.canonical, err = ijson.AppendCanonical(p.canonical[:0], line, ijson.Limits{})
+	p.canonical, err = ijson.AppendCanonical(p.canonical[:0], line, lineLimits)
 	if err != nil {
 		return Record{}, err
 	}
@@ -53,7 +62,7 @@ func (p *lineParser) parse(line []byte) (Record, error) {
 func (p *lineParser) members(line []byte) (Record, error) {
 	rec := Record{Seq: -1, Line: line}
 	var haveR bool
-	p.reader.Reset(line, ijson.Limits{})
+	p.reader.Reset(line, lineLimits)
 	if tok, err := p.reader.Next(); err != nil || tok.Kind != ijson.BeginObject {
 		return rec, errors.New("record is not an object")
 	}
