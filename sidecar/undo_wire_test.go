@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -207,6 +210,31 @@ func TestUndoIsForTheCaller(t *testing.T) {
 	types := iatptest.Types(b.Records(t, string(got.TraceID)))
 	if types != "request response compensation compensation compensation" { // it begins, it is done, its first receipt
 		t.Errorf("records of the trace: %s", types)
+	}
+}
+
+// TestUndoRequests sends each request of spec/vectors/reversibility.json.
+func TestUndoRequests(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "spec", "vectors", "reversibility.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v struct {
+		Requests []struct {
+			Body string
+			OK   bool
+		}
+	}
+	if err := json.Unmarshal(text, &v); err != nil || len(v.Requests) == 0 {
+		t.Fatalf("%d requests, %v", len(v.Requests), err)
+	}
+	_, caller, _ := byHand(t, newBooker(), undoer("booking", `,"undo_window_seconds":0`), nil)
+	for i, one := range v.Requests {
+		tx := caller.book(t, fmt.Sprint("k", i))
+		r := caller.ask(t, "POST", "/compensate/"+tx, "undo:"+tx, one.Body)
+		if taken := r.Status == http.StatusOK || r.Status == http.StatusAccepted; taken != one.OK || !taken && r.Status != http.StatusBadRequest {
+			t.Errorf("%q: %d %s, want it taken: %t", one.Body, r.Status, r.Body, one.OK)
+		}
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/inter-agent-trust/iatp/flight"
 )
 
 // spec is the directory of the protocol's text.
@@ -34,9 +36,30 @@ type vectors struct {
 	Windows []struct {
 		Level  string
 		Until  string
+		Held   time.Time
 		Asked  time.Time
 		InTime bool `json:"in_time"`
 	}
+	Limits []struct {
+		About string
+		Open  int
+		Cost  []string
+		Ratio float64
+		From  int
+		Steps []limitStep
+	}
+}
+
+// limitStep is something that happens to the tasks of one caller, so many seconds after
+// the first step.
+type limitStep struct {
+	At     int64
+	Do     string // begin, commit, undo, undone, ask
+	Task   int
+	Window int64 // commit
+	Cost   string
+	By     string // undo
+	Answer string // ask: yes, or the limit that is in the way
 }
 
 func readVectors(t *testing.T) *vectors {
@@ -49,7 +72,7 @@ func readVectors(t *testing.T) *vectors {
 	if err := json.Unmarshal(text, v); err != nil {
 		t.Fatal(err)
 	}
-	if len(v.IDs.Accept) == 0 || len(v.IDs.Reject) == 0 || len(v.Follows) == 0 || len(v.Sagas) == 0 || len(v.Windows) == 0 {
+	if len(v.IDs.Accept) == 0 || len(v.IDs.Reject) == 0 || len(v.Follows) == 0 || len(v.Sagas) == 0 || len(v.Windows) == 0 || len(v.Limits) == 0 {
 		t.Fatal("a list of the vectors is empty")
 	}
 	return v
@@ -127,7 +150,7 @@ func TestVectorSagas(t *testing.T) {
 
 func TestVectorWindows(t *testing.T) {
 	for _, w := range readVectors(t).Windows {
-		thing := &Thing{State: Committed, Level: w.Level}
+		thing := &Thing{State: Committed, Level: w.Level, Held: w.Held}
 		if w.Until != "" {
 			var err error
 			if thing.Until, err = time.Parse(time.RFC3339, w.Until); err != nil {
@@ -135,7 +158,78 @@ func TestVectorWindows(t *testing.T) {
 			}
 		}
 		if got := thing.InTime(w.Asked); got != w.InTime {
-			t.Errorf("level %q until %q, asked at %s: in time %t, want %t", w.Level, w.Until, w.Asked, got, w.InTime)
+			t.Errorf("level %q until %q, held %s, asked at %s: in time %t, want %t", w.Level, w.Until, w.Held, w.Asked, got, w.InTime)
 		}
+	}
+}
+
+// TestVectorLimits has the steps of each case happen, on lines of a log, and asks whether
+// the caller may have another task that can be undone; then all of it again after a
+// restart.
+func TestVectorLimits(t *testing.T) {
+	for _, c := range readVectors(t).Limits {
+		t.Run(c.About, func(t *testing.T) {
+			w := newWorld(t)
+			defer w.end()
+			limits := Limits{Open: c.Open, Ratio: c.Ratio, From: c.From}
+			for _, text := range c.Cost {
+				m, ok := readCost(text)
+				if !ok {
+					t.Fatalf("no cost: %s", text)
+				}
+				limits.Cost = append(limits.Cost, m)
+			}
+			began, tasks := w.now, map[int]Ref{}
+			for i, step := range c.Steps {
+				w.now = began.Add(time.Duration(step.At) * time.Second)
+				w.book.opt.Limits = limits
+				if step.Do != "ask" {
+					w.limitStep(tasks, &step)
+					continue
+				}
+				for _, when := range []string{"at once", "after a restart"} {
+					release, err := w.book.Admit(w.book.PoolOf("https://a.example"))
+					if got := map[error]string{nil: "yes", ErrOpen: "open", ErrCost: "cost", ErrRatio: "ratio"}[err]; got != step.Answer {
+						t.Errorf("step %d, %s: %s, want %s", i+1, when, got, step.Answer)
+					}
+					if err == nil {
+						release()
+					}
+					w.shut()
+					w.open()
+					w.book.opt.Limits = limits
+				}
+			}
+		})
+	}
+}
+
+// limitStep writes what a step is recorded as.
+func (w *world) limitStep(tasks map[int]Ref, s *limitStep) {
+	w.t.Helper()
+	ref := tasks[s.Task]
+	end := flight.Tx{Kind: flight.TxTask, At: ref.At, Label: ref.Label, State: string(Committed), Cost: s.Cost}
+	if s.Window > 0 {
+		end.Until = w.now.Add(time.Duration(s.Window) * time.Second)
+	}
+	var err error
+	switch s.Do {
+	case "begin":
+		tasks[s.Task] = w.begin("full")
+	case "commit":
+		_, err = w.log.Append(&flight.Entry{Type: flight.Response, TraceID: "t", Tx: &end}, flight.Durable)
+	case "undo":
+		_, err = w.book.Undo(ref, Ask{Who: s.By, At: w.now})
+	case "undone":
+		w.reply = Result{Verdict: Done}
+		w.step()
+		if got := w.load(ref).State; got != Compensated {
+			w.t.Fatalf("task %d is %s", s.Task, got)
+		}
+	default:
+		w.t.Fatalf("no step: %s", s.Do)
+	}
+	if err != nil {
+		w.t.Fatal(err)
 	}
 }
