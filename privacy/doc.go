@@ -54,8 +54,8 @@
 // Escapes of JSON, percent-encoding and character references of HTML count as
 // what they stand for, and so do letters that look like those of ASCII in a word
 // with ASCII letters. Base64 and hexadecimal that spell text are looked into,
-// twice, up to 64 KiB a piece (4 KiB in streams); what holds a value there is
-// taken out whole.
+// twice, up to 64 KiB a piece (4 KiB in streams of text, and in JSON strings of
+// more than 64 KiB); what holds a value there is taken out whole.
 //
 // # What is not found
 //

@@ -14,7 +14,7 @@ import (
 const (
 	shortestEncoded = 12
 	longestEncoded  = 64 << 10
-	longestInStream = 4 << 10 // the window holds it
+	longestInStream = 4 << 10 // of text: the window holds it
 	deepestEncoded  = 2
 	shortestBinary  = 512 // keys, digests and signatures are shorter
 	maxTries        = 4   // beginnings of one row: base64 has "/", and paths have too

@@ -175,7 +175,6 @@ func (r *Redactor) Close() error {
 
 func (r *Redactor) step(p []byte, last bool) error {
 	w := r.scanner.work()
-	w.finder.longest = longestInStream
 	defer w.release()
 	r.d = redaction{work: w, catalog: w.finder.catalog, act: r.act, limits: Limits{Depth: maxLevels}}
 	err := r.reader.read(r, p, last)
@@ -289,9 +288,12 @@ func (t *textReader) read(r *Redactor, p []byte, last bool) error {
 			r.out = append(r.out, r.d.work.redactText(splice(text, hits, what), t.around, what.unmasked())...)
 		})
 	}
+	finder := &r.d.work.finder
+	finder.longest = longestInStream
 	t.write(p, settle)
 	if last {
 		settle(true)
 	}
+	finder.longest = longestEncoded // leaves and fields are held whole
 	return nil
 }

@@ -498,7 +498,9 @@ func (j *jsonReader) goOn(r *Redactor, i int, last bool) (int, progress) {
 	if j.name {
 		around = j.placeOfName()
 	}
+	w.finder.longest = longestInStream
 	hits := w.find(text, around)
+	w.finder.longest = longestEncoded
 	if !over {
 		limit = (&window{buf: text, settled: settled}).limit(hits, false)
 	}

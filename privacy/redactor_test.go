@@ -2,9 +2,12 @@ package privacy
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -248,4 +251,39 @@ func FuzzRedactor(f *testing.F) {
 	f.Add(uint8(FormatEvents), []byte("data: 4532 0151\ndata: 1283 0366\n\n: x\r\n"), 9)
 	f.Add(uint8(FormatText), []byte("ssn 536904399"), 5)
 	f.Fuzz(func(t *testing.T, format uint8, body []byte, cut int) { checkRedactor(t, Format(format%3), body, cut) })
+}
+
+// TestRedactorDecodesLeaves: what is encoded in a leaf, a field or the data of an
+// event is looked into as in a whole body; in a stream of text only as far as the
+// window goes, and the rest is said to be opaque.
+func TestRedactorDecodesLeaves(t *testing.T) {
+	packed := base64.StdEncoding.EncodeToString([]byte(strings.Repeat("padding ", 4000) + "card 4532-0151-1283-0366"))
+	for _, c := range []struct {
+		format Format
+		body   string
+		found  bool
+	}{
+		{FormatJSON, `{"a":1,"data":"` + packed + `"}`, true},
+		{FormatEvents, "data: {\"data\":\"" + packed + "\"}\n\n", true},
+		{FormatForm, "a=1&data=" + url.QueryEscape(packed), true},
+		{FormatText, "see " + packed + " there", false},
+	} {
+		var out bytes.Buffer
+		r := New().NewRedactor(&out, c.format, nil)
+		for chunk := range slices.Chunk([]byte(c.body), 1000) {
+			if _, err := r.Write(chunk); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
+		report := r.Report()
+		if c.found && (len(report.Findings) != 1 || !report.Findings[0].Encoded || bytes.Contains(out.Bytes(), []byte(packed[:64]))) {
+			t.Errorf("%v: %v, %d bytes passed", c.format, report.Findings, out.Len())
+		}
+		if !c.found && (len(report.Findings) > 0 || len(report.Opaque) == 0) {
+			t.Errorf("%v: %v, opaque %v", c.format, report.Findings, report.Opaque)
+		}
+	}
 }
