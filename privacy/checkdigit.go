@@ -35,15 +35,13 @@ func last(digits []byte) int { return int(digits[len(digits)-1] - '0') }
 
 // luhn checks the last digit: ISO/IEC 7812-1, annex B.
 func luhn(digits []byte) bool {
-	sum, double := 0, false
-	for i := len(digits) - 1; i >= 0; i-- {
-		d := int(digits[i] - '0')
-		if double {
-			if d *= 2; d > 9 {
-				d -= 9
-			}
-		}
-		sum, double = sum+d, !double
+	const doubled = "0246813579" // and the digits of that added
+	sum, i := 0, len(digits)-1
+	for ; i > 0; i -= 2 {
+		sum += int(digits[i]-'0') + int(doubled[digits[i-1]-'0']-'0')
+	}
+	if i == 0 {
+		sum += int(digits[0] - '0')
 	}
 	return sum%10 == 0
 }

@@ -122,18 +122,18 @@ func (f *finder) findDigits() {
 	for i := nextDigit(f.text, 0); i < len(f.text); i = nextDigit(f.text, i) {
 		first := last < 0 || !f.joined(last, i)
 		end := endOfDigits(f.text, i)
-		if first {
-			if over := f.tooShort(i, end); over > 0 {
-				last, i = over, over
-				continue
-			}
-		}
-		if n := end - i; n > maxDigits || !first && !f.catalog.opens[n] {
+		n := end - i
+		alone := first && (end == len(f.text) || !separator[f.text[end]])
+		if n > maxDigits || alone && n < fewest || !first && !f.catalog.opens[n] {
 			last, i = end, end
 			continue
 		}
 		w.from(f, i, end)
 		w.first, w.last = first, last
+		if first && !w.more && w.digitsUpTo(w.n-1) < fewest {
+			last, i = w.end[w.n-1], w.end[w.n-1] // times, amounts: a chain too short for anything
+			continue
+		}
 		told := telling{f: f, start: i}
 		if f.gluedBefore(i) {
 			last, i = end, end
@@ -153,21 +153,6 @@ func (f *finder) findDigits() {
 		}
 		last, i = end, end
 	}
-}
-
-// tooShort returns the end of the chain whose first group is text[i:end] if it
-// is too short for anything, as times and amounts are; otherwise 0.
-func (f *finder) tooShort(i, end int) int {
-	for digits := end - i; digits < fewest; digits += end - i {
-		for i = end; i < len(f.text) && i-end <= maxSeps && separator[f.text[i]]; {
-			i++
-		}
-		if i == end || i-end > maxSeps || i == len(f.text) || !isDigit(f.text[i]) {
-			return end
-		}
-		end = endOfDigits(f.text, i)
-	}
-	return 0
 }
 
 // judgeOthers asks the detectors that need a telling word, or a form that is
@@ -245,6 +230,9 @@ type walk struct {
 
 // digitsUpTo returns how many digits there are up to and with group k.
 func (w *walk) digitsUpTo(k int) int { return int(w.total[k]) }
+
+// startOf returns where group k, which is not the first, begins.
+func (w *walk) startOf(k int) int { return w.end[k] - int(w.total[k]-w.total[k-1]) }
 
 // from collects groups as long as their digits are at most maxDigits.
 func (w *walk) from(f *finder, i, end int) {
@@ -350,18 +338,17 @@ func (w *walk) fits(lengths string) int {
 // separated checks the separators inside a form and, if it is single, that no
 // group is joined to it in the same way or by anything but spaces.
 func (f *finder) separated(fm *form, w *walk, k int) bool {
-	kind := byte(0)
-	for g := range k {
+	for g := 0; g < k && fm.seps != anySep; g++ {
 		for _, c := range f.sep(w, g) {
 			if strings.IndexByte(fm.seps, c) < 0 {
 				return false
 			}
-			kind = c
 		}
 	}
 	if !fm.single {
 		return true
 	}
+	kind := f.text[w.startOf(k)-1]
 	if !w.first && !apart(f.text[w.last:w.start], kind) {
 		return false
 	}
