@@ -17,14 +17,14 @@ type Finding struct {
 	// not cost a gigabyte of pointers. A member name inside a pointer that is
 	// itself sensitive stands there redacted.
 	Pointer string
-	// InName says that the value is in a member name.
-	InName bool
 	// Start and End delimit the value in the bytes that were scanned, as
 	// written there: escapes and separators included.
 	Start, End int
 	// Confidence is above 0 and at most 1; weaker than 0.5 is reported only
 	// by a Scanner with Options.MinConfidence.
 	Confidence float64
+	// InName says that the value is in a member name.
+	InName bool
 	// Encoded says that the value is inside base64 or hexadecimal, and that
 	// Start and End delimit all of that.
 	Encoded bool

@@ -102,6 +102,9 @@ func (w *work) release() {
 	}
 	for i := range w.levels {
 		l := &w.levels[i]
+		if l.doc == nil {
+			break // nor were those below
+		}
 		l.reader.Reset(nil, Limits{})
 		l.open(nil, 0, nil, place{})
 		if cap(l.text) > maxScratch {
@@ -171,14 +174,7 @@ func (w *work) scanDocument(n int, lim Limits) error {
 				w.addPart(n, tok)
 			}
 		case ijson.Name:
-			var odd bool
-			telling, odd = w.finder.judgeName(l.doc, tok)
-			odd = odd || custom
-			s := l.path.at(l.reader.Depth())
-			s.name, s.odd, s.read = tok, odd, false
-			if odd {
-				w.scanString(n, tok, lim)
-			}
+			telling = w.scanName(n, tok, lim)
 		case ijson.Number:
 			if telling && tok.End-tok.Start >= shortestNamed && w.scanString(n, tok, lim) {
 				continue
@@ -195,6 +191,20 @@ func (w *work) scanDocument(n int, lim Limits) error {
 			l.path.enter(l.reader.Depth())
 		}
 	}
+}
+
+// scanName looks at the name of a member, and reports whether it may make its
+// value one to read.
+func (w *work) scanName(n int, tok ijson.Token, lim Limits) bool {
+	l := &w.levels[n]
+	telling, odd := w.finder.judgeName(l.doc, tok)
+	odd = odd || len(w.finder.catalog.custom) > 0
+	s := l.path.at(l.reader.Depth())
+	s.name, s.odd, s.read = tok, odd, false
+	if odd {
+		w.scanString(n, tok, lim)
+	}
+	return telling
 }
 
 // worthReading is the prefilter of strings and names.
