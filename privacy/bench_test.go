@@ -31,6 +31,14 @@ func denseJSON(size int) []byte {
 	return items(size, func(b *bytes.Buffer, i int) { fmt.Fprintf(b, item, i) })
 }
 
+// recordsJSON is what a database of customers answers: values of many kinds among
+// what is none.
+func recordsJSON(size int) []byte {
+	const item = `{"id":%d,"customer":{"name":"Ann Example","email":"ann%d@example.com","phone":"+49 1512 3456789","birthDate":"1980-02-14","address":{"street":"12 High Street","city":"Springfield","zip":"12345"}},` +
+		`"payment":{"iban":"DE89370400440532013000","card":"4532 0151 1283 0366","expires":"12/27"},"last_login":{"ip":"203.0.114.7","at":"2026-11-23T04:05:06Z"},"ssn":"536-90-4399","note":"Asked to be called back at 415-555-2671 before noon."}`
+	return items(size, func(b *bytes.Buffer, i int) { fmt.Fprintf(b, item, i, i) })
+}
+
 func items(size int, item func(*bytes.Buffer, int)) []byte {
 	var b bytes.Buffer
 	b.WriteString(`{"items":[`)
@@ -50,7 +58,7 @@ func BenchmarkScanJSON(b *testing.B) {
 	for _, body := range []struct {
 		name string
 		make func(int) []byte
-	}{{"clean", cleanJSON}, {"busy", busyJSON}, {"dense", denseJSON}} {
+	}{{"clean", cleanJSON}, {"busy", busyJSON}, {"records", recordsJSON}, {"dense", denseJSON}} {
 		for _, size := range benchSizes {
 			b.Run(fmt.Sprintf("%s/%dKiB", body.name, size>>10), func(b *testing.B) {
 				doc, s := body.make(size), New()
