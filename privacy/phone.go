@@ -95,13 +95,23 @@ const callingCodes = " 1 7 20 27 30 31 32 33 34 36 39 40 41 43 44 45 46 47 48 49
 
 // callingCode returns the length of the calling code that digits begin with, or 0.
 func callingCode(d []byte) int {
+	if len(d) > 0 && d[0] == '0' {
+		return 0
+	}
 	for n := 1; n <= 3 && n < len(d); n++ {
-		if strings.Contains(callingCodes, " "+string(d[:n])+" ") {
+		if isCallingCode[value(d[:n])] {
 			return n
 		}
 	}
 	return 0
 }
+
+var isCallingCode = func() (t [1000]bool) {
+	for code := range strings.FieldsSeq(callingCodes) {
+		t[value([]byte(code))] = true
+	}
+	return t
+}()
 
 // A dialled number is what stands behind a plus, 00 or a bracket: groups of
 // digits, one separator between two of them, some in brackets.
@@ -111,8 +121,8 @@ type dialled struct {
 	n       int // digits
 	groups  int
 	end     int
-	seps    string // the last separator
-	areas   int    // brackets
+	areas   int  // brackets
+	sep     byte // the last separator
 }
 
 func (d *dialled) all() []byte { return d.digits[:d.n] }
@@ -141,7 +151,7 @@ func (f *finder) dial(i int) (d dialled) {
 			d.n++
 		case next < len(text) && (c == '(' || c == ')') && (text[next] == ' ' || isDigit(text[next])),
 			next < len(text) && (c == ' ' || c == '-' || c == '.' || c == '/') && (isDigit(text[next]) || text[next] == '('):
-			d.seps = string(rune(c))
+			d.sep = c
 			d.areas += pick(c == '(', 1, 0)
 		default:
 			j = len(text)
@@ -164,7 +174,7 @@ func (f *finder) phoneAt(i int) int {
 	}
 	d := f.dial(i + 1)
 	date := d.groups == 3 && d.n == 8 && d.lengths[0] == 4
-	fraction := d.groups == 2 && d.seps == "."
+	fraction := d.groups == 2 && d.sep == '.'
 	if d.n < 8 || d.n > 15 || date || fraction || callingCode(d.all()) == 0 || d.digits[0] == '1' && d.n != 11 || !varied(d.all(), 3) && d.digits[0] == d.digits[1] {
 		return i
 	}
@@ -255,7 +265,7 @@ func (f *finder) bracketed(i int) int {
 	}
 	d := f.dial(rest)
 	groups := string(d.lengths[:d.groups])
-	dashed := d.seps == "-"
+	dashed := d.sep == '-'
 	ok := false
 	switch n := k - area; {
 	case d.n == 0 || d.areas > 0:
