@@ -50,6 +50,16 @@ func attemptNote(alias string) string {
 // is a filter only: another member may hold the same words. Lines of the first version have
 // the base in the note.
 func readAttempt(line []byte) (alias string, one attempt, ok bool) {
+	if !flight.IsOf(line, flight.Forward) || !bytes.Contains(line, []byte("key ")) {
+		return "", one, false
+	}
+	alias, one, ok = readSent(line)
+	return alias, one, ok && alias != ""
+}
+
+// readSent reads a forward line of a signed request: alias is "" if no key of a caller
+// is on it.
+func readSent(line []byte) (alias string, one attempt, ok bool) {
 	var l struct {
 		Type     flight.Type `json:"type"`
 		Dir      flight.Dir  `json:"dir"`
@@ -59,7 +69,7 @@ func readAttempt(line []byte) (alias string, one attempt, ok bool) {
 		Agr      string      `json:"agr"`
 		Time     time.Time   `json:"timestamp"`
 	}
-	if !flight.IsOf(line, flight.Forward) || !bytes.Contains(line, []byte("key ")) || json.Unmarshal(line, &l) != nil || l.Type != flight.Forward || l.Dir != flight.Out {
+	if !flight.IsOf(line, flight.Forward) || json.Unmarshal(line, &l) != nil || l.Type != flight.Forward || l.Dir != flight.Out {
 		return "", one, false
 	}
 	if l.Base == "" {
@@ -67,13 +77,15 @@ func readAttempt(line []byte) (alias string, one attempt, ok bool) {
 		base, rest, _ := strings.Cut(text, " ")
 		l.Base, l.Note = base, rest
 	}
-	alias, found := strings.CutPrefix(l.Note, "key ")
+	if text, found := strings.CutPrefix(l.Note, "key "); found {
+		alias = text
+	}
 	base, err := iatp.ParseBase64URL(l.Base)
 	one.base = base
 	one.mft, _ = iatp.ParseContentDigest(l.Manifest) // zero if there was none
 	one.agr, _ = iatp.ParseBase64URL(l.Agr)
 	one.at = l.Time.Truncate(time.Second)
-	return alias, one, found && err == nil
+	return alias, one, err == nil
 }
 
 // find returns the attempt with that base.

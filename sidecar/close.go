@@ -1,7 +1,6 @@
 package sidecar
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -63,9 +62,11 @@ func (s *Sidecar) serveSigned(w http.ResponseWriter, r *http.Request, method str
 
 func (s *Sidecar) closeSigned(x *exchange) *iatp.Problem {
 	var c closeRequest
-	dec := json.NewDecoder(bytes.NewReader(x.body))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&c); err != nil || c.Key == "" || len(c.Key) > iatp.MaxIdempotencyKey {
+	err := exactly(x.body, &c, "key")
+	if err == nil {
+		_, err = iatp.ParseIdempotencyKey(iatp.FormatIdempotencyKey(c.Key))
+	}
+	if err != nil {
 		return badRequest(iatp.SlugInvalidRequest, `the body must be {"key": an idempotency key}`)
 	}
 	st, err := s.mesh.once.Shut(x.scope(), c.Key)
@@ -158,7 +159,6 @@ func (s *Sidecar) tombstone(x *exchange, claim *once.Claim, key string) *iatp.Pr
 	if err != nil {
 		return s.logUnavailable(err)
 	}
-	x.receipt = receipt
 	e := s.line(x, flight.Error)
 	e.Error, e.Outcome, e.Nonce, e.IdempotencyKey = "key_closed", flight.OutcomeNone, x.nonce, key
 	e.Receipt = receipt
@@ -166,6 +166,7 @@ func (s *Sidecar) tombstone(x *exchange, claim *once.Claim, key string) *iatp.Pr
 	if _, err := s.book.Append(&e, flight.Durable); err != nil {
 		return s.logUnavailable(err)
 	}
+	x.receipt = receipt
 	s.writeClose(x, reply)
 	return nil
 }
@@ -205,9 +206,15 @@ func (s *Sidecar) askPeer(x *exchange) flight.Outcome {
 	if err != nil || r.Iss != x.met.Peer.URI || r.Aud != s.mesh.self.url || r.Req.Key != x.sentKey {
 		return flight.OutcomeUnknown
 	}
-	if r.Req.Base == base && r.Res.Digest == iatp.DigestOf(body) { // the receipt of this very question
+	if r.Req.Base == base { // the receipt of this very question
 		terms, _ := x.terms()
-		err = r.CheckUndo(terms, x.start.Unix())
+		want := s.aboutAside(r, base, &said{status: resp.StatusCode, header: resp.Header, body: body}, x.start)
+		if r.Outcome == iatp.OutcomeExecuted { // else it is the money of an undo
+			want.Budget = x.promised()
+		}
+		if err = r.Check(want); err == nil {
+			err = r.CheckUndo(terms, x.start.Unix())
+		}
 	} else {
 		want := s.expected(x, r.Req.Base)
 		want.Status, want.Digest, want.Type = r.Res.Status, r.Res.Digest, r.Res.Type // the answer never came

@@ -103,10 +103,10 @@ func (s *Sidecar) walk(x *exchange) *iatp.Problem {
 	// has no part in it (hardening 31).
 	x.tainted = x.dir != flight.In && !x.in.trace.minted && s.quarantine.tainted(x.in.trace.id)
 	s.judge(x)
-	if p := s.treat(x); p != nil { // redact what may not go on as it is, before anybody is asked or anything signed
+	if done, p := s.claim(x); done || p != nil { // a key from outside is executed once
 		return p
 	}
-	if done, p := s.claim(x); done || p != nil { // a key from outside is executed once
+	if p := s.treat(x); p != nil { // redact what may not go on as it is, before anybody is asked or anything signed
 		return p
 	}
 	if p := s.sameTerms(x); p != nil { // what was assessed is what is executed

@@ -147,7 +147,8 @@ func (x *exchange) scope() once.Scope {
 // claim makes sure that a call with an idempotency key is executed once. done
 // says that a repetition was answered with what was answered before. It comes
 // before anything that may refuse the call: whoever is told that nothing was
-// executed must be able to believe it of the key, and not of this attempt only.
+// executed must be able to believe it of the key, and not of this attempt only. A
+// caller that is not let in gets no answer from before either.
 func (s *Sidecar) claim(x *exchange) (done bool, p *iatp.Problem) {
 	if x.dir != flight.In {
 		return false, nil
@@ -159,9 +160,15 @@ func (s *Sidecar) claim(x *exchange) (done bool, p *iatp.Problem) {
 	conflict := func(slug string, status int, text string) *iatp.Problem {
 		return &iatp.Problem{Slug: slug, Status: status, Error: text}
 	}
+	x.claim = st.Claim
+	if p = s.admitCaller(x); p != nil {
+		if st.State != once.New {
+			p.Outcome = "" // something may have been executed with the key
+		}
+		return false, p
+	}
 	switch st.State {
 	case once.New:
-		x.claim = st.Claim
 		return false, nil
 	case once.Done:
 		return true, s.replay(x, st.Answer)
@@ -181,6 +188,7 @@ func (s *Sidecar) claim(x *exchange) (done bool, p *iatp.Problem) {
 		p.Outcome = iatp.OutcomeNone
 	default:
 		p = s.overloaded("no room for another Idempotency-Key of this caller")
+		p.Outcome = "" // nobody can tell what there was of this one
 	}
 	if st.Answer.Receipt != "" {
 		x.receipt = st.Answer.Receipt

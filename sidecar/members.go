@@ -2,8 +2,11 @@ package sidecar
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/inter-agent-trust/iatp"
@@ -48,6 +51,21 @@ func membersOf(body []byte, names ...string) map[string]member {
 			break
 		}
 	}
+}
+
+// exactly reads a JSON document, which is an object with no other members than names.
+// Package json takes "KEY" for "key" too, and a signature is over one of them.
+func exactly(body []byte, v any, names ...string) error {
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(body, &all); err != nil {
+		return err
+	}
+	for name := range all {
+		if !slices.Contains(names, name) {
+			return errors.New("there is a member that does not belong there")
+		}
+	}
+	return json.Unmarshal(body, v)
 }
 
 // decoded is the text of a token.

@@ -160,13 +160,11 @@ func (c *Config) handshakeOptions() (handshake.Options, error) {
 	return o, nil
 }
 
-// meet finds out who would get the data, and on the way in whether the caller
-// may be served at all.
+// meet finds out who would get the data.
 func (s *Sidecar) meet(x *exchange) *iatp.Problem {
 	own := s.standing.Load()
 	x.st = own
-	switch x.dir {
-	case flight.Out:
+	if x.dir == flight.Out {
 		met, p := s.mesh.peers().Meet(x.r.Context(), x.peer)
 		if p != nil {
 			return p
@@ -181,8 +179,6 @@ func (s *Sidecar) meet(x *exchange) *iatp.Problem {
 			}
 		}
 		return s.addPeerHeaders(x)
-	case flight.In:
-		return s.admitCaller(x)
 	}
 	return nil
 }

@@ -230,7 +230,7 @@ func (s *Sidecar) checkProof(x *exchange, resp *http.Response, jws string, body 
 	if err == nil {
 		want := s.expected(x, r.Req.Base)
 		want.Status, want.Digest, want.Type = resp.StatusCode, body, resp.Header.Get("Content-Type")
-		if earlier = refusal && resp.StatusCode == http.StatusConflict && r.Res.Status != http.StatusConflict; earlier {
+		if earlier = refusal && resp.StatusCode == http.StatusConflict && (r.Res.Status != http.StatusConflict || r.Res.Digest != body); earlier {
 			want.Status, want.Digest, want.Type = r.Res.Status, r.Res.Digest, r.Res.Type
 		}
 		err = r.Check(want)

@@ -75,6 +75,7 @@ func (s *Sidecar) askAbout(ctx context.Context, c *undo.Thing, path, key, about 
 	if _, err := s.book.Append(&e, flight.Durable); err != nil {
 		return nil, nil, err
 	}
+	asked := s.now()
 	resp, err := met.Transport.RoundTrip(req)
 	if err != nil {
 		return nil, nil, errors.New("the peer does not answer")
@@ -88,7 +89,7 @@ func (s *Sidecar) askAbout(ctx context.Context, c *undo.Thing, path, key, about 
 	r, err := iatp.VerifyReceipt(jws, met.Keys)
 	switch {
 	case err != nil || r.Iss != met.Peer.URI || r.Aud != s.mesh.self.url || r.Req.Key != about:
-	case r.Req.Base == base && r.Res.Digest == iatp.DigestOf(a.body):
+	case r.Req.Base == base && r.Check(s.aboutAside(r, base, a, asked)) == nil:
 		a.receipt, a.jws = r, jws
 	case r.Req.Base != base:
 		a.earlier, a.jws = r, jws
@@ -114,9 +115,8 @@ func (s *Sidecar) askFate(ctx context.Context, c *undo.Thing) undo.Fate {
 	}
 	r := a.receipt
 	if r == nil {
-		// The receipt of the call itself: its key is ours, and nobody else signs with the
-		// peer's.
-		if r = a.earlier; r == nil {
+		// The receipt of the call itself, or of an earlier question about it.
+		if r = a.earlier; r == nil || !s.provesAttempt(c, key, r) {
 			return undo.Fate{}
 		}
 	}
@@ -131,6 +131,48 @@ func (s *Sidecar) askFate(ctx context.Context, c *undo.Thing) undo.Fate {
 		f.Until = untilOf(r.Undo)
 	}
 	return f
+}
+
+// aboutAside is what the receipt of a request about a call must say: it was sent under
+// no manifest and no agreement.
+func (s *Sidecar) aboutAside(r *iatp.Receipt, base iatp.Digest, a *said, asked time.Time) iatp.ReceiptWant {
+	return iatp.ReceiptWant{
+		Iss: r.Iss, Aud: r.Aud, Key: r.Req.Key, Bases: []iatp.Digest{base}, // who and what is compared by who asked
+		Status: a.status, Digest: iatp.DigestOf(a.body), Type: a.header.Get("Content-Type"), From: asked, To: s.now(),
+	}
+}
+
+// provesAttempt reports whether a receipt is of a request that we have sent for a call,
+// and of a time after that.
+func (s *Sidecar) provesAttempt(c *undo.Thing, key string, r *iatp.Receipt) bool {
+	sent, ok := s.sentAt(c, key, r.Req.Base)
+	w := iatp.ReceiptWant{
+		Iss: r.Iss, Aud: r.Aud, Key: r.Req.Key, Bases: []iatp.Digest{r.Req.Base}, Status: r.Res.Status, Digest: r.Res.Digest, Type: r.Res.Type,
+		Mft: r.Mft, Agr: r.Agr, From: sent, To: s.now(),
+	}
+	if !ok || r.Check(w) != nil {
+		s.log.Warn("a receipt that a peer gave late is of no request of ours", "peer", c.Peer, "trace_id", c.TraceID)
+		return false
+	}
+	return true
+}
+
+// sentAt is when the request with that base was sent: for the call, or for an earlier one
+// with the caller's key.
+func (s *Sidecar) sentAt(c *undo.Thing, key string, base iatp.Digest) (time.Time, bool) {
+	if one, ok := s.mesh.sent.find(s.book.Alias("attempt", c.Peer, key).String(), base); ok {
+		return one.at, true
+	}
+	lines, err := s.book.Trace(c.TraceID)
+	if err != nil {
+		return time.Time{}, false
+	}
+	for _, line := range lines {
+		if _, one, ok := readSent(line); ok && one.base == base {
+			return one.at, true
+		}
+	}
+	return time.Time{}, false
 }
 
 // assessed are the terms about an undo that a call was made on.

@@ -149,9 +149,7 @@ func (s *Sidecar) readUndoRequest(body []byte) (api.UndoRequest, *iatp.Problem) 
 	if len(bytes.TrimSpace(body)) == 0 {
 		return ask, nil
 	}
-	dec := json.NewDecoder(bytes.NewReader(body))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&ask); err != nil || len(ask.Reason) > maxReason {
+	if err := exactly(body, &ask, "reason", "timestamp", "trace_id"); err != nil || len(ask.Reason) > maxReason {
 		return ask, badRequest(iatp.SlugInvalidRequest, `the body must be {"reason": at most 200 characters, "timestamp": …}, or empty`)
 	}
 	ask.Reason = s.scanner().RedactText(iatp.Printable(ask.Reason))
