@@ -163,13 +163,14 @@ func (c *encoder) afterSeq(e *Entry, now time.Time) {
 	}
 	c.name("timestamp")
 	c.buf = append(c.buf, '"')
-	c.buf = now.UTC().AppendFormat(c.buf, timeLayout)
+	c.buf = appendTime(c.buf, now)
 	c.buf = append(c.buf, '"')
 	// From here on no member holds JSON of a caller: see traceOf.
 	c.traced = e.TraceID != ""
 	if c.traced {
+		at := len(c.buf)
 		c.text("trace_id", string(e.TraceID))
-		c.trace = traceHash(traceOf(c.buf)) // of what is written, as recovery finds it
+		c.trace = traceHash(traceOf(c.buf[at:])) // of what is written, as recovery finds it
 	}
 	c.text("traceparent", e.TraceParent)
 	c.truth("truncated", c.truncated)
@@ -387,10 +388,7 @@ func appendString[T ~string | ~[]byte](dst []byte, s T, limit int) ([]byte, bool
 	dst = append(dst, '"')
 	end := len(dst) + limit
 	for i := 0; i < len(s); {
-		plain := i
-		for plain < len(s) && isPlain(s[plain]) {
-			plain++
-		}
+		plain := i + plainPrefix(s[i:])
 		if room := end - len(dst); plain-i > room {
 			return append(append(dst, s[i:i+room]...), '"'), false
 		}
@@ -411,6 +409,47 @@ func appendString[T ~string | ~[]byte](dst []byte, s T, limit int) ([]byte, bool
 	}
 	return append(dst, '"'), true
 }
+
+// plainPrefix returns how many bytes stand for themselves, eight at a time.
+func plainPrefix[T ~string | ~[]byte](s T) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	i := 0
+	for ; i+8 <= len(s); i += 8 {
+		w := uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
+			uint64(s[i+4])<<32 | uint64(s[i+5])<<40 | uint64(s[i+6])<<48 | uint64(s[i+7])<<56
+		quote, slash := w^(ones*'"'), w^(ones*'\\')
+		// A high bit is set where a byte is below a blank, a quote, a backslash, or not
+		// ASCII; and perhaps in bytes above one of these.
+		if (w-ones*' '|(quote-ones)|(slash-ones)|w)&highs != 0 {
+			break
+		}
+	}
+	for i < len(s) && isPlain(s[i]) {
+		i++
+	}
+	return i
+}
+
+// appendTime appends t as timeLayout says.
+func appendTime(dst []byte, t time.Time) []byte {
+	t = t.UTC()
+	year, month, day := t.Date()
+	if year < 0 || year > 9999 {
+		return t.AppendFormat(dst, timeLayout) // which has a way to write these, too
+	}
+	hour, minute, second := t.Clock()
+	milli := t.Nanosecond() / 1e6
+	dst = append(appendPair(appendPair(dst, year/100), year%100), '-')
+	dst = append(appendPair(dst, int(month)), '-')
+	dst = append(appendPair(dst, day), 'T')
+	dst = append(appendPair(dst, hour), ':')
+	dst = append(appendPair(dst, minute), ':')
+	dst = append(appendPair(dst, second), '.')
+	return append(dst, byte('0'+milli/100), byte('0'+milli/10%10), byte('0'+milli%10), 'Z')
+}
+
+// appendPair appends two digits.
+func appendPair(dst []byte, n int) []byte { return append(dst, byte('0'+n/10), byte('0'+n%10)) }
 
 // isPlain reports whether b stands for itself in a string.
 func isPlain(b byte) bool { return b >= ' ' && b < utf8.RuneSelf && b != '"' && b != '\\' }

@@ -874,3 +874,38 @@ func opensWith(t *testing.T, dir string, id iatp.TraceID, seq int64, payload str
 		}
 	}
 }
+
+// The time is written as package time writes it.
+func TestAppendTime(t *testing.T) {
+	zone := time.FixedZone("", 5*3600+1800)
+	for _, at := range []time.Time{
+		{}, time.Unix(0, 0), time.Unix(1700000000, 7_999_999), time.Unix(-1, 0), time.Date(2026, 12, 31, 23, 59, 59, 999_999_999, zone),
+		time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC), time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(-1, 2, 3, 4, 5, 6, 7, time.UTC), time.Date(12, 2, 3, 4, 5, 6, 70_000_000, time.UTC),
+	} {
+		if got, want := string(appendTime(nil, at)), at.UTC().Format(timeLayout); got != want {
+			t.Errorf("%v is written as %s, want %s", at, got, want)
+		}
+	}
+}
+
+// plainPrefix stops where a loop over isPlain does.
+func TestPlainPrefix(t *testing.T) {
+	for n := range 20 {
+		for at := range n {
+			for b := range 256 {
+				text := []byte(strings.Repeat("~", n))
+				text[at] = byte(b)
+				want := n
+				if !isPlain(byte(b)) {
+					want = at
+				}
+				if got := plainPrefix(text); got != want {
+					t.Fatalf("plainPrefix(%q) = %d, want %d", text, got, want)
+				}
+				if got := plainPrefix(string(text)); got != want {
+					t.Fatalf("plainPrefix(%q) = %d, want %d", text, got, want)
+				}
+			}
+		}
+	}
+}

@@ -1,9 +1,11 @@
 package flight
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -64,25 +66,23 @@ type mac struct {
 	text  [64]byte
 }
 
+// innerPad is what a key is combined with first, and otherPad what makes the outer one of
+// that.
+var innerPad, otherPad = [sha256.BlockSize]byte(bytes.Repeat([]byte{0x36}, sha256.BlockSize)), [sha256.BlockSize]byte(bytes.Repeat([]byte{0x36 ^ 0x5c}, sha256.BlockSize))
+
 func (m *mac) start(key []byte) {
 	if m.inner == nil {
 		m.inner = sha256.New()
 	}
 	m.inner.Reset()
-	for i := range m.pad {
-		m.pad[i] = 0x36
-	}
-	for i, b := range key {
-		m.pad[i] ^= b
-	}
+	m.pad = innerPad
+	subtle.XORBytes(m.pad[:], m.pad[:], key)
 	m.inner.Write(m.pad[:])
 }
 
 func (m *mac) finish() [32]byte {
 	m.inner.Sum(m.sum[:0])
-	for i := range m.pad {
-		m.pad[i] ^= 0x36 ^ 0x5c
-	}
+	subtle.XORBytes(m.pad[:], m.pad[:], otherPad[:])
 	m.inner.Reset()
 	m.inner.Write(m.pad[:])
 	m.inner.Write(m.sum[:])
