@@ -365,7 +365,11 @@ func (c *encoder) payload(e *Entry) {
 		start, bare := len(c.buf), c.bare
 		c.name("payload")
 		var err error
-		if c.buf, err = ijson.AppendCanonicalWithin(c.buf, e.Payload, ijson.Limits{Depth: maxPayloadDepth}, limit); err == nil {
+		if e.Canonical != nil && len(e.Canonical) <= limit {
+			c.buf = append(c.buf, e.Canonical...)
+			return
+		}
+		if c.buf, err = ijson.AppendCanonicalWithin(c.buf, e.Payload, ijson.Limits{Depth: MaxPayloadDepth}, limit); err == nil {
 			return
 		}
 		text = e.Payload

@@ -95,6 +95,9 @@ type Entry struct {
 	// deep or is longer than MaxPayload in that form, it is kept as the text that
 	// it is, cut. Nil: no payload.
 	Payload []byte
+	// Canonical is the canonical form of Payload, of at most MaxPayloadDepth, where the caller has
+	// made it already, with package ijson: nobody looks again. Nil: it is made here.
+	Canonical []byte
 	// Text is a payload that is not JSON, already redacted. It is ignored when
 	// Payload is set.
 	Text []byte

@@ -875,6 +875,34 @@ func opensWith(t *testing.T, dir string, id iatp.TraceID, seq int64, payload str
 	}
 }
 
+// A line is the same whoever makes the canonical form of its payload, and has no longer one.
+func TestCanonicalPayload(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpen(t, dir, Options{})
+	payload, form := []byte(`{"b": 1.0, "a": 2}`), []byte(`{"a":2,"b":1}`)
+	long := []byte(`"` + strings.Repeat("x", MaxPayload) + `"`)
+	at := time.Now()
+	for _, e := range []Entry{{Payload: payload}, {Payload: payload, Canonical: form}, {Payload: long}, {Payload: long, Canonical: long}} {
+		e.Type, e.Time = Request, at
+		mustAppend(t, l, &e, Written)
+	}
+	mustClose(t, l)
+	all := lines(t, dir)
+	for i := 0; i < len(all); i += 2 {
+		var made, given map[string]any
+		if err := errors.Join(json.Unmarshal(all[i], &made), json.Unmarshal(all[i+1], &given)); err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range []map[string]any{made, given} { // what is different in any two lines
+			delete(m, "r")
+			delete(m, "seq")
+		}
+		if diff := cmp.Diff(made, given); diff != "" {
+			t.Errorf("-made here +given:\n%s", diff)
+		}
+	}
+}
+
 // The time is written as package time writes it.
 func TestAppendTime(t *testing.T) {
 	zone := time.FixedZone("", 5*3600+1800)

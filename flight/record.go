@@ -28,14 +28,14 @@ type Record struct {
 // line, it does not copy it.
 func ParseRecord(line []byte) (Record, error) { return new(lineParser).parse(line) }
 
-// maxPayloadDepth is the nesting of a payload that is written as JSON. The line
+// MaxPayloadDepth is the greatest nesting of a payload that is written as JSON. The line
 // is an object around it, and anybody must be able to read the line with the
 // default limit.
-const maxPayloadDepth = ijson.DefaultDepth - 1
+const MaxPayloadDepth = ijson.DefaultDepth - 1
 
 // lineLimits bound what readers take: a level more than is written, for there
 // are lines of old that hold a payload of the default depth.
-var lineLimits = ijson.Limits{Depth: maxPayloadDepth + 2}
+var lineLimits = ijson.Limits{Depth: MaxPayloadDepth + 2}
 
 // lineParser parses lines without allocating more than the longest one needs.
 type lineParser struct {

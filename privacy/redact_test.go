@@ -169,6 +169,35 @@ func TestRedactionLawsText(t *testing.T) {
 	})
 }
 
+// ScanCanonical reports what ScanJSON does, and the form is that of package ijson.
+func checkCanonical(t *testing.T, s *Scanner, body []byte) {
+	t.Helper()
+	want, wantErr := s.ScanJSON(body, Limits{})
+	wantForm, formErr := ijson.AppendCanonical([]byte("kept"), body, Limits{})
+	for _, most := range []int{len(wantForm) - 5, len(wantForm) - 4, 1 << 20} {
+		got, form, ok, err := s.ScanCanonical([]byte("kept"), body, Limits{}, most, ijson.DefaultDepth)
+		if !slices.Equal(want.Findings, got.Findings) || !slices.Equal(want.Opaque, got.Opaque) || (err == nil) != (wantErr == nil) {
+			t.Fatalf("ScanCanonical(%q): %+v, %v; ScanJSON: %+v, %v", body, got, err, want, wantErr)
+		}
+		switch fits := formErr == nil && len(wantForm)-4 <= most; {
+		case ok != fits:
+			t.Fatalf("ScanCanonical(%q), at most %d: %q, %v; want %q", body, most, form, ok, wantForm)
+		case ok && !bytes.Equal(form, wantForm), !ok && string(form) != "kept":
+			t.Fatalf("ScanCanonical(%q), at most %d: %q; want %q", body, most, form, wantForm)
+		}
+	}
+}
+
+func TestScanCanonical(t *testing.T) {
+	s := New()
+	for _, body := range []string{
+		`{"b": [1.0, "x", {"z": "4111 1111 1111 1111", "a": null}], "a": "{\"d\": 1, \"c\": 2}"}`, `"text"`, `[1e400]`, `{"a":1,"a":2}`, `[`, ``, ` 7 `,
+		`{"mail": "ann@example.com", "\u0061": "\u00e9"}`,
+	} {
+		checkCanonical(t, s, []byte(body))
+	}
+}
+
 func FuzzScanJSON(f *testing.F) {
 	for _, d := range builtin().all {
 		for _, text := range slices.Concat(d.hits, d.misses) {
@@ -178,5 +207,8 @@ func FuzzScanJSON(f *testing.F) {
 	}
 	f.Add([]byte(`{"4532015112830366":[4532015112830366,"[\"{\\\"ssn\\\":536904399}\"]"]}`))
 	s := New()
-	f.Fuzz(func(t *testing.T, body []byte) { checkRedaction(t, s, body) })
+	f.Fuzz(func(t *testing.T, body []byte) {
+		checkRedaction(t, s, body)
+		checkCanonical(t, s, body)
+	})
 }

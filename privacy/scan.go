@@ -53,6 +53,7 @@ type work struct {
 	levels  [maxNesting + 1]level
 	deepest int // last level to read
 
+	form     ijson.Form // of the body, if somebody wants it
 	report   Report
 	findings []Finding // of the report, while it is made
 	spots    []spot    // where the pointers of the findings are
@@ -95,7 +96,7 @@ const maxKept = 3 << 14
 
 // release keeps w for the next scan, but neither text nor unusually much memory.
 func (w *work) release() {
-	w.report = Report{}
+	w.report, w.form = Report{}, ijson.Form{}
 	w.finder.text, w.finder.around = nil, place{}
 	if w.cleaner != nil {
 		w.cleaner.finder.text, w.cleaner.finder.around = nil, place{}
@@ -135,6 +136,25 @@ func (w *work) release() {
 func (s *Scanner) ScanJSON(body []byte, lim Limits) (Report, error) {
 	w := s.work()
 	defer w.release()
+	return w.scanJSON(body, lim)
+}
+
+// ScanCanonical is ScanJSON, and appends the canonical form of the body (RFC 8785) to dst in the
+// same pass. ok is false, and dst as it was, if that form has more than most bytes, is deeper than depth, or the body holds a
+// number that no IEEE 754 double can hold. dst and body must not overlap.
+func (s *Scanner) ScanCanonical(dst, body []byte, lim Limits, most, depth int) (r Report, form []byte, ok bool, err error) {
+	w := s.work()
+	defer w.release()
+	w.form = ijson.NewForm(dst, body, most, depth)
+	r, err = w.scanJSON(body, lim)
+	form, ok = w.form.End()
+	if err != nil {
+		return r, dst, false, err
+	}
+	return r, form, ok, nil
+}
+
+func (w *work) scanJSON(body []byte, lim Limits) (Report, error) {
 	l := &w.levels[0]
 	l.open(body, 0, nil, place{})
 	w.report.Findings, w.spots, w.pointers = w.findings[:0], w.spots[:0], w.pointers[:0]
@@ -164,6 +184,9 @@ func (w *work) scanDocument(n int, lim Limits) error {
 				return nil
 			}
 			return err
+		}
+		if n == 0 {
+			w.form.Add(tok)
 		}
 		switch tok.Kind {
 		case ijson.String:

@@ -48,6 +48,7 @@ type exchange struct {
 	size    int64 // of the body that bodySum is of
 	report  privacy.Report
 	payload []byte // for the record, once body was redacted
+	form    []byte // canonical, of a body in which nothing was found; nil if it was not made
 	changed changed
 
 	st        *standing

@@ -19,6 +19,7 @@ import (
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/flight"
 	"github.com/inter-agent-trust/iatp/internal/ijson"
+	"github.com/inter-agent-trust/iatp/privacy"
 )
 
 // forwardedHeaders are the caller's end-to-end headers that reach the agent,
@@ -372,7 +373,7 @@ func (s *Sidecar) understand(x *exchange) *iatp.Problem {
 	if p := s.decode(x); p != nil {
 		return p
 	}
-	report, err := s.scanner().ScanJSON(x.body, ijson.Limits{Depth: s.cfg.Limits.Depth})
+	report, form, err := s.scan(x, x.body, s.standing.Load().keep)
 	if err != nil {
 		p := &iatp.Problem{Slug: iatp.SlugInvalidJSON, Status: http.StatusBadRequest, Error: "Invalid JSON"}
 		if e, ok := errors.AsType[*ijson.Error](err); ok {
@@ -386,10 +387,29 @@ func (s *Sidecar) understand(x *exchange) *iatp.Problem {
 		return &iatp.Problem{Slug: "unsupported-media-type", Status: http.StatusUnsupportedMediaType,
 			Error: "Content-Type must be application/json", Hint: "send -H 'Content-Type: application/json'; web pages cannot send it here without asking, which is the point"}
 	}
-	if x.report = report; x.dir != flight.In {
+	if x.report, x.form = report, form; x.dir != flight.In {
 		x.bodySum = sha256.Sum256(x.body)
 	}
 	return nil
+}
+
+// scan checks that body is strict JSON and looks for sensitive data, in one pass. For a local exchange it
+// also makes the canonical form that goes into the record, if keep and nothing was found
+// that is not to stand there. The form is good until the next scan of the exchange.
+func (s *Sidecar) scan(x *exchange, body []byte, keep bool) (r privacy.Report, form []byte, err error) {
+	lim := ijson.Limits{Depth: s.cfg.Limits.Depth}
+	if x.kit == nil || !keep || len(body) > 2*flight.MaxPayload { // of which a line will hardly hold all
+		r, err = s.scanner().ScanJSON(body, lim)
+		return r, nil, err
+	}
+	r, form, ok, err := s.scanner().ScanCanonical(x.kit.form[:0], body, lim, flight.MaxPayload, flight.MaxPayloadDepth)
+	if cap(form) <= mostBuffer {
+		x.kit.form = form[:0]
+	}
+	if !ok || err != nil || len(r.Findings) > 0 {
+		return r, nil, err
+	}
+	return r, form, nil
 }
 
 // jsonType is how nearly all say it, and needs no parsing.

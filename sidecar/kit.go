@@ -20,6 +20,7 @@ type kit struct {
 	fields       [len(forwardedHeaders) + 5]upstream.Field
 	forward      http.Header
 	body, answer []byte
+	form         []byte // see scan
 }
 
 var kits = sync.Pool{New: func() any { return &kit{forward: http.Header{}} }}

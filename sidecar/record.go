@@ -166,7 +166,7 @@ func (s *Sidecar) requestLine(e *flight.Entry, x *exchange) {
 	e.Quarantined = x.tainted || x.released != nil
 	if s.keepsPayloads(x.st) {
 		if e.Payload = x.payload; e.Payload == nil {
-			e.Payload = redacted(x.body, x.report)
+			e.Payload, e.Canonical = redacted(x.body, x.report), x.form
 		}
 	} else {
 		e.Opaque = "ephemeral"
@@ -198,6 +198,7 @@ type ending struct {
 	sum         []byte // SHA-256 of the body
 	mediaType   string
 	json        []byte // the redacted payload of a JSON answer
+	form        []byte // its canonical form, if it was made
 	text        []byte // of any other
 	truncated   bool
 	opaque      string
@@ -218,7 +219,7 @@ func (s *Sidecar) recordEnd(x *exchange, end *ending) error {
 	e.StatusCode = end.status
 	e.Bytes, e.Body = end.bytes, end.sum
 	e.ContentType = s.scrub(end.mediaType)
-	e.Payload, e.Text, e.Truncated, e.Opaque = end.json, end.text, end.truncated, end.opaque
+	e.Payload, e.Canonical, e.Text, e.Truncated, e.Opaque = end.json, end.form, end.text, end.truncated, end.opaque
 	e.Findings = end.findings
 	e.Outcome, e.Error = end.outcome, end.errCode
 	if x.attempts > 1 {

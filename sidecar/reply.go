@@ -118,11 +118,11 @@ func (s *Sidecar) readReply(x *exchange, h http.Header, body []byte, end *ending
 	}
 	contentType := first(h, "Content-Type")
 	if isJSON(contentType) {
-		if report, err := s.scanner().ScanJSON(read.text, ijson.Limits{Depth: s.cfg.Limits.Depth}); err == nil {
+		if report, form, err := s.scan(x, read.text, keep); err == nil {
 			read.report = report
 			end.findings = x.tally(report, true, keep)
 			if keep {
-				end.json = redacted(read.text, report)
+				end.json, end.form = redacted(read.text, report), form
 			} else {
 				end.opaque = "ephemeral"
 			}

@@ -156,7 +156,7 @@ func (s *Sidecar) withhold(x *exchange, end *ending) *iatp.Problem {
 		Error: "Privacy Violation: the answer holds " + held + ", so it is withheld",
 		Hint:  "the call itself was made: see outcome",
 	})
-	end.status, end.errCode, end.body, end.json, end.text = p.Status, "privacy_violation", nil, nil, nil
+	end.status, end.errCode, end.body, end.json, end.form, end.text = p.Status, "privacy_violation", nil, nil, nil, nil
 	if x.signed != nil {
 		s.receiptForProblem(x, p, end)
 	}

@@ -33,18 +33,68 @@ var ErrTooLong = errors.New("the canonical form is longer than allowed")
 // stops with ErrTooLong where more would come, and reads no further: a longer document may
 // be invalid after that.
 func AppendCanonicalWithin(dst, data []byte, lim Limits, most int) ([]byte, error) {
-	c := canonicalizers.Get().(*canonicalizer)
+	c := newCanonicalizer(dst, data, most)
+	defer c.release()
 	c.r.Reset(data, lim)
-	c.most = most
-	if most < math.MaxInt-len(dst) {
-		c.most += len(dst)
-	}
-	out, err := c.append(dst, data)
-	c.release()
+	out, err := c.append(dst)
 	if err != nil {
 		return dst, err
 	}
 	return out, nil
+}
+
+// A Form is the canonical form of a document that somebody else reads with a Reader: it is
+// given each token, and is good once the document has turned out to be valid.
+type Form struct {
+	c     *canonicalizer
+	dst   []byte
+	start int
+}
+
+// NewForm begins to append the form of data to dst. It has at most so many bytes, and is at
+// most so deep.
+func NewForm(dst, data []byte, most, depth int) Form {
+	c := newCanonicalizer(dst, data, most)
+	c.depth = depth
+	return Form{c, dst, len(dst)}
+}
+
+// Add takes the next token. Once there is no form, it does nothing.
+func (f *Form) Add(tok Token) {
+	if f.c == nil {
+		return
+	}
+	var err error
+	if f.dst, err = f.c.add(f.dst, tok); err != nil {
+		f.give()
+	}
+}
+
+// End returns dst with the form, or dst as it was and false if there is none: it would be
+// too long or too deep, or has a number that no double can hold, or the document has ended early.
+func (f *Form) End() (dst []byte, ok bool) {
+	ok = f.c != nil && len(f.c.objects) == 0 && len(f.dst) > f.start && len(f.dst) <= f.c.most
+	f.give()
+	if !ok {
+		return f.dst[:f.start], false
+	}
+	return f.dst, true
+}
+
+func (f *Form) give() {
+	if f.c != nil {
+		f.c.release()
+		f.c = nil
+	}
+}
+
+func newCanonicalizer(dst, data []byte, most int) *canonicalizer {
+	c := canonicalizers.Get().(*canonicalizer)
+	c.data, c.most, c.depth = data, most, math.MaxInt
+	if most < math.MaxInt-len(dst) {
+		c.most += len(dst)
+	}
+	return c
 }
 
 // release forgets the document and returns c to the pool, unless an unusually
@@ -54,6 +104,7 @@ func (c *canonicalizer) release() {
 		return
 	}
 	c.r.Reset(nil, Limits{})
+	c.data = nil
 	c.objects, c.members, c.text = c.objects[:0], c.members[:0], c.text[:0]
 	canonicalizers.Put(c)
 }
@@ -63,8 +114,10 @@ var canonicalizers = sync.Pool{New: func() any { return new(canonicalizer) }}
 // A canonicalizer writes each object's members as they come and puts them in
 // order when the object ends.
 type canonicalizer struct {
-	r       Reader
+	r       Reader // where nobody else reads
+	data    []byte
 	most    int // length of the output
+	depth   int // how many objects and arrays may be open
 	objects []openObject
 	members []member  // of all open objects
 	keys    []sortKey // of the object being put in order
@@ -99,57 +152,63 @@ func (c *canonicalizer) nameOf(m member) []byte {
 	if m.decoded {
 		return c.text[m.nameStart:m.nameEnd]
 	}
-	return c.r.data[m.nameStart:m.nameEnd]
+	return c.data[m.nameStart:m.nameEnd]
 }
 
-func (c *canonicalizer) append(dst, data []byte) ([]byte, error) {
+func (c *canonicalizer) append(dst []byte) ([]byte, error) {
 	for {
 		tok, err := c.r.Next()
 		if err == io.EOF {
 			if len(dst) > c.most {
-				err = ErrTooLong
-			} else {
-				err = nil
+				return dst, ErrTooLong
 			}
-			return dst, err
+			return dst, nil
 		}
 		if err != nil {
 			return dst, err
 		}
-		if tok.Kind != EndObject && tok.Kind != EndArray {
-			dst = c.separate(dst)
-		}
-		raw := data[tok.Start:tok.End]
-		if c.exceeds(dst, tok) {
-			return dst, ErrTooLong
-		}
-		switch tok.Kind {
-		case BeginObject, BeginArray:
-			c.objects = append(c.objects, openObject{
-				array: tok.Kind == BeginArray, sorted: true, members: len(c.members), text: len(c.text)})
-			dst = append(dst, raw...)
-		case EndArray:
-			c.objects = c.objects[:len(c.objects)-1]
-			dst = append(dst, ']')
-		case EndObject:
-			dst = append(c.order(dst), '}')
-		case Name:
-			dst = c.name(dst, tok)
-		case String:
-			if tok.Escaped {
-				c.scratch = AppendDecoded(c.scratch[:0], raw)
-				dst = AppendString(dst, c.scratch)
-				continue
-			}
-			dst = append(append(append(dst, '"'), raw...), '"')
-		case Number:
-			if dst, err = appendNumber(dst, raw); err != nil {
-				return dst, c.r.Locate(tok.Start, err.Error())
-			}
-		default:
-			dst = append(dst, raw...)
+		if dst, err = c.add(dst, tok); err == (rangeError{}) {
+			return dst, c.r.Locate(tok.Start, err.Error())
+		} else if err != nil {
+			return dst, err
 		}
 	}
+}
+
+// add writes a token.
+func (c *canonicalizer) add(dst []byte, tok Token) ([]byte, error) {
+	if tok.Kind != EndObject && tok.Kind != EndArray {
+		dst = c.separate(dst)
+	}
+	if c.exceeds(dst, tok) {
+		return dst, ErrTooLong
+	}
+	raw := c.data[tok.Start:tok.End]
+	switch tok.Kind {
+	case BeginObject, BeginArray:
+		if len(c.objects) >= c.depth {
+			return dst, ErrTooLong // in the other direction
+		}
+		c.objects = append(c.objects, openObject{
+			array: tok.Kind == BeginArray, sorted: true, members: len(c.members), text: len(c.text)})
+		return append(dst, raw...), nil
+	case EndArray:
+		c.objects = c.objects[:len(c.objects)-1]
+		return append(dst, ']'), nil
+	case EndObject:
+		return append(c.order(dst), '}'), nil
+	case Name:
+		return c.name(dst, tok), nil
+	case String:
+		if tok.Escaped {
+			c.scratch = AppendDecoded(c.scratch[:0], raw)
+			return AppendString(dst, c.scratch), nil
+		}
+		return append(append(append(dst, '"'), raw...), '"'), nil
+	case Number:
+		return appendNumber(dst, raw)
+	}
+	return append(dst, raw...), nil
 }
 
 // exceeds reports whether the output is too long, or will be with a token: a string without
@@ -179,7 +238,7 @@ func (c *canonicalizer) name(dst []byte, tok Token) []byte {
 	m := member{nameStart: tok.Start, nameEnd: tok.End, decoded: tok.Escaped}
 	if tok.Escaped {
 		m.nameStart = len(c.text)
-		c.text = AppendDecoded(c.text, c.r.data[tok.Start:tok.End])
+		c.text = AppendDecoded(c.text, c.data[tok.Start:tok.End])
 		m.nameEnd = len(c.text)
 	}
 	o := &c.objects[len(c.objects)-1]

@@ -105,11 +105,12 @@ func TestCanonicalNumbers(t *testing.T) {
 
 func TestAppendCanonicalDoesNotAllocate(t *testing.T) {
 	// Not through the pool, which forgets now and then, and often under -race.
-	dst, c := make([]byte, 0, 1<<20), &canonicalizer{most: math.MaxInt}
+	dst, c := make([]byte, 0, 1<<20), &canonicalizer{most: math.MaxInt, depth: math.MaxInt}
 	for _, doc := range [][]byte{[]byte(record), sample(64 << 10)} {
 		if n := testing.AllocsPerRun(10, func() {
+			c.data = doc
 			c.r.Reset(doc, Limits{})
-			if _, err := c.append(dst, doc); err != nil {
+			if _, err := c.append(dst); err != nil {
 				t.Fatal(err)
 			}
 		}); n != 0 {
@@ -183,6 +184,12 @@ func FuzzAppendCanonical(f *testing.F) {
 		if err != nil || !bytes.Equal(again, got) {
 			t.Fatalf("canonical form of %s is %s, %v; of that again %s", doc, got, err, again)
 		}
+		if form, ok := formOf(t, doc, len(got)); !ok || !bytes.Equal(form, got) {
+			t.Fatalf("as a form of its tokens, the canonical form of %s is %s, %v, not %s", doc, form, ok, got)
+		}
+		if form, ok := formOf(t, doc, len(got)-1); ok {
+			t.Fatalf("%s has a form of %d bytes: %s", doc, len(form), form)
+		}
 		for _, most := range []int{0, len(got) / 2, len(got) - 1, len(got), len(got) + 1} {
 			within, err := AppendCanonicalWithin([]byte("kept"), doc, Limits{}, most)
 			if want := append([]byte("kept"), got...); most < len(got) && (err != ErrTooLong || string(within) != "kept") || most >= len(got) && (err != nil || !bytes.Equal(within, want)) {
@@ -204,6 +211,44 @@ func FuzzAppendCanonical(f *testing.F) {
 			t.Fatalf("AppendCanonical(%s) = %s\njcs says        %s", doc, got, want)
 		}
 	})
+}
+
+// formOf makes the canonical form of what a Reader reads.
+func formOf(t *testing.T, doc []byte, most int) ([]byte, bool) {
+	t.Helper()
+	r, f := new(Reader), NewForm([]byte("kept"), doc, most, DefaultDepth)
+	r.Reset(doc, Limits{})
+	for {
+		tok, err := r.Next()
+		if err != nil {
+			form, ok := f.End()
+			rest, kept := bytes.CutPrefix(form, []byte("kept"))
+			if !kept || !ok && len(rest) > 0 {
+				t.Fatalf("%s: the form is %s, %v", doc, form, ok)
+			}
+			return rest, ok
+		}
+		f.Add(tok)
+	}
+}
+
+// What cannot be written, or has ended in the middle, has no form.
+func TestNoForm(t *testing.T) {
+	for _, doc := range []string{``, `{"a":[0,1e400]}`, `[1`, `{"a":`, `{"a":{"b":2}`} {
+		if form, ok := formOf(t, []byte(doc), math.MaxInt); ok {
+			t.Errorf("the form of %s is %s", doc, form)
+		}
+	}
+	for depth, want := range []bool{false, false, true, true} {
+		f, r, doc := NewForm(nil, []byte(`[0,{},1]`), 100, depth), new(Reader), []byte(`[0,{},1]`)
+		r.Reset(doc, Limits{})
+		for tok, err := r.Next(); err == nil; tok, err = r.Next() {
+			f.Add(tok)
+		}
+		if form, ok := f.End(); ok != want {
+			t.Errorf("a form of depth %d: %s, %v", depth, form, ok)
+		}
+	}
 }
 
 func FuzzAppendString(f *testing.F) {
