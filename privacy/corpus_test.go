@@ -449,6 +449,8 @@ var documented = func() map[string]string {
 		"LaunchDarkly Docs, \"SDK credentials\"":                                                                          "sdk-",
 		"GitHub Blog, \"Announcing npm's new access token format\": 30 characters and 6 of a check sum":                   "npm_",
 		"Sentry RFC 0091 (github.com/getsentry/rfcs)":                                                                     "sntrys_",
+		"Slack Docs, tooling.tokens.rotate":                                                                               "xoxe- xoxe.xox",
+		"PyPI Docs, \"Secret reporting API\": at least 85 characters":                                                     "pypi-",
 		"rust-lang/crates.io, crates_io_database/src/utils/token.rs: 32 characters":                                       "cio",
 		"rubygems/rubygems.org, generate_rubygems_key: 48 hexadecimal digits":                                             "rubygems_",
 		"clojars/clojars-web, src/clojars/db.clj, generate-deploy-token: 60 hexadecimal digits":                           "CLOJARS_",

@@ -146,6 +146,8 @@ var foldingOf = func() (t [256]folding) {
 
 // fold replaces f by the folded src.
 //
+// Telling words of other scripts count as those that they mean: see nativeWords.
+//
 // Percent-encoding and the character references of HTML and XML count as what
 // they stand for, encoded once or more.
 //
@@ -160,6 +162,10 @@ func (f *folded) fold(src []byte) {
 		case c >= utf8.RuneSelf:
 			var r rune
 			r, n = utf8.DecodeRune(src[i:])
+			if w := f.nativeWord(src, i, r); w > 0 {
+				i += w
+				continue
+			}
 			c = foldRune(r)
 		case c == '\\':
 			c, n = foldEscape(src[i:])

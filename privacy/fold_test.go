@@ -29,6 +29,9 @@ func TestLookalikes(t *testing.T) {
 		{"ａｎｎ＠ｅｘａｍｐｌｅ．ｃｏｍ", "email"}, {"аnn@exаmple.com", "email"}, {"почта@пример.рф", "email"},
 		{"contraseña: s3cr3t!9", "password"}, {"Numéro de sécurité sociale 184127645108946", "fr_nir"}, {"cédula 1714307103", "ec_cedula"}, // with accents
 		{"pąsswörd=hunter2", "password"}, {"Führerschein B0723325", "driver_licence"}, {"Zażółć gęślą jaźń 12", ""},
+		{"ИНН 7707083893", "ru_inn"}, {"винница 7707083893", ""}, {"инннн 7707083893", ""}, {"ЕГН: 7523169263", "bg_egn"}, {"ΑΦΜ 094259216", "gr_afm"}, {"ת.ז. 039337423", "il_id"}, // words of other scripts
+		{"マイナンバー123456789018", "jp_my_number"}, {"{\"个人\":{\"手机\":\"13800138000\"}}", "phone"}, {"주민등록번호 9710139019902", "kr_rrn"}, {"生日1980-02-14", "date_of_birth"}, {"电话ann@example.com", "email"},
+		{"Пароль: hunter2x", "password"}, {"密码=hunter2x", "password"}, {"आधार 2341 2341 2346", "in_aadhaar"}, {"телефон не отвечает 12", ""},
 		{"карта 4532015112830366", "credit_card"}, {"а4532015112830366", "credit_card"},
 		{"Сумма к оплате: 12 500 рублей, срок до 30 ноября", ""}, {"Η τιμή είναι 149 ευρώ", ""},
 	} {
@@ -36,7 +39,7 @@ func TestLookalikes(t *testing.T) {
 		if c.want != "" {
 			want = append(want, c.want)
 		}
-		if got := s.ScanText([]byte(c.text)).Classes(); len(got) != len(want) || len(got) > 0 && got[0] != want[0] {
+		if got := s.Scan([]byte(c.text)).Classes(); len(got) != len(want) || len(got) > 0 && got[0] != want[0] {
 			t.Errorf("%q: %v, want %v", c.text, got, want)
 		}
 	}

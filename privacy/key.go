@@ -80,7 +80,7 @@ var keyFormats = []keyFormat{
 	{"LTAI", alnumBytes, 12, 20},                                         // Alibaba Cloud
 	{"AKID", alnumBytes, 32, 32},                                         // Tencent Cloud
 	{"HRKU-", wordBytes, 36, 80},                                         // Heroku
-	{"flyv1_", tokenBytes, 40, 800},                                      // Fly.io
+	{"fm2_", base64Bytes, 100, 2000},                                     // Fly.io, behind FlyV1
 	{"fo1_", wordBytes, 43, 43},                                          // Fly.io
 	{"nfp_", alnumBytes, 36, 40},                                         // Netlify
 	{"vercel_blob_rw_", wordBytes, 30, 80}, {"vcp_", alnumBytes, 40, 80}, // Vercel
@@ -103,8 +103,8 @@ var keyFormats = []keyFormat{
 	{"ghp_", nameBytes, 36, 251}, {"gho_", nameBytes, 36, 251}, {"ghu_", nameBytes, 36, 251}, {"ghs_", nameBytes, 36, 251}, {"ghr_", nameBytes, 36, 251}, {"github_pat_", nameBytes, 82, 244}, // GitHub
 	{"glpat-", tokenBytes, 20, 300}, {"gldt-", wordBytes, 20, 64}, {"glrt-", tokenBytes, 20, 64}, {"glcbt-", wordBytes, 20, 64}, {"glptt-", hexBytes, 40, 40}, {"glft-", wordBytes, 20, 64}, {"glimt-", wordBytes, 25, 25}, {"glagent-", wordBytes, 50, 50}, {"gloas-", hexBytes, 64, 64}, {"glsoat-", wordBytes, 20, 64}, {"glrtr-", tokenBytes, 20, 64}, {"glwt-", wordBytes, 20, 64}, {"glffct-", wordBytes, 20, 64}, {"GR1348941", wordBytes, 20, 20}, // GitLab
 	{"ATBB", alnumBytes, 32, 36}, {"ATATT3", base64Bytes, 150, 260}, {"ATCTT3", base64Bytes, 150, 260}, // Atlassian
-	{"npm_", alnumBytes, 36, 36},                                                                      // npm
-	{"pypi-AgEIcHlwaS5vcmc", wordBytes, 50, 400}, {"pypi-AgENdGVzdC5weXBpLm9yZw", wordBytes, 50, 400}, // PyPI
+	{"npm_", alnumBytes, 36, 36},                                                                                     // npm
+	{"pypi-", wordBytes, 85, 800},                                                                                    // PyPI
 	{"packagist_ort_", hexBytes, 68, 68}, {"packagist_out_", hexBytes, 68, 68}, {"packagist_uut_", hexBytes, 68, 68}, // Packagist
 	{"rubygems_", hexBytes, 48, 48},                                    // RubyGems
 	{"cio", alnumBytes, 32, 32},                                        // crates.io
