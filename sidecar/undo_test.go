@@ -221,7 +221,7 @@ func TestSagaIsUndone(t *testing.T) {
 				UndoData string          `json:"undo_data"`
 				Reason   string          `json:"reason"`
 			}
-			if err := json.Unmarshal([]byte(body), &o); err != nil || o.ID != id || string(o.Original) != `{"task":"book","data":{"to":"NYC"}}` || o.UndoData != "seat 12F" || o.Reason == "" {
+			if err := json.Unmarshal([]byte(body), &o); err != nil || o.ID != id || string(o.Original) != `{"task":"book","data":{"to":"NYC"}}` || o.UndoData != "seat 12F" || o.Reason != "the trip is off" {
 				t.Errorf("the agent got %s", body)
 			}
 		}

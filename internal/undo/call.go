@@ -30,8 +30,9 @@ func inOrder(calls []*Thing) []*Thing {
 func (t *Thing) unsettled() bool { return t.State == Active || t.State == Unknown }
 
 // undoCalls undoes calls, the last one first, after it is known of each what became of
-// it. It returns them as they are then, and how long to wait if that is not the end.
-func (b *Book) undoCalls(ctx context.Context, calls []*Thing, who string) ([]*Thing, time.Duration, error) {
+// it; why is what their peers are told. It returns them as they are then, and how long to
+// wait if that is not the end.
+func (b *Book) undoCalls(ctx context.Context, calls []*Thing, why string) ([]*Thing, time.Duration, error) {
 	known := make([]*Thing, 0, len(calls))
 	for _, c := range inOrder(calls) {
 		if c.State == Active {
@@ -47,7 +48,7 @@ func (b *Book) undoCalls(ctx context.Context, calls []*Thing, who string) ([]*Th
 		known = append(known, c)
 	}
 	for i, c := range inOrder(known) {
-		next, wait, err := b.undoCall(ctx, c, who)
+		next, wait, err := b.undoCall(ctx, c, BySaga, why)
 		if err != nil || wait > 0 {
 			return nil, wait, err
 		}
@@ -95,12 +96,12 @@ func (b *Book) patience(since time.Time) time.Duration {
 }
 
 // undoCall undoes one call. A wait that is not zero says that it is not at its end.
-func (b *Book) undoCall(ctx context.Context, c *Thing, who string) (*Thing, time.Duration, error) {
+func (b *Book) undoCall(ctx context.Context, c *Thing, who, why string) (*Thing, time.Duration, error) {
 	if c.State == Committed {
 		if !c.Undoable() {
 			return c, 0, nil // nobody promised that it can be
 		}
-		next, err := b.advance(c.Ref, func(*Thing) (*move, error) { return &move{to: Compensating, who: who}, nil })
+		next, err := b.advance(c.Ref, func(*Thing) (*move, error) { return &move{to: Compensating, who: who, why: why}, nil })
 		if err != nil {
 			return nil, 0, err
 		}
@@ -150,7 +151,7 @@ func (b *Book) doCall(ctx context.Context, ref Ref) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	_, wait, err := b.undoCall(ctx, c, ByOperator)
+	_, wait, err := b.undoCall(ctx, c, ByOperator, "")
 	return wait, err
 }
 

@@ -175,7 +175,7 @@ func (b *Book) doSaga(ctx context.Context, ref Ref) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	calls, wait, err := b.undoCalls(ctx, calls, BySaga)
+	calls, wait, err := b.undoCalls(ctx, calls, t.Reason)
 	if err != nil || wait > 0 {
 		return wait, err
 	}

@@ -190,7 +190,7 @@ func (b *Book) compensate(ctx context.Context, t *Thing) (time.Duration, error) 
 	if err != nil {
 		return 0, err
 	}
-	calls, wait, err := b.undoCalls(ctx, calls, BySaga)
+	calls, wait, err := b.undoCalls(ctx, calls, "") // why our caller wants it is between it and us
 	if err != nil || wait > 0 {
 		return wait, err
 	}
