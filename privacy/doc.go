@@ -75,6 +75,8 @@
 //     behind its first 7 KiB
 //   - a number whose only telling word is in a neighbouring member:
 //     {"kind":"ssn","value":"536904399"}
+//   - a row of 17 to 19 digits in JSON that is a number of a card only once it is
+//     rounded to a double
 //   - an identity number that follows other groups of digits
 //   - a UUID or a time of RFC 3339 that is the whole of a string is not looked
 //     into

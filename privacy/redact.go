@@ -181,7 +181,7 @@ func (d *redaction) worst(here []Finding, what choice) Action {
 func (d *redaction) number(dst, number []byte, kind iatp.DataClass, what Action) []byte {
 	by := d.catalog.of(kind)
 	if what == Mask {
-		return by.appendMask(dst, integer(nil, number))
+		return by.appendMask(dst, integerOf(number))
 	}
 	return append(dst, by.placeholder()...)
 }

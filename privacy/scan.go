@@ -394,20 +394,31 @@ const maxPad = 2
 // scanNumber looks at a number: no detector cares how its value is written.
 func (w *work) scanNumber(n int, tok ijson.Token) {
 	l := &w.levels[n]
-	digits := integer(w.number[:0], l.doc[tok.Start:tok.End])
-	if len(digits) < fewest-maxPad {
+	number := l.doc[tok.Start:tok.End]
+	d := decimalOf(number)
+	if !d.mayBeInteger() {
 		return
 	}
 	f := &w.finder
 	f.around, f.namesRead = l.path.place(l.reader.Depth()), false
-	if w.askAbout(n, tok, digits, f.catalog.first) {
-		return
+	if !w.scanDigits(n, tok, d.integer(w.number[:0], number)) && d.rounds() {
+		w.scanDigits(n, tok, rounded(w.number[:0], number))
 	}
-	if f.least < reported {
-		w.askAbout(n, tok, digits, f.catalog.digits)
-		return
+}
+
+// scanDigits asks about the digits of a number, and reports whether they are a
+// value.
+func (w *work) scanDigits(n int, tok ijson.Token, digits []byte) bool {
+	f := &w.finder
+	switch {
+	case len(digits) < fewest-maxPad:
+		return false
+	case w.askAbout(n, tok, digits, f.catalog.first):
+		return true
+	case f.least < reported:
+		return w.askAbout(n, tok, digits, f.catalog.digits)
 	}
-	w.askAbout(n, tok, digits, f.names().or(f.catalog.alone).and(f.catalog.digits))
+	return w.askAbout(n, tok, digits, f.names().or(f.catalog.alone).and(f.catalog.digits))
 }
 
 // askAbout asks some detectors about the digits of a number, and reports whether
@@ -447,73 +458,6 @@ func (d *detector) weighRun(digits []byte, f *finder) float64 {
 		return fm.told * left
 	}
 	return 0
-}
-
-// integer appends the digits of a JSON number, if its value is an integer of at
-// most maxDigits digits: 4532015112830366, 4.532015112830366e15 and
-// 4532015112830366.0 are one.
-func integer(dst, number []byte) []byte {
-	if number[0] == '-' {
-		number = number[1:]
-	}
-	i, point := 0, -1
-	for ; i < len(number) && number[i]|0x20 != 'e'; i++ {
-		switch {
-		case number[i] == '.':
-			point = len(dst)
-		case len(dst) == maxDigits && number[i] != '0':
-			return nil
-		case len(dst) < maxDigits:
-			dst = append(dst, number[i])
-		case point < 0:
-			return nil
-		}
-	}
-	if point < 0 {
-		point = len(dst)
-	}
-	if i < len(number) {
-		e, ok := exponent(number[i+1:])
-		if !ok {
-			return nil
-		}
-		point += e
-	}
-	for len(dst) > 0 && dst[len(dst)-1] == '0' && len(dst) > point {
-		dst = dst[:len(dst)-1]
-	}
-	if len(dst) > point || point > maxDigits {
-		return nil
-	}
-	for len(dst) < point {
-		dst = append(dst, '0')
-	}
-	for len(dst) > 0 && dst[0] == '0' {
-		dst = dst[1:]
-	}
-	return dst
-}
-
-// exponent reads the exponent of a number. Three digits and more make no integer
-// of at most maxDigits digits, or so contrived a one that it is let go.
-func exponent(b []byte) (e int, ok bool) {
-	negative := b[0] == '-'
-	if negative || b[0] == '+' {
-		b = b[1:]
-	}
-	for len(b) > 1 && b[0] == '0' {
-		b = b[1:]
-	}
-	if len(b) > 2 {
-		return 0, false
-	}
-	for _, c := range b {
-		e = e*10 + int(c-'0')
-	}
-	if negative {
-		e = -e
-	}
-	return e, true
 }
 
 // A spot is a pointer in work.pointers.
