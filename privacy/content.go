@@ -2,6 +2,7 @@ package privacy
 
 import (
 	"bufio"
+	"bytes"
 	"compress/flate"
 	"compress/gzip"
 	"compress/zlib"
@@ -17,8 +18,10 @@ import (
 // Bounds of undoing content codings. The window is that of RFC 9659.
 const (
 	maxCodings = 2
-	maxRatio   = 200     // of decoded to encoded bytes
-	freeRatio  = 1 << 20 // decoded bytes from which on the ratio counts
+	maxRatio   = 200       // of decoded to encoded bytes, those between two codings too
+	freeRatio  = 1 << 20   // decoded bytes from which on the ratio counts
+	maxWaste   = 256 << 10 // encoded bytes of which nothing may come
+	maxShrink  = 16        // of encoded to decoded bytes, beyond those
 	zstdWindow = 8 << 20
 )
 
@@ -33,9 +36,10 @@ func (e *OpaqueError) Unwrap() error { return e.err }
 
 // NewDecoder returns a reader of what r holds without its content codings (RFC
 // 9110, section 8.4): gzip, deflate, br and zstd, at most two of them, as the
-// Content-Encoding header lists them. Reading more than max bytes, or more than
+// Content-Encoding header lists them. Reading more than limit bytes, or more than
 // 200 times as much as is read from r, is an *OpaqueError, and so is a coding
-// that is not known or is not what it says. Other errors are those of r.
+// that is not known, is not what it says, or goes on where nothing comes of it.
+// What one coding gives to the next counts as well. Other errors are those of r.
 func NewDecoder(r io.Reader, codings string, limit int64) (io.Reader, error) {
 	var names []string
 	for name := range strings.SplitSeq(codings, ",") {
@@ -49,21 +53,25 @@ func NewDecoder(r io.Reader, codings string, limit int64) (io.Reader, error) {
 	if len(names) == 0 {
 		return r, nil
 	}
-	in := &counter{r: r}
-	var out io.Reader = in
+	d := &decoded{limit: limit}
+	d.in = counter{r: r, of: d}
+	below := &d.in
 	for i := len(names) - 1; i >= 0; i-- { // the last one was applied last
-		l, err := undo(names[i], out)
+		out := &counter{of: d}
+		below.taker = out
+		l, err := undo(names[i], below)
 		if err != nil {
-			return nil, in.blame(err)
+			return nil, d.blame(err)
 		}
-		out = l
+		out.r, below = l, out
 	}
-	return &decoded{in: in, r: out, limit: limit}, nil
+	d.r = below
+	return d, nil
 }
 
 // Decode undoes the content codings of a whole body: see NewDecoder.
 func Decode(body []byte, codings string, limit int64) ([]byte, error) {
-	r, err := NewDecoder(strings.NewReader(string(body)), codings, limit)
+	r, err := NewDecoder(bytes.NewReader(body), codings, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -122,30 +130,73 @@ func (l *layer) Read(p []byte) (int, error) {
 	return n, io.EOF
 }
 
-// A counter counts what is read of the encoded body, and remembers its error,
-// which is not the fault of the coding.
+// A counter counts what passes between the encoded body, the layers and the
+// reader.
 type counter struct {
-	r   io.Reader
-	n   int64
-	err error
+	r     io.Reader
+	of    *decoded
+	taker *counter // counts what becomes of what is read here; nil above the last layer
+	n     int64
 }
 
 func (c *counter) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.n += int64(n)
-	if err != nil && err != io.EOF {
-		c.err = err
+	if c == &c.of.in {
+		if err != nil && err != io.EOF {
+			return n, c.of.because(err)
+		}
+	} else if grown := c.grow(int64(n)); grown != nil {
+		return 0, c.of.because(grown)
+	}
+	if c.taker != nil && c.n-maxWaste > maxShrink*c.taker.n {
+		return 0, c.of.because(&OpaqueError{OpaqueSize, fmt.Errorf("of %d bytes that are encoded come %d", c.n, c.taker.n)})
 	}
 	return n, err
 }
 
-// blame turns an error of decoding into one of the body, unless it is that of
-// the reader below.
-func (c *counter) blame(err error) error {
+// A decoded is a body without its codings.
+type decoded struct {
+	in    counter // of the encoded body
+	r     io.Reader
+	limit int64
+	given int64 // by all layers
+	cause error
+	err   error
+}
+
+// grow notes that a layer has given n bytes more, and says when that is too much.
+// What is between two codings may be a little more than what comes of it.
+func (c *counter) grow(n int64) error {
+	d, most := c.of, c.of.limit
+	if c.taker != nil {
+		most += maxWaste + d.limit/maxShrink
+	}
+	d.given += n
+	switch {
+	case c.n > most:
+		return &OpaqueError{OpaqueSize, fmt.Errorf("the body has more than %d bytes when it is decoded", d.limit)}
+	case d.given > freeRatio && d.given > d.in.n*maxRatio:
+		return &OpaqueError{OpaqueSize, fmt.Errorf("the body grows more than %d times when it is decoded", maxRatio)}
+	}
+	return nil
+}
+
+// because remembers an error that is not the fault of a coding: whatever the
+// layers above make of it, it is the one to give.
+func (d *decoded) because(err error) error {
+	if d.cause == nil {
+		d.cause = err
+	}
+	return err
+}
+
+// blame turns an error of decoding into one of the body.
+func (d *decoded) blame(err error) error {
 	var known *OpaqueError
 	switch {
-	case c.err != nil:
-		return c.err
+	case d.cause != nil:
+		return d.cause
 	case errors.As(err, &known):
 		return known
 	case err == io.EOF:
@@ -154,31 +205,16 @@ func (c *counter) blame(err error) error {
 	return &OpaqueError{OpaqueEncoding, fmt.Errorf("decode content coding: %w", err)}
 }
 
-// decoded bounds what is decoded.
-type decoded struct {
-	in       *counter
-	r        io.Reader
-	n, limit int64
-	err      error
-}
-
 func (d *decoded) Read(p []byte) (int, error) {
 	if d.err != nil {
 		return 0, d.err
 	}
 	n, err := d.r.Read(p)
-	d.n += int64(n)
 	switch {
-	case d.n > d.limit:
-		d.err = &OpaqueError{OpaqueSize, fmt.Errorf("the body has more than %d bytes when it is decoded", d.limit)}
-	case d.n > freeRatio && d.n > d.in.n*maxRatio:
-		d.err = &OpaqueError{OpaqueSize, fmt.Errorf("the body grows more than %d times when it is decoded", maxRatio)}
 	case err == io.EOF:
 		d.err = io.EOF
 	case err != nil:
-		d.err = d.in.blame(err)
-	}
-	if d.err != nil && d.err != io.EOF {
+		d.err = d.blame(err)
 		return 0, d.err
 	}
 	return n, d.err

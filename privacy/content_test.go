@@ -79,6 +79,7 @@ func TestDecode(t *testing.T) {
 // that says so.
 func TestDecodeRefuses(t *testing.T) {
 	zeros := make([]byte, 4<<20)
+	nothing := bytes.Repeat(encode(t, "gzip", nil), 1<<17) // 3 MB of members that hold nothing
 	for _, c := range []struct {
 		name, codings string
 		body          []byte
@@ -94,6 +95,10 @@ func TestDecodeRefuses(t *testing.T) {
 		{"a bomb of gzip", "gzip", encode(t, "gzip", zeros), 1 << 30, OpaqueSize},
 		{"a bomb of br", "br", encode(t, "br", zeros), 1 << 30, OpaqueSize},
 		{"a bomb of zstd", "zstd", encode(t, "zstd", zeros), 1 << 30, OpaqueSize},
+		{"nothing, many times", "gzip", nothing, 1 << 30, OpaqueSize},
+		{"nothing, many times, in little", "gzip, zstd", encode(t, "zstd", nothing), 1 << 30, OpaqueSize},
+		{"nothing, many times, behind something", "gzip, br", encode(t, "br", append(encode(t, "gzip", []byte("text")), nothing...)), 1 << 30, OpaqueSize},
+		{"much between two codings", "gzip, zstd", encode(t, "zstd", gzipWithout(t, bytes.Repeat([]byte("text"), 1<<16))), 100 << 10, OpaqueSize},
 		{"a bomb in a bomb", "gzip, gzip", encode(t, "gzip", encode(t, "gzip", zeros)), 1 << 30, OpaqueSize},
 	} {
 		got, err := Decode(c.body, c.codings, c.limit)
@@ -111,6 +116,42 @@ func TestDecodeRefuses(t *testing.T) {
 		t.Errorf("the error of the body below becomes %v", err)
 	}
 }
+
+// gzipWithout returns a gzip member that is not compressed.
+func gzipWithout(t *testing.T, body []byte) []byte {
+	var out bytes.Buffer
+	w, err := gzip.NewWriterLevel(&out, gzip.NoCompression)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = w.Write(body)
+	_ = w.Close()
+	return out.Bytes()
+}
+
+// TestDecodeWork: what passes between two codings is bounded by what was sent,
+// and by what comes of it in the end.
+func TestDecodeWork(t *testing.T) {
+	empty, small := encode(t, "gzip", nil), encode(t, "gzip", []byte("text"))
+	for name, member := range map[string][]byte{"nothing": empty, "little": small} {
+		for _, times := range []int{1 << 12, 1 << 14, 1 << 16, 1 << 18} {
+			body := encode(t, "zstd", bytes.Repeat(member, times))
+			r, err := NewDecoder(bytes.NewReader(body), "gzip, zstd", 1<<30)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(r)
+			d := r.(*decoded)
+			between := d.given - int64(len(got))
+			if most := int64(max(freeRatio, len(body)*maxRatio) + maxRead); between > most || between > int64(maxWaste+maxShrink*len(got)+maxRead) {
+				t.Errorf("%s %d times: %d bytes become %d and then %d, %v", name, times, len(body), between, len(got), err)
+			}
+		}
+	}
+}
+
+// maxRead is how much a layer may be given at once.
+const maxRead = 128 << 10
 
 type failing struct{ err error }
 

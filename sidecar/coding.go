@@ -13,9 +13,14 @@ import (
 	"github.com/inter-agent-trust/iatp/privacy"
 )
 
-// codingMemory is set aside for undoing a content coding: the window that a
-// sender can make a decoder keep.
-const codingMemory = 16 << 20
+// windowMemory is the window that a sender can make a decoder keep.
+const windowMemory = 16 << 20
+
+// codingMemory is set aside for undoing content codings, of which at most two are
+// undone.
+func codingMemory(codings string) int64 {
+	return windowMemory * int64(min(1+strings.Count(codings, ","), 2))
+}
 
 // codingOf returns the content codings of a head; "" if there are none.
 func codingOf(h http.Header) string {
@@ -40,7 +45,7 @@ func (s *Sidecar) decode(x *exchange) *iatp.Problem {
 		return nil
 	}
 	limit := int64(s.cfg.Limits.Body)
-	reserve := min(limit+codingMemory, int64(s.cfg.Limits.BodyMemory))
+	reserve := min(limit+codingMemory(x.in.coding), int64(s.cfg.Limits.BodyMemory))
 	if !s.bodies.take(reserve) {
 		return s.overloaded("request bodies already hold " + sizeText(s.cfg.Limits.BodyMemory))
 	}
@@ -70,7 +75,7 @@ func (s *Sidecar) undecodable(coding string, err error) *iatp.Problem {
 // here can read it.
 func (s *Sidecar) decodeReply(coding string, body []byte) (text []byte, ok bool) {
 	limit := int64(s.cfg.Limits.Body)
-	reserve := min(limit+codingMemory, int64(s.cfg.Limits.BodyMemory))
+	reserve := min(limit+codingMemory(coding), int64(s.cfg.Limits.BodyMemory))
 	if !s.bodies.take(reserve) {
 		return nil, false
 	}
@@ -82,10 +87,11 @@ func (s *Sidecar) decodeReply(coding string, body []byte) (text []byte, ok bool)
 // decodeStream undoes the content coding of an answer as it comes. What was read of
 // it goes to raw. It fails with errWithheld if nobody here can read it.
 func (s *Sidecar) decodeStream(x *exchange, coding string, body io.Reader, raw io.Writer) (io.Reader, error) {
-	if !s.bodies.take(codingMemory) {
+	windows := codingMemory(coding)
+	if !s.bodies.take(windows) {
 		return nil, errWithheld
 	}
-	x.held += codingMemory
+	x.held += windows
 	const unbounded = 1 << 50 // the ratio still counts
 	received := io.TeeReader(body, raw)
 	plain, err := privacy.NewDecoder(received, coding, unbounded)
