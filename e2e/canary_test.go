@@ -47,14 +47,14 @@ func canaryOfEachKind(t *testing.T) []canary {
 	return all
 }
 
-// in names the canaries that data holds, as they are or as JSON and URLs write them.
+// in names the canaries that data holds, as they are or as JSON, its pointers and URLs write them.
 func in(data []byte, all []canary) (found []string) {
 	for _, c := range all {
 		quoted, err := json.Marshal(c.value)
 		if err != nil {
 			panic(err) // a string always marshals
 		}
-		for _, form := range []string{c.value, strings.Trim(string(quoted), `"`), url.PathEscape(c.value), url.QueryEscape(c.value)} {
+		for _, form := range []string{c.value, strings.Trim(string(quoted), `"`), strings.NewReplacer("~", "~0", "/", "~1").Replace(c.value), url.PathEscape(c.value), url.QueryEscape(c.value)} {
 			if bytes.Contains(data, []byte(form)) {
 				found = append(found, c.kind+" "+c.value)
 				break

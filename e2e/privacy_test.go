@@ -53,8 +53,13 @@ func leaks(data []byte) []string {
 
 var escape = regexp.MustCompile(`\\+u[0-9a-fA-F]{4}`)
 
-// unescape undoes JSON's \uXXXX, however deep it is nested.
+// steps are the escapes of JSON pointers.
+var steps = strings.NewReplacer("~1", "/", "~0", "~")
+
+// unescape undoes JSON's \uXXXX, however deep it is nested, and the escapes of
+// pointers.
 func unescape(data []byte) []byte {
+	data = []byte(steps.Replace(string(data)))
 	return escape.ReplaceAllFunc(data, func(e []byte) []byte {
 		c, _ := strconv.ParseUint(string(e[len(e)-4:]), 16, 16) // the expression matched hex digits
 		return []byte(string(rune(c)))
@@ -78,7 +83,7 @@ func foldDigits(data []byte) []byte {
 func TestLeaksSees(t *testing.T) {
 	for _, text := range []string{
 		"4532-0151-1283-0366", "4532 0151\u00a01283.0366", `\u0034532015112830366`, "４５３２ 0151 1283 0366",
-		`Canary.Person\u0040mail.example.org`, `"5\\u00336228726"`,
+		`Canary.Person\u0040mail.example.org`, `"5\\u00336228726"`, "/4532~10151~11283~10366/x",
 	} {
 		if len(leaks([]byte("x"+text+"y"))) != 1 {
 			t.Errorf("%q is not seen", text)
@@ -209,6 +214,11 @@ var evasions = map[string]string{
 	"nested twice":       `{"payment":"{\"a\":\"{\\\"card\\\":4532015112830366}\"}"}`,
 	"nested escapes":     `{"payment":"{\"card\":\"\\u0034532015112830366\"}"}`,
 	"member name":        `{"4532-0151-1283-0366":"payment"}`,
+	"name with slashes":  `{"4532/0151/1283/0366":"canary.person@mail.example.org"}`,
+	"name in a path":     `{"a":{"4532\/0151\/1283\/0366":[{"mail":"canary.person@mail.example.org"}]}}`,
+	"long exponent":      `{"payment":4532015112830366` + strings.Repeat("0", 121) + `e-121}`,
+	"after rounding":     `{"payment":4532015112830365.9999999999999999,"contact":"canary.person@mail.example.org"}`,
+	"small mantissa":     `{"payment":0.` + strings.Repeat("0", 30) + `4532015112830366e46}`,
 	"in a sentence":      `{"text":"my card is 4532 0151 1283 0366, thanks"}`,
 	"in an array":        `[[["4532015112830366"]]]`,
 	"top-level string":   `"4532015112830366"`,

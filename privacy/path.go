@@ -28,7 +28,6 @@ type step struct {
 	name ijson.Token
 	told topics // what the name tells, if read
 	read bool
-	odd  bool // the name may be sensitive itself: see worthReading
 }
 
 // at returns the step of a depth.
@@ -43,17 +42,7 @@ func (p *path) at(depth int) *step {
 func (p *path) enter(depth int) { p.at(depth).name.Kind = 0 }
 
 // set makes name the current one of the object at the given depth.
-func (p *path) set(depth int, name ijson.Token) { *p.at(depth) = step{name: name, odd: true} }
-
-// odd reports whether a name of the current token may be sensitive itself.
-func (p *path) odd(depth int) bool {
-	for i := 1; i <= depth && i < len(p.steps); i++ {
-		if s := &p.steps[i]; s.name.Kind == ijson.Name && s.odd {
-			return true
-		}
-	}
-	return false
-}
+func (p *path) set(depth int, name ijson.Token) { *p.at(depth) = step{name: name} }
 
 // A place is where a text stands. It is good until its path moves on.
 type place struct {

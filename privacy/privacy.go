@@ -12,9 +12,9 @@ type Finding struct {
 	Kind iatp.DataClass
 	// Pointer is the RFC 6901 pointer of the JSON leaf or, with InName, of
 	// the member whose name holds the value. For JSON nested in a string it
-	// is the string's. It is empty in text, and in JSON once the pointers of
-	// one report have grown past 64 KiB: a body of a million findings must
-	// not cost a gigabyte of pointers. A member name inside a pointer that is
+	// is the string's. It is empty in text, and in JSON if it is longer than
+	// 4 KiB or once the pointers of one report have grown past 64 KiB: a body
+	// of a million findings must not cost a gigabyte of pointers. A member name inside a pointer that is
 	// itself sensitive stands there redacted.
 	Pointer string
 	// Start and End delimit the value in the bytes that were scanned, as

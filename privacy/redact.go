@@ -30,7 +30,7 @@ func AppendRedacted(dst, body []byte, r Report) []byte {
 // AppendRedactedBy is AppendRedacted with a choice for each finding. act may ask
 // for the Kind, Pointer, InName and Confidence only: taking one value out may
 // show another, about which it is asked as well. Pointer is there even where the
-// report has lost it to the bound on pointers. A kept value stays, whatever else
+// report has lost it to the bound on all pointers. A kept value stays, whatever else
 // goes around it. A nil act takes out all.
 func AppendRedactedBy(dst, body []byte, r Report, act func(Finding) Action) []byte {
 	if len(r.Findings) == 0 {
@@ -77,6 +77,7 @@ type redaction struct {
 	catalog *catalog
 	act     func(Finding) Action
 	pointer string // of the leaf that is looked at
+	places  pointers
 }
 
 // choice returns what becomes of hits in the leaf that is looked at.
@@ -140,7 +141,7 @@ func (d *redaction) document(dst, doc []byte, found []Finding, nesting int, outs
 		if nesting == 0 {
 			d.pointer = here[0].Pointer
 			if d.pointer == "" {
-				d.pointer = d.work.clean(r.Pointer())
+				d.pointer = string(d.places.append(nil, d.work, &r))
 			}
 		}
 		what := d.choice(tok.Kind == ijson.Name && nesting == 0)

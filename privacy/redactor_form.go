@@ -82,7 +82,7 @@ func pointerTo(r *Redactor, name []byte) string {
 	if len(name) > keptName {
 		return ""
 	}
-	return r.d.work.clean("/" + string(appendStep(nil, name)))
+	return string(r.d.work.appendStep([]byte{'/'}, name, func() names { return names{} }))
 }
 
 // unquery undoes the encoding of a form; what is not encoded right stands for

@@ -12,12 +12,12 @@ import (
 // A jsonReader treats JSON as it comes, one string, name or number at a time. It
 // checks no more of the grammar than it needs to know where it is.
 type jsonReader struct {
-	buf    []byte // not passed on yet
-	passed int    // bytes of the stream before buf
-	frames []frame
-	around names       // what place returned last
-	step   []byte      // a pointer
-	text   *textReader // what was called JSON and is not
+	buf     []byte // not passed on yet
+	passed  int    // bytes of the stream before buf
+	frames  []frame
+	around  names       // what place returned last
+	pointed []byte      // a pointer
+	text    *textReader // what was called JSON and is not
 
 	// long says that buf is inside a string that is too long to be held;
 	// buf[:settled] of it was passed on and is kept for what it tells.
@@ -33,8 +33,13 @@ type frame struct {
 	index    int    // array: place of the current element
 	name     []byte // object: text of the current name, what is kept of it
 	cut      bool   // the name was longer
+	step     []byte // the name as a step of a pointer, once it was asked for
 	renamed  int    // names that were redacted, or look so
 	split    *split // parts of a value
+}
+
+func (f *frame) setName(name []byte, cut bool) {
+	f.name, f.cut, f.step = append(f.name[:0], name...), cut, f.step[:0]
 }
 
 // keptName is how much of a name is kept: what tells, and what a pointer wants.
@@ -131,7 +136,7 @@ func (j *jsonReader) push(object bool) {
 		j.frames = append(j.frames, frame{})
 	}
 	f := j.top()
-	*f = frame{object: object, wantName: object, name: f.name[:0]}
+	*f = frame{object: object, wantName: object, name: f.name[:0], step: f.step[:0]}
 }
 
 // literal passes true, false and null.
@@ -246,10 +251,10 @@ func (j *jsonReader) names(n int) (found names) {
 	return found
 }
 
-// pointer returns the pointer of what is looked at; none if a name in it is
-// longer than what was kept.
+// pointer returns the pointer of what is looked at; none if it is too long, or a
+// name in it is longer than what was kept.
 func (j *jsonReader) pointer(r *Redactor) string {
-	b := j.step[:0]
+	b := j.pointed[:0]
 	for i := range j.frames {
 		f := &j.frames[i]
 		b = append(b, '/')
@@ -259,26 +264,16 @@ func (j *jsonReader) pointer(r *Redactor) string {
 		case !f.object:
 			b = strconv.AppendInt(b, int64(f.index), 10)
 		default:
-			b = appendStep(b, f.name)
+			if len(f.step) == 0 {
+				f.step = r.d.work.appendStep(f.step, f.name, func() names { return j.names(i) })
+			}
+			b = append(b, f.step...)
+		}
+		if j.pointed = b; len(b) > maxPointer {
+			return ""
 		}
 	}
-	j.step = b
-	return r.d.work.clean(string(b))
-}
-
-// appendStep appends a name as a step of a pointer (RFC 6901).
-func appendStep(dst, name []byte) []byte {
-	for _, c := range name {
-		switch c {
-		case '~':
-			dst = append(dst, "~0"...)
-		case '/':
-			dst = append(dst, "~1"...)
-		default:
-			dst = append(dst, c)
-		}
-	}
-	return dst
+	return string(b)
 }
 
 // leaf treats the string or number buf[i:end], and reports whether it is one.
@@ -432,7 +427,7 @@ func (j *jsonReader) member(r *Redactor, i, end int) bool {
 	}
 	top := j.top()
 	top.wantName = false
-	top.name, top.cut = append(top.name[:0], text[:min(len(text), keptName)]...), len(text) > keptName
+	top.setName(text[:min(len(text), keptName)], len(text) > keptName)
 
 	w, clean := r.d.work, text
 	around := j.placeOfName()
@@ -528,7 +523,7 @@ func (j *jsonReader) goOn(r *Redactor, i int, last bool) (int, progress) {
 		j.long = false
 		if j.name {
 			j.top().wantName = false
-			j.top().name, j.top().cut = append(j.top().name[:0], "long"...), true
+			j.top().setName([]byte("long"), true)
 		}
 		r.out = append(r.out, '"')
 		return end + 1 - i, going

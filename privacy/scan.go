@@ -58,10 +58,9 @@ type work struct {
 	findings []Finding // of the report, while it is made
 	spots    []spot    // where the pointers of the findings are
 	pointers []byte
-	budget   int    // bytes of pointers left
-	steps    []byte // a pointer
-
-	cleaner *work // of pointers with sensitive names
+	budget   int // bytes of pointers left
+	places   pointers
+	cleaner  *work // of pointers with sensitive names
 
 	number, padded [maxDigits]byte
 }
@@ -115,8 +114,8 @@ func (w *work) release() {
 	if cap(w.findings) > maxKept {
 		w.findings, w.spots = nil, nil
 	}
-	if cap(w.steps) > maxScratch {
-		w.steps = nil
+	if cap(w.places.text) > maxScratch {
+		w.places = pointers{}
 	}
 	if cap(w.folded.b) > maxScratch {
 		w.folded = folded{}
@@ -175,6 +174,9 @@ func (w *work) scanDocument(n int, lim Limits) error {
 	l := &w.levels[n]
 	l.reader.Reset(l.doc, lim)
 	l.split.n = 0
+	if n == 0 {
+		w.places.reset()
+	}
 	custom := len(w.finder.catalog.custom) > 0
 	telling := n > 0 || l.path.outside.told() // the last name, or one around the document, may make the value one to read
 	for {
@@ -223,7 +225,7 @@ func (w *work) scanName(n int, tok ijson.Token, lim Limits) bool {
 	telling, odd := w.finder.judgeName(l.doc, tok)
 	odd = odd || len(w.finder.catalog.custom) > 0
 	s := l.path.at(l.reader.Depth())
-	s.name, s.odd, s.read = tok, odd, false
+	s.name, s.read = tok, false
 	if odd {
 		w.scanString(n, tok, lim)
 	}
@@ -501,26 +503,30 @@ func (w *work) addOpaque(n int, reason Reason, start, end int) {
 		return
 	}
 	start, end = w.span(n, start, end)
-	pointer := ""
-	if pointer = w.pointer(); len(pointer) > maxOpaquePointer {
-		pointer = ""
+	pointer := w.places.append(nil, w, &w.levels[0].reader)
+	if len(pointer) > maxOpaquePointer {
+		pointer = nil
 	}
-	w.report.Opaque = append(w.report.Opaque, Opaque{reason, pointer, start, end})
+	w.report.Opaque = append(w.report.Opaque, Opaque{reason, string(pointer), start, end})
 }
 
 // add reports what was found in the document of level n, where the reader is.
-func (w *work) add(n int, inName bool, h *hit) { w.addAt(n, inName, h, "") }
+func (w *work) add(n int, inName bool, h *hit) { w.addAt(n, inName, h, nowhere) }
 
-// addAt reports what was found at a pointer; none means where the reader is.
-func (w *work) addAt(n int, inName bool, h *hit, pointer string) {
+// nowhere is the place of no part.
+const nowhere = -1
+
+// addAt reports what was found in a member or element of the innermost object or
+// array of the body; nowhere means where the reader is.
+func (w *work) addAt(n int, inName bool, h *hit, ordinal int) {
 	start, end := w.span(n, h.start, h.end)
 	s := spot{}
 	if w.budget > 0 {
 		s.start = len(w.pointers)
-		if pointer != "" {
-			w.pointers = append(w.pointers, pointer...)
+		if r := &w.levels[0].reader; ordinal == nowhere {
+			w.pointers = w.places.append(w.pointers, w, r)
 		} else {
-			w.pointers = w.appendPointer(w.pointers)
+			w.pointers = w.places.appendSibling(w.pointers, w, r, ordinal)
 		}
 		s.end = len(w.pointers)
 		if c := w.finder.catalog; len(c.pointers) > 0 && c.mayBeAt(string(w.pointers[s.start:])) {

@@ -26,7 +26,7 @@ type part struct {
 	told     topics // by the names around
 	opens    bool   // it is a member, or the first element
 	from, to int    // its token
-	pointer  string
+	ordinal  int    // which member or element of the body it is, nowhere for those nested in a string
 }
 
 // partBytes are what a part may begin with: digits, or what may fold to one.
@@ -126,10 +126,13 @@ func (w *work) addPart(n int, tok ijson.Token) {
 		return
 	}
 	p.opens = depth > 0 && (l.path.steps[depth].name.Kind == ijson.Name || l.reader.First())
-	p.from, p.to, p.pointer = tok.Start, tok.End, w.pointer()
+	p.from, p.to, p.ordinal = tok.Start, tok.End, nowhere
+	if n == 0 && depth > 0 {
+		_, p.ordinal, _ = l.reader.Step(depth - 1)
+	}
 	by, conf, k := l.split.add(f.catalog, p, f.least)
 	for j := k - 1; j >= 0; j-- {
 		q := &l.split.parts[j]
-		w.addAt(n, false, &hit{by: by, start: q.from, end: q.to, confidence: conf}, q.pointer)
+		w.addAt(n, false, &hit{by: by, start: q.from, end: q.to, confidence: conf}, q.ordinal)
 	}
 }

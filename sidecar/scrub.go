@@ -38,10 +38,16 @@ func (s *Sidecar) scrub(text string) string {
 func (s *Sidecar) scrubPointer(pointer string) string {
 	names := strings.Split(pointer, "/")
 	for i, name := range names {
-		names[i] = s.scrub(name)
+		names[i] = toPointer.Replace(s.scrub(fromPointer.Replace(name)))
 	}
 	return strings.Join(names, "/")
 }
+
+// How a name is written in a pointer: RFC 6901, section 3.
+var (
+	toPointer   = strings.NewReplacer("~", "~0", "/", "~1")
+	fromPointer = strings.NewReplacer("~1", "/", "~0", "~")
+)
 
 // scrubProblem takes sensitive data out of a problem that quotes somebody, such as
 // the pointer of a member whose name is a card number.

@@ -79,6 +79,29 @@ func (r *Reader) AppendPointer(dst []byte) []byte {
 	return dst
 }
 
+// Step returns what tells step i of the pointer of the last token from all others
+// of the document, with 0 <= i < Depth: the object or array that it is taken in,
+// counted from one, and the place of the member, from one, or element, from zero. The
+// place is negative if there is none yet.
+func (r *Reader) Step(i int) (container, ordinal int, isArray bool) {
+	f := &r.stack[i]
+	if f.array {
+		return f.serial, f.index, true
+	}
+	end := len(r.names)
+	if i+1 < len(r.stack) {
+		end = r.stack[i+1].names
+	}
+	if end == f.names {
+		return f.serial, -1, false
+	}
+	return f.serial, end - f.names, false
+}
+
+// Name returns the text of the name of a member of the open object at step i. It is
+// good until the next call of Next.
+func (r *Reader) Name(i, ordinal int) []byte { return r.nameText(r.names[r.stack[i].names+ordinal-1]) }
+
 // pointer stops before the first step that would make the pointer longer than
 // limit bytes. A negative limit is none.
 func (r *Reader) pointer(limit int) string { return string(r.appendPointer(nil, limit)) }
