@@ -60,6 +60,9 @@ func (j *jsonReader) read(r *Redactor, p []byte, last bool) error {
 		}
 		if state == broken {
 			j.text = &textReader{window: window{before: j.passed + i}}
+			if j.long { // its beginning was passed on
+				j.text.settled, j.text.around = j.settled, j.placeOfLong()
+			}
 			return j.text.read(r, j.buf[i:], last)
 		}
 		j.buf, j.passed = append(j.buf[:0], j.buf[i:]...), j.passed+i
@@ -237,6 +240,14 @@ func (j *jsonReader) place() place {
 func (j *jsonReader) placeOfName() place {
 	j.around = j.names(len(j.frames) - 1)
 	return place{given: &j.around, name: true}
+}
+
+// placeOfLong returns where the string stands that is too long to be held.
+func (j *jsonReader) placeOfLong() place {
+	if j.name {
+		return j.placeOfName()
+	}
+	return j.place()
 }
 
 // names returns the two innermost names of the first n frames.
@@ -489,10 +500,7 @@ func (j *jsonReader) goOn(r *Redactor, i int, last bool) (int, progress) {
 		settled++
 	}
 	limit := len(text)
-	w, around := r.d.work, j.place()
-	if j.name {
-		around = j.placeOfName()
-	}
+	w, around := r.d.work, j.placeOfLong()
 	w.finder.longest = longestInStream
 	hits := w.find(text, around)
 	w.finder.longest = longestEncoded

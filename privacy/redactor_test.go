@@ -287,3 +287,29 @@ func TestRedactorDecodesLeaves(t *testing.T) {
 		}
 	}
 }
+
+// TestRedactorLongStrings: what looks like a string of JSON, is too long to be
+// held and then breaks off, is passed on once, however it is cut.
+func TestRedactorLongStrings(t *testing.T) {
+	fill := func(text string, n int) string { return strings.Repeat(text, n/len(text)) }
+	for _, tail := range []int{100, 9 << 10, 40 << 10} {
+		for _, before := range []int{100 << 10, 116 << 10} {
+			for _, end := range []string{`\q end"}`, "\x01 end\"}", ""} {
+				in := `{"bsn":"` + fill("a b ", before) + "111222333 " + fill("e f ", tail) + end
+				want := strings.Replace(in, "111222333", "[NL_BSN_REDACTED]", 1)
+				for _, step := range []int{1 << 10, 32 << 10, len(in)} {
+					var pieces [][]byte
+					for p := []byte(in); len(p) > 0; p = p[min(step, len(p)):] {
+						pieces = append(pieces, p[:min(step, len(p))])
+					}
+					if got := redact(t, FormatJSON, func(Finding) Action { return Keep }, pieces...); got != in {
+						t.Errorf("%d, %d, %q in pieces of %d: %d bytes become %d", before, tail, end, step, len(in), len(got))
+					}
+					if got := redact(t, FormatJSON, nil, pieces...); got != want {
+						t.Errorf("%d, %d, %q in pieces of %d, redacted: %d bytes become %d, and should %d", before, tail, end, step, len(in), len(got), len(want))
+					}
+				}
+			}
+		}
+	}
+}
