@@ -88,7 +88,7 @@ func markedName(line string) (string, bool) {
 	return strings.CutSuffix(name, " -->")
 }
 
-// shown are arguments without those that say where the result goes.
+// shown is a command as a shell takes it, without what says where the result goes.
 func shown(args []string) string {
 	words := []string{"go run ./experiments/load"}
 	for i := 0; i < len(args); i++ {
@@ -99,7 +99,11 @@ func shown(args []string) string {
 			}
 			continue
 		}
-		words = append(words, args[i])
+		word := args[i]
+		if strings.ContainsAny(word, "^$|()[]*? ") {
+			word = "'" + word + "'"
+		}
+		words = append(words, word)
 	}
 	return strings.Join(words, " ")
 }

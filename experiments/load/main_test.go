@@ -230,6 +230,13 @@ func TestFillIn(t *testing.T) {
 	}
 }
 
+func TestShown(t *testing.T) {
+	got := shown([]string{"--only", "^(a|b)$", "--out", "x", "--doc=y", "--rounds", "3", "-doc", "z"})
+	if want := "go run ./experiments/load --only '^(a|b)$' --rounds 3"; got != want {
+		t.Errorf("shown: %s, want %s", got, want)
+	}
+}
+
 // The document has a place for each table of a whole run.
 func TestDocumentHasAllTables(t *testing.T) {
 	text, err := os.ReadFile("../../doc/performance.md")
