@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -90,6 +91,10 @@ func (p *program) exportTrace(ctx context.Context, f *evidenceFlags, sidecarName
 	return nil
 }
 
+// signTime is how long a record may wait for its checkpoint: a sidecar that runs signs
+// one every second.
+const signTime = 5 * time.Second
+
 func (f *evidenceFlags) bundle(ctx context.Context, id iatp.TraceID, sidecarNamed bool) ([]byte, error) {
 	if f.data == "" || sidecarNamed {
 		c, err := f.client()
@@ -101,6 +106,10 @@ func (f *evidenceFlags) bundle(ctx context.Context, id iatp.TraceID, sidecarName
 		return data, f.advise(err)
 	}
 	data, err := bundle.Build(f.data, id, bundle.Options{Requests: f.requests})
+	for end := time.Now().Add(signTime); errors.Is(err, flight.ErrNotSigned) && time.Now().Before(end) && ctx.Err() == nil; {
+		time.Sleep(signTime / 25)
+		data, err = bundle.Build(f.data, id, bundle.Options{Requests: f.requests})
+	}
 	switch {
 	case errors.Is(err, flight.ErrNotSigned):
 		return nil, fmt.Errorf("%w; if no sidecar runs on %s, its next start signs for them", err, f.data)
