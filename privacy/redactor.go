@@ -116,6 +116,8 @@ type Redactor struct {
 	tally   tally
 	opaque  []Opaque
 	reader  reader
+
+	searched int // bytes that were searched for the end of something: what cutting a stream costs
 }
 
 // A reader takes the next bytes of a stream and appends what may pass to r.out.

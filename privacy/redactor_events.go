@@ -9,7 +9,8 @@ import (
 // at a time.
 type eventReader struct {
 	buf    []byte
-	looked int // no event ends before buf[looked]
+	begun  int // where the line begins that is not over
+	looked int // it does not end before buf[looked]
 	passed int // bytes of the stream before buf
 }
 
@@ -17,16 +18,18 @@ func (e *eventReader) read(r *Redactor, p []byte, last bool) error {
 	e.buf = append(e.buf, p...)
 	done := 0
 	for {
-		n := e.endOfEvent(done, last)
+		n := e.endOfEvent(r, done, last)
 		if n == 0 {
 			break
 		}
 		e.event(r, e.buf[done:done+n])
 		e.passed += n
 		done += n
-		e.looked = done
 	}
-	e.buf, e.looked = append(e.buf[:0], e.buf[done:]...), e.looked-done
+	if done > 0 {
+		e.buf = append(e.buf[:0], e.buf[done:]...)
+		e.begun, e.looked = e.begun-done, e.looked-done
+	}
 	switch {
 	case len(e.buf) > maxEvent:
 		return ErrEventTooLarge
@@ -38,19 +41,22 @@ func (e *eventReader) read(r *Redactor, p []byte, last bool) error {
 
 // endOfEvent returns the length of the event at buf[from], with the empty line
 // behind it, or 0. Lines end with LF, CR LF or CR.
-func (e *eventReader) endOfEvent(from int, last bool) int {
-	start := e.looked
-	for start < len(e.buf) {
-		end, next := lineEnd(e.buf, start)
+func (e *eventReader) endOfEvent(r *Redactor, from int, last bool) int {
+	for e.begun < len(e.buf) {
+		end, next := lineEnd(e.buf, e.looked)
+		r.searched += next - e.looked
 		if next == end || !last && next == len(e.buf) && e.buf[end] == '\r' { // LF may follow
+			e.looked = end
 			break
 		}
-		if end == start {
+		empty := end == e.begun
+		e.begun, e.looked = next, next
+		if empty {
 			return next - from
 		}
-		start = next
 	}
-	if e.looked = start; last {
+	if last {
+		e.begun, e.looked = len(e.buf), len(e.buf)
 		return len(e.buf) - from
 	}
 	return 0

@@ -15,6 +15,7 @@ var ErrFieldTooLarge = errors.New("privacy: a field of a form is larger than 1 M
 // A formReader treats application/x-www-form-urlencoded, one field at a time.
 type formReader struct {
 	buf    []byte
+	looked int // no field ends before buf[looked]
 	passed int
 }
 
@@ -22,19 +23,25 @@ func (f *formReader) read(r *Redactor, p []byte, last bool) error {
 	f.buf = append(f.buf, p...)
 	done := 0
 	for {
-		n := bytes.IndexByte(f.buf[done:], '&')
+		n := bytes.IndexByte(f.buf[f.looked:], '&')
 		if n < 0 {
+			r.searched += len(f.buf) - f.looked
 			break
 		}
-		f.field(r, f.buf[done:done+n], f.passed+done)
+		r.searched += n + 1
+		f.field(r, f.buf[done:f.looked+n], f.passed+done)
 		r.out = append(r.out, '&')
-		done += n + 1
+		f.looked += n + 1
+		done = f.looked
 	}
 	if last {
 		f.field(r, f.buf[done:], f.passed+done)
 		done = len(f.buf)
 	}
-	f.buf, f.passed = append(f.buf[:0], f.buf[done:]...), f.passed+done
+	if done > 0 {
+		f.buf, f.passed = append(f.buf[:0], f.buf[done:]...), f.passed+done
+	}
+	f.looked = len(f.buf)
 	if len(f.buf) > maxEvent {
 		return ErrFieldTooLarge
 	}

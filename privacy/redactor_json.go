@@ -19,6 +19,11 @@ type jsonReader struct {
 	pointed []byte      // a pointer
 	text    *textReader // what was called JSON and is not
 
+	// What was read of the string or number that buf begins with and that is
+	// not over: no string ends before buf[looked], and the number ends there or
+	// at digits, if that is not zero.
+	looked, digits int
+
 	// long says that buf is inside a string that is too long to be held;
 	// buf[:settled] of it was passed on and is kept for what it tells.
 	long    bool
@@ -53,6 +58,7 @@ func (j *jsonReader) read(r *Redactor, p []byte, last bool) error {
 	for i := 0; ; {
 		n, state := j.next(r, i, last)
 		if i += n; state == going {
+			j.looked, j.digits = 0, 0
 			continue
 		}
 		if state == tooDeep {
@@ -65,7 +71,9 @@ func (j *jsonReader) read(r *Redactor, p []byte, last bool) error {
 			}
 			return j.text.read(r, j.buf[i:], last)
 		}
-		j.buf, j.passed = append(j.buf[:0], j.buf[i:]...), j.passed+i
+		if i > 0 {
+			j.buf, j.passed = append(j.buf[:0], j.buf[i:]...), j.passed+i
+		}
 		if len(j.buf) == 0 && cap(j.buf) > maxRetains {
 			j.buf = nil
 		}
@@ -161,22 +169,16 @@ func (j *jsonReader) literal(r *Redactor, i int, last bool) (int, progress) {
 // value: two numbers with a space between are no JSON, but may be a value in
 // text.
 func (j *jsonReader) number(r *Redactor, i int, last bool) (int, progress) {
-	end := i + 1
-	for end < len(j.buf) && (isDigit(j.buf[end]) || j.buf[end] == '.' || j.buf[end]|0x20 == 'e' || j.buf[end] == '+' || j.buf[end] == '-') {
-		end++
-	}
-	next := end
-	line := false
-	for next < len(j.buf) && (j.buf[next] == ' ' || j.buf[next] == '\t' || j.buf[next] == '\r' || j.buf[next] == '\n') {
-		line = line || j.buf[next] == '\n'
-		next++
-	}
+	end, next, line := j.endOfNumber(r, i)
 	switch {
 	case end-i > maxNumber || next-end > maxSpace:
 		return 0, broken
 	case len(j.frames) == 0 && line:
 	case next == len(j.buf):
 		if !last {
+			if j.looked = next - i; next > end {
+				j.digits = end - i
+			}
 			return 0, waiting
 		}
 	case len(j.frames) == 0, j.buf[next] != ',' && j.buf[next] != ']' && j.buf[next] != '}', j.top().wantName:
@@ -188,9 +190,26 @@ func (j *jsonReader) number(r *Redactor, i int, last bool) (int, progress) {
 	return end - i, going
 }
 
+// endOfNumber returns where the number at buf[i] ends and what stands behind it
+// begins, and whether a line ends between: outside of objects and arrays nothing
+// more is waited for then.
+func (j *jsonReader) endOfNumber(r *Redactor, i int) (end, next int, line bool) {
+	from := i + max(j.looked, 1)
+	if end = i + j.digits; j.digits == 0 {
+		for end = from; end < len(j.buf) && (isDigit(j.buf[end]) || j.buf[end] == '.' || j.buf[end]|0x20 == 'e' || j.buf[end] == '+' || j.buf[end] == '-'); {
+			end++
+		}
+	}
+	for next = max(end, from); next < len(j.buf) && (j.buf[next] == ' ' || j.buf[next] == '\t' || j.buf[next] == '\r' || j.buf[next] == '\n'); next++ {
+		line = line || j.buf[next] == '\n'
+	}
+	r.searched += next - from
+	return end, next, line
+}
+
 // str treats the string that begins at buf[i].
 func (j *jsonReader) str(r *Redactor, i int, last bool) (int, progress) {
-	end := endOfString(j.buf, i+1)
+	end := j.endOfString(r, i+1, i+max(j.looked, 1))
 	isName := len(j.frames) > 0 && j.top().wantName
 	switch {
 	case end < 0 && last:
@@ -200,6 +219,7 @@ func (j *jsonReader) str(r *Redactor, i int, last bool) (int, progress) {
 		j.long, j.name, j.settled = true, isName, 0
 		return 1, going
 	case end < 0:
+		j.looked = len(j.buf) - i
 		return 0, waiting
 	case isName:
 		if !j.member(r, i, end) {
@@ -211,20 +231,22 @@ func (j *jsonReader) str(r *Redactor, i int, last bool) (int, progress) {
 	return end - i, going
 }
 
-// endOfString returns the end of the string whose text begins at b[i], behind
-// its quote, or -1.
-func endOfString(b []byte, i int) int {
+// endOfString returns the end of the string whose text begins at buf[start],
+// behind its quote, or -1. It does not end before buf[i].
+func (j *jsonReader) endOfString(r *Redactor, start, i int) int {
 	for {
-		n := bytes.IndexByte(b[i:], '"')
+		n := bytes.IndexByte(j.buf[i:], '"')
 		if n < 0 {
+			r.searched += len(j.buf) - i
 			return -1
 		}
 		slashes := 0
-		for k := i + n - 1; k >= i && b[k] == '\\'; k-- {
+		for k := i + n - 1; k >= start && j.buf[k] == '\\'; k-- {
 			slashes++
 		}
+		r.searched += n + 1 + slashes
 		i += n + 1
-		if slashes%2 == 0 {
+		if start = i; slashes%2 == 0 {
 			return i
 		}
 	}
@@ -480,13 +502,14 @@ func numbered(name []byte, n int) []byte {
 // window.
 func (j *jsonReader) goOn(r *Redactor, i int, last bool) (int, progress) {
 	end, over := len(j.buf), false
-	if k := endOfString(j.buf[i:], 0); k >= 0 {
-		end, over = i+k-1, true
+	if k := j.endOfString(r, i, i+j.looked); k >= 0 {
+		end, over = k-1, true
 	}
 	if !over && (last || end-i < behind+hold+block) {
 		if last {
 			return 0, broken
 		}
+		j.looked = end - i
 		return 0, waiting
 	}
 	whole := i + wholeUnits(j.buf[i:end])
@@ -541,6 +564,7 @@ func (j *jsonReader) goOn(r *Redactor, i int, last bool) (int, progress) {
 		drop--
 	}
 	j.settled = int(from[max(limit, copied)]) - int(from[drop])
+	j.looked = end - i - int(from[drop])
 	return int(from[drop]), waiting
 }
 

@@ -21,15 +21,17 @@ const (
 // is wrong, parts are read as text together.
 type partsReader struct {
 	buf       []byte
+	looked    int // no header ends before buf[looked]
 	passed    int // bytes of the stream before buf
 	delimiter []byte
 	inBody    bool
+	fresh     bool // nothing of the body was passed on
 	part      reader
 }
 
 func (m *partsReader) read(r *Redactor, p []byte, last bool) error {
-	m.buf = append(m.buf, p...)
-	for {
+	whole := append(m.buf, p...)
+	for m.buf = whole; ; {
 		var n int
 		var more bool
 		var err error
@@ -38,8 +40,13 @@ func (m *partsReader) read(r *Redactor, p []byte, last bool) error {
 		} else {
 			n, more, err = m.header(r, last)
 		}
-		m.buf, m.passed = append(m.buf[:0], m.buf[n:]...), m.passed+n
+		if n > 0 {
+			m.buf, m.passed, m.looked = m.buf[n:], m.passed+n, 0
+		}
 		if err != nil || !more {
+			if len(m.buf) < len(whole) {
+				m.buf = append(whole[:0], m.buf...)
+			}
 			return err
 		}
 	}
@@ -47,14 +54,11 @@ func (m *partsReader) read(r *Redactor, p []byte, last bool) error {
 
 // header passes the delimiter and the header of a part, as text.
 func (m *partsReader) header(r *Redactor, last bool) (n int, more bool, err error) {
-	end, size := bytes.Index(m.buf, []byte("\r\n\r\n")), 4
-	if lf := bytes.Index(m.buf, []byte("\n\n")); lf >= 0 && (end < 0 || lf < end) {
-		end, size = lf, 2
-	}
+	end, size := m.endOfHeader(r)
 	switch {
 	case end < 0 && last:
 		end, size = len(m.buf), 0
-	case end < 0 && len(m.buf) > maxPartHeader:
+	case end < 0 && len(m.buf) > maxPartHeader+len("\r\n\r\n"):
 		return 0, false, ErrPartHeader
 	case end < 0:
 		return 0, false, nil
@@ -78,11 +82,36 @@ func (m *partsReader) header(r *Redactor, last bool) (n int, more bool, err erro
 	return end + size, size > 0, nil
 }
 
+// endOfHeader returns where the header at the beginning of buf ends, and how long
+// the empty line behind it is; -1 if it is not over.
+func (m *partsReader) endOfHeader(r *Redactor) (end, size int) {
+	for m.looked < len(m.buf) {
+		n := bytes.IndexByte(m.buf[m.looked:], '\n')
+		if n < 0 {
+			r.searched += len(m.buf) - m.looked
+			m.looked = len(m.buf)
+			break
+		}
+		r.searched += n + 1
+		i := m.looked + n
+		m.looked = i + 1
+		switch {
+		case i > maxPartHeader+len("\r\n\r"):
+			return -1, 0
+		case i > 0 && m.buf[i-1] == '\n':
+			return i - 1, 2
+		case i > 2 && string(m.buf[i-3:i]) == "\r\n\r":
+			return i - 3, 4
+		}
+	}
+	return -1, 0
+}
+
 // begin makes a reader for the part with this header, whose body begins at an
 // offset of the stream.
 func (m *partsReader) begin(r *Redactor, head []byte, offset int) {
 	var contentType, name string
-	m.inBody = true
+	m.inBody, m.fresh = true, true
 	for line := range strings.Lines(string(head)) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), ":")
 		switch value = strings.TrimSpace(value); textproto.CanonicalMIMEHeaderKey(key) {
@@ -115,22 +144,23 @@ func (m *partsReader) begin(r *Redactor, head []byte, offset int) {
 func (m *partsReader) body(r *Redactor, last bool) (n int, more bool, err error) {
 	end, found := len(m.buf), false
 	if m.delimiter != nil {
-		if i := indexLine(m.buf, m.delimiter); i >= 0 {
+		if i := indexLine(m.buf, m.delimiter, m.fresh); i >= 0 {
+			r.searched += i
 			end, found = i, true
-		} else if !last {
+		} else if r.searched += len(m.buf); !last {
 			end = max(len(m.buf)-len(m.delimiter)-2, 0) // it may begin here
 		}
 	}
 	if err := m.part.read(r, m.buf[:end], found || last); err != nil {
 		return 0, false, err
 	}
-	m.inBody = !found
+	m.inBody, m.fresh = !found, m.fresh && end == 0
 	return end, found, nil
 }
 
 // indexLine returns where a line that begins with the delimiter begins, with the
-// line end before it, or -1.
-func indexLine(b, delimiter []byte) int {
+// line end before it, or -1. A line begins at b[0] if atLine.
+func indexLine(b, delimiter []byte, atLine bool) int {
 	for from := 0; ; {
 		i := bytes.Index(b[from:], delimiter)
 		if i < 0 {
@@ -138,7 +168,9 @@ func indexLine(b, delimiter []byte) int {
 		}
 		switch i += from; {
 		case i == 0:
-			return 0
+			if atLine {
+				return 0
+			}
 		case b[i-1] == '\n' && i > 1 && b[i-2] == '\r':
 			return i - 2
 		case b[i-1] == '\n':

@@ -313,3 +313,63 @@ func TestRedactorLongStrings(t *testing.T) {
 		}
 	}
 }
+
+// TestRedactorCutsCostLittle: how a stream is cut does not change much how many
+// of its bytes are searched for the end of something, and twice the stream costs
+// no more than twice as much.
+func TestRedactorCutsCostLittle(t *testing.T) {
+	const most = 2 * maxDelimiter // the beginning of a delimiter is looked for again
+	for _, c := range []struct {
+		name   string
+		format Format
+		head   string
+		unit   string
+		tail   string
+	}{
+		{"text", FormatText, "", "a 1 ", ""},
+		{"a long line", FormatEvents, "data: ", "a", "\n\n"},
+		{"lines", FormatEvents, "", "data: a\n", "\n"},
+		{"line ends of two bytes", FormatEvents, "", "data:\r\n", "\r\n"},
+		{"events", FormatEvents, "", ":\n\n", ""},
+		{"a long field", FormatForm, "a=", "a", ""},
+		{"fields", FormatForm, "", "a=b&", ""},
+		{"strings", FormatJSON, "[", `"` + strings.Repeat("x", 60<<10) + `",`, "1]"},
+		{"a long string", FormatJSON, `["`, "long ", `"]`},
+		{"backslashes", FormatJSON, `["`, `\\`, `"]`},
+		{"escaped quotes", FormatJSON, `["`, `\"`, `"]`},
+		{"names", FormatJSON, "{", `"` + strings.Repeat("x", 30<<10) + `":1,`, `"a":1}`},
+		{"numbers", FormatJSON, "[", strings.Repeat("1", maxNumber) + ",", "1]"},
+		{"space behind numbers", FormatJSON, "[", "1" + strings.Repeat(" ", maxSpace) + ",", "1]"},
+		{"space", FormatJSON, "[", "  \n", "1]"},
+		{"parts", FormatParts, "", "--b\r\n\r\n\r\n", "--b--"},
+		{"parts with other line ends", FormatParts, "", "--b\n\n", "--b--"},
+		{"a long part", FormatParts, "--b\r\n\r\n", "a-", "\r\n--b--"},
+		{"nearly delimiters", FormatParts, "--b\r\n\r\n", "x--b", "\r\n--b--"},
+		{"a long header", FormatParts, "", strings.Repeat("--b: c\r\n", maxPartHeader/9) + "\r\n\r\n", "--b--"},
+		{"events in parts", FormatParts, "--b\r\nContent-Type: text/event-stream\r\n\r\n", "data: a\n", "\n\r\n--b--"},
+	} {
+		stream := func(size int) []byte {
+			return []byte(c.head + strings.Repeat(c.unit, max(size/len(c.unit), 1)) + c.tail)
+		}
+		searched := func(stream []byte, step int) int {
+			r := New().NewRedactor(io.Discard, c.format, nil)
+			for ; len(stream) > 0; stream = stream[min(step, len(stream)):] {
+				if _, err := r.Write(stream[:min(step, len(stream))]); err != nil {
+					t.Fatalf("%s: %v", c.name, err)
+				}
+			}
+			if err := r.Close(); err != nil {
+				t.Fatalf("%s: %v", c.name, err)
+			}
+			return r.searched
+		}
+		small, large := stream(64<<10), stream(256<<10)
+		whole, twice := searched(small, len(small)), searched(large, len(large))
+		if each := searched(small, 1); each > most*(whole+1<<10) || each > most*len(small) {
+			t.Errorf("%s: %d bytes cost %d as a whole, and %d byte by byte", c.name, len(small), whole, each)
+		}
+		if grown := len(large) / len(small); twice > 2*grown*(whole+1<<10) {
+			t.Errorf("%s: %d bytes cost %d, and %d bytes cost %d", c.name, len(small), whole, len(large), twice)
+		}
+	}
+}
