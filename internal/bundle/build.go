@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -38,6 +39,12 @@ type member struct {
 	Manifest string         `json:"manifest"`
 	Agr      string         `json:"agr"`
 	Outcome  flight.Outcome `json:"outcome"`
+	TraceID  iatp.TraceID   `json:"trace_id"`
+	Link     iatp.TraceID   `json:"link"`
+	Idem     string         `json:"idem"`
+	Note     string         `json:"note"`
+	Reason   string         `json:"reason"`
+	Error    string         `json:"error"`
 }
 
 // builder collects the files of a bundle.
@@ -47,8 +54,9 @@ type builder struct {
 	files   map[string][]byte
 	members []member
 	keys    Keys
-	wanted  map[string]bool // manifests by digest, as lines name them
-	agreed  map[string]bool // agreements by id
+	about   map[string]string // bases of the requests that receipts are about, by the SHA-256 of the receipt
+	wanted  map[string]bool   // manifests by digest, as lines name them
+	agreed  map[string]bool   // agreements by id
 }
 
 // Build makes the bundle of a trace from a data directory, whether or not a sidecar
@@ -60,7 +68,7 @@ func Build(data string, id iatp.TraceID, o Options) ([]byte, error) {
 		return nil, err
 	}
 	b := &builder{archive: archive, files: map[string][]byte{readmeName: []byte(readme)},
-		wanted: map[string]bool{}, agreed: map[string]bool{}}
+		about: map[string]string{}, wanted: map[string]bool{}, agreed: map[string]bool{}}
 	if b.kept, err = keptManifests(data); err != nil {
 		return nil, err
 	}
@@ -101,23 +109,66 @@ func (b *builder) records(records []flight.Record, o Options) error {
 	b.keys.logs = []string{vkey}
 	b.files[checkpointName] = state.Checkpoint.Text
 	for _, rec := range records {
-		var m member
-		if err := json.Unmarshal(rec.Line, &m); err != nil {
+		if err := b.record(state, rec, o); err != nil {
 			return err
 		}
-		proof, err := state.Prove(rec.Seq)
+	}
+	return b.earlier(state, o)
+}
+
+// record adds a record and what it leads to.
+func (b *builder) record(state *flight.State, rec flight.Record, o Options) error {
+	var m member
+	if err := json.Unmarshal(rec.Line, &m); err != nil {
+		return err
+	}
+	proof, err := state.Prove(rec.Seq)
+	if err != nil {
+		return err
+	}
+	b.files[recordName(rec.Seq)], b.files[proofName(rec.Seq)] = rec.Line, proof
+	b.members = append(b.members, m)
+	if m.Manifest != "" {
+		b.wanted[m.Manifest] = true
+	}
+	if m.Agr != "" {
+		b.agreed[m.Agr] = true
+	}
+	return b.unseal(rec, m, o)
+}
+
+// earlier adds the records of requests that those of the trace repeat, where a receipt
+// is about them: a repetition is answered with the receipt of the first.
+func (b *builder) earlier(state *flight.State, o Options) error {
+	missing := map[string]member{} // by base, who names a receipt about it
+	for _, m := range b.members {
+		if base := b.about[m.Receipt]; base != "" {
+			if _, found := requestOf(b.members, m, base); !found && mayRepeat(b.members, m) {
+				missing[base] = m
+			}
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	for rec, err := range b.archive.Lines(0) {
 		if err != nil {
 			return err
 		}
-		b.files[recordName(rec.Seq)], b.files[proofName(rec.Seq)] = rec.Line, proof
-		b.members = append(b.members, m)
-		if m.Manifest != "" {
-			b.wanted[m.Manifest] = true
+		if len(missing) == 0 || rec.Seq >= state.Checkpoint.Size {
+			break
 		}
-		if m.Agr != "" {
-			b.agreed[m.Agr] = true
+		var one member
+		if rec.Type != flight.Forward && rec.Type != flight.Request || json.Unmarshal(rec.Line, &one) != nil {
+			continue
 		}
-		if err := b.unseal(rec, m, o); err != nil {
+		m, wanted := missing[one.Base]
+		if !wanted || !one.asks() || !repeated(b.members, m, one) {
+			continue
+		}
+		delete(missing, one.Base)
+		rec.Line = bytes.Clone(rec.Line)
+		if err := b.record(state, rec, o); err != nil {
 			return err
 		}
 	}
@@ -137,7 +188,7 @@ func (b *builder) unseal(rec flight.Record, m member, o Options) error {
 		return fmt.Errorf("record %d: %w", rec.Seq, err)
 	case m.Receipt != "":
 		b.files[receiptDir+m.Receipt+".jwt"] = text
-		return b.receipt(string(text))
+		return b.receipt(m.Receipt, string(text))
 	case o.Requests && m.Base != "":
 		b.files[requestDir+m.Base+".txt"] = text
 		if _, _, key, err := splitRequest(text); err == nil {
@@ -148,8 +199,11 @@ func (b *builder) unseal(rec flight.Record, m member, o Options) error {
 }
 
 // receipt notes what a receipt refers to. It was verified when it came.
-func (b *builder) receipt(jws string) error {
-	var claims struct{ Iss, Mft, Agr string }
+func (b *builder) receipt(id, jws string) error {
+	var claims struct {
+		Iss, Mft, Agr string
+		Req           struct{ Base string }
+	}
 	parts := strings.Split(jws, ".")
 	if len(parts) != 3 {
 		return errors.New("what is kept as a receipt is none")
@@ -161,6 +215,7 @@ func (b *builder) receipt(jws string) error {
 	if err != nil {
 		return fmt.Errorf("what is kept as a receipt is none: %w", err)
 	}
+	b.about[id] = claims.Req.Base
 	if claims.Mft != "" {
 		b.wanted[claims.Mft] = true
 	}

@@ -11,7 +11,7 @@
 // checkpoint has the same bytes, and Parse accepts no others, so nothing can hide
 // between the files, and nothing is unpacked that is larger than it looks. Every file
 // is there for a reason that Verify checks; a file that nothing refers to makes the
-// bundle invalid.
+// bundle invalid, and so does a receipt of another call.
 //
 // Keys inside a bundle are for information. What it proves, it proves under keys
 // from elsewhere.
@@ -29,7 +29,7 @@ import (
 // Bounds of a bundle.
 const (
 	MaxSize  = 64 << 20  // bytes of the archive
-	maxFiles = 4096      // in it
+	maxFiles = 8192      // in it
 	maxFile  = 128 << 10 // bytes of one of them
 )
 

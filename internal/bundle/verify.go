@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,6 +50,7 @@ type verifier struct {
 	keys   *Keys // what is believed
 	report Report
 	used   map[string]bool // files that something refers to
+	tied   map[int64]bool  // records of requests that a receipt is about
 
 	vkey    string
 	members []member
@@ -59,7 +61,8 @@ type verifier struct {
 // trusted are keys that came another way; nil takes those of the bundle itself, which
 // shows that it holds together and not who made it.
 func (b *Bundle) Verify(trusted *Keys) *Report {
-	v := &verifier{Bundle: b, used: map[string]bool{readmeName: true, checkpointName: true, keysName: true}}
+	v := &verifier{Bundle: b, tied: map[int64]bool{},
+		used: map[string]bool{readmeName: true, checkpointName: true, keysName: true}}
 	v.report.Trusted = trusted != nil
 	if v.whose(trusted) && v.checkpoint() {
 		v.records()
@@ -126,20 +129,21 @@ func (v *verifier) checkpoint() bool {
 }
 
 // records checks that each stands in the log at its place, and that all are of one
-// trace.
+// trace, that of the last, or of a request that one of the trace repeats.
 func (v *verifier) records() {
 	list := v.in(recordDir)
 	v.report.Records = len(list)
 	if len(list) == 0 {
 		v.say(Failed, "the bundle holds no record")
+		return
+	}
+	if last, err := flight.ParseRecord(v.files[list[len(list)-1]]); err == nil {
+		v.report.TraceID = last.TraceID
 	}
 	for _, name := range list {
 		v.used[name] = true
 		rec, m, err := v.record(name)
-		if err == nil && v.report.TraceID == "" {
-			v.report.TraceID = rec.TraceID
-		}
-		if err == nil && (rec.TraceID == "" || rec.TraceID != v.report.TraceID) {
+		if err == nil && (rec.TraceID == "" || rec.TraceID != v.report.TraceID && !m.asks()) {
 			err = fmt.Errorf("it is of another trace")
 		}
 		number := strings.TrimLeft(strings.TrimSuffix(path.Base(name), ".json"), "0")
@@ -151,7 +155,7 @@ func (v *verifier) records() {
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000 UTC") }
 
-func chosen(first bool, a, b string) string {
+func chosen[T any](first bool, a, b T) T {
 	if first {
 		return a
 	}
@@ -283,6 +287,11 @@ func (v *verifier) receipts() {
 	for _, name := range v.in(receiptDir) {
 		v.receipt(name, string(v.files[name]))
 	}
+	for _, m := range v.members {
+		if m.TraceID != v.report.TraceID && !v.tied[m.Seq] {
+			v.say(Failed, "record %d is of another trace, and no receipt is about it", m.Seq)
+		}
+	}
 	// What a record names needs no receipt.
 	for _, m := range v.members {
 		if d, err := iatp.ParseContentDigest(m.Manifest); err == nil {
@@ -307,7 +316,9 @@ func (v *verifier) receipt(name, jws string) {
 	for _, m := range v.members {
 		if m.Receipt == id {
 			v.used[name] = true
-			v.check(v.fits(m, r), "record %d names this receipt", m.Seq)
+			if v.check(v.fits(m, r), "record %d names this receipt", m.Seq) {
+				v.tie(m, r)
+			}
 		}
 	}
 	v.about(r)
@@ -354,20 +365,9 @@ func (v *verifier) fits(m member, r *iatp.Receipt) error {
 	return nil
 }
 
-// about checks what a receipt refers to.
+// about checks what else a receipt refers to.
 func (v *verifier) about(r *iatp.Receipt) {
-	request, outcomes := int64(-1), false
-	for _, m := range v.members {
-		if m.Base == r.Req.Base.Base64URL() {
-			request = m.Seq
-		}
-		outcomes = outcomes || m.Outcome == flight.Outcome(r.Outcome)
-	}
-	if request >= 0 {
-		v.say(OK, "it is about the request of record %d: both name the same signature base", request)
-	} else {
-		v.say(Remark, "the request that it is about is not in the bundle: it is of an earlier call with the same idempotency key")
-	}
+	outcomes := slices.ContainsFunc(v.members, func(m member) bool { return m.Outcome == flight.Outcome(r.Outcome) })
 	if !outcomes {
 		v.say(Remark, "no record has the outcome that it states, %s", r.Outcome)
 	}
