@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/internal/bundle"
 	"github.com/inter-agent-trust/iatp/internal/keyring"
 )
 
@@ -87,7 +88,7 @@ func (id *identity) publish(m *iatp.Manifest, k *keys, data, logKey string, writ
 	}
 	source := id.source(m, k.ring, logKey)
 	docPath, sourcePath := filepath.Join(data, "manifest.json"), filepath.Join(data, "manifest.source")
-	before, _ := readManifest(docPath)
+	before, _ := bundle.OwnManifest(data)
 	signers := k.ring.Signers(now)
 	if kept, err := os.ReadFile(sourcePath); err == nil && string(kept) == source && before != nil {
 		if signed, err := before.VerifySignature(publicKeys(k.ring)...); err == nil && len(signed) > 0 {
@@ -220,14 +221,6 @@ func revoke(doc map[string]any, keys []iatp.RevokedKey) {
 	if len(list) > 0 {
 		doc["revoked_keys"] = list
 	}
-}
-
-func readManifest(path string) (*iatp.Manifest, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	return iatp.ParseManifest(data)
 }
 
 // writeDurably replaces a file: whole and on disk, or as it was.

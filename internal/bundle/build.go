@@ -6,7 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/inter-agent-trust/iatp"
@@ -49,8 +50,10 @@ type member struct {
 
 // builder collects the files of a bundle.
 type builder struct {
+	data    string // the directory
 	archive *flight.Archive
-	kept    []*iatp.Manifest
+	known   []*iatp.Manifest // those that were read
+	needed  []signer         // whose keys must be in keys.txt, if they are known
 	files   map[string][]byte
 	members []member
 	keys    Keys
@@ -58,6 +61,9 @@ type builder struct {
 	wanted  map[string]bool   // manifests by digest, as lines name them
 	agreed  map[string]bool   // agreements by id
 }
+
+// signer is a key by the agent that signed with it and its thumbprint.
+type signer struct{ uri, jkt string }
 
 // Build makes the bundle of a trace from a data directory, whether or not a sidecar
 // runs there. It waits for nothing: a record that the log has not signed for yet is
@@ -67,11 +73,8 @@ func Build(data string, id iatp.TraceID, o Options) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &builder{archive: archive, files: map[string][]byte{readmeName: []byte(readme)},
+	b := &builder{data: data, archive: archive, files: map[string][]byte{readmeName: []byte(readme)},
 		about: map[string]string{}, wanted: map[string]bool{}, agreed: map[string]bool{}}
-	if b.kept, err = keptManifests(data); err != nil {
-		return nil, err
-	}
 	records, err := archive.Trace(id)
 	switch {
 	case err != nil:
@@ -84,7 +87,7 @@ func Build(data string, id iatp.TraceID, o Options) ([]byte, error) {
 	if err := b.records(records, o); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(b.agreements(), b.manifests(filepath.Join(data, "manifest.json"))); err != nil {
+	if err := errors.Join(b.agreements(), b.manifests(), b.findKeys()); err != nil {
 		return nil, err
 	}
 	b.files[keysName] = b.keys.text()
@@ -236,13 +239,46 @@ func kidOf(protected string) string {
 	return h.Kid
 }
 
-// need puts a key into keys.txt, if some manifest that was kept says what it is.
+// need asks for a key in keys.txt.
 func (b *builder) need(uri, jkt string) {
-	for _, m := range b.kept {
-		if key, ok := m.VerificationKey(); ok && m.Identity.URI == uri && key.Thumbprint() == jkt {
-			b.keys.addAgent(uri, key)
-			return
+	b.needed = append(b.needed, signer{uri, jkt})
+}
+
+// findKeys puts the keys that are needed into keys.txt, if some manifest says what
+// they are: nearly always one that was read for the bundle, else, such as after a change
+// of keys, any that is kept.
+func (b *builder) findKeys() error {
+	for _, m := range b.known {
+		b.offer(m)
+	}
+	if len(b.needed) == 0 {
+		return nil
+	}
+	all, err := keptNames(b.data)
+	if err != nil {
+		return err
+	}
+	for _, name := range all {
+		if len(b.needed) == 0 {
+			break
 		}
+		if m := kept(b.data, name); m != nil {
+			b.offer(m)
+		}
+	}
+	return nil
+}
+
+// offer takes the key of a manifest, if it is needed.
+func (b *builder) offer(m *iatp.Manifest) {
+	key, ok := m.VerificationKey()
+	if !ok {
+		return
+	}
+	is := signer{m.Identity.URI, key.Thumbprint()}
+	before := len(b.needed)
+	if b.needed = slices.DeleteFunc(b.needed, func(s signer) bool { return s == is }); len(b.needed) < before {
+		b.keys.addAgent(is.uri, key)
 	}
 }
 
@@ -277,26 +313,28 @@ func (b *builder) agreements() error {
 	return nil
 }
 
-// manifests adds those that are named, that of the log's owner, and that of a peer
-// of whom the records know the key.
-func (b *builder) manifests(own string) error {
-	for _, m := range b.kept {
-		if b.wants(m) {
-			if err := b.manifest(m); err != nil {
-				return err
-			}
+// manifests adds those that are named and that of the log's owner.
+func (b *builder) manifests() error {
+	for _, text := range slices.Sorted(maps.Keys(b.wanted)) {
+		d, err := iatp.ParseContentDigest(text)
+		if err != nil {
+			continue // the reader will say that it is missing
+		}
+		m := kept(b.data, d.Base64URL()+manifestSuffix)
+		if m == nil {
+			continue
+		}
+		if have, err := m.Digest(); err != nil || have != text {
+			continue // damaged
+		}
+		if err := b.manifest(m); err != nil {
+			return err
 		}
 	}
-	if m, err := readManifest(own); err == nil && m.Identity.Log != "" && m.Identity.Log == b.keys.logs[0] {
+	if m, err := OwnManifest(b.data); err == nil && m.Identity.Log != "" && m.Identity.Log == b.keys.logs[0] {
 		return b.manifest(m)
 	}
 	return nil
-}
-
-// wants reports whether a manifest belongs to the trace.
-func (b *builder) wants(m *iatp.Manifest) bool {
-	digest, err := m.Digest()
-	return err == nil && b.wanted[digest]
 }
 
 func (b *builder) manifest(m *iatp.Manifest) error {
@@ -309,6 +347,7 @@ func (b *builder) manifest(m *iatp.Manifest) error {
 		return err
 	}
 	b.files[name] = text
+	b.known = append(b.known, m)
 	for _, s := range m.Signatures {
 		b.need(m.Identity.URI, kidOf(s.Protected))
 	}

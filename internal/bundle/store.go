@@ -3,6 +3,7 @@ package bundle
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -17,7 +18,10 @@ import (
 // the one that was used longest ago makes room.
 const maxManifests = 1024
 
-const tempPrefix = "new-"
+const (
+	tempPrefix     = "new-"
+	manifestSuffix = ".json"
+)
 
 // Manifests keep the manifests that records name, in DATA/manifests, one file
 // each by its digest: what somebody promised then can still be shown when he
@@ -44,7 +48,7 @@ func OpenManifests(data string) (*Manifests, error) {
 		if strings.HasPrefix(e.Name(), tempPrefix) { // a crash left it half written
 			_ = os.Remove(filepath.Join(m.dir, e.Name()))
 		}
-		name, ok := strings.CutSuffix(e.Name(), ".json")
+		name, ok := strings.CutSuffix(e.Name(), manifestSuffix)
 		if info, err := e.Info(); ok && err == nil {
 			m.used[name] = info.ModTime()
 		}
@@ -80,7 +84,7 @@ func (m *Manifests) Keep(doc *iatp.Manifest) error {
 	return nil
 }
 
-func (m *Manifests) path(name string) string { return filepath.Join(m.dir, name+".json") }
+func (m *Manifests) path(name string) string { return filepath.Join(m.dir, name+manifestSuffix) }
 
 // write writes a file whole or not at all.
 func (m *Manifests) write(name string, doc []byte) error {
@@ -117,33 +121,40 @@ func (m *Manifests) evict() {
 	}
 }
 
-// keptManifests reads all manifests of a data directory. A damaged file is left
-// out: what it was for will say that it is missing.
-func keptManifests(data string) ([]*iatp.Manifest, error) {
+// kept reads the manifest with that name, which begins with its digest. A damaged one
+// is as one that is missing: what it was for will say so.
+func kept(data, name string) *iatp.Manifest {
+	m, _ := readManifest(filepath.Join(manifestsIn(data), name))
+	return m
+}
+
+// keptNames lists the manifests that are kept, with the suffix of their files.
+func keptNames(data string) ([]string, error) {
 	entries, err := os.ReadDir(manifestsIn(data))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("manifests: %w", err)
 	}
-	var all []*iatp.Manifest
+	var all []string
 	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil || info.Size() > iatp.MaxManifestSize {
-			continue
-		}
-		text, err := os.ReadFile(filepath.Join(manifestsIn(data), e.Name()))
-		if err != nil {
-			continue
-		}
-		if m, err := iatp.ParseManifest(text); err == nil {
-			all = append(all, m)
+		if strings.HasSuffix(e.Name(), manifestSuffix) {
+			all = append(all, e.Name())
 		}
 	}
 	return all, nil
 }
 
-// readManifest reads one manifest.
+// OwnManifest reads the manifest that a sidecar publishes, from its data directory.
+func OwnManifest(data string) (*iatp.Manifest, error) {
+	return readManifest(filepath.Join(data, "manifest.json"))
+}
+
 func readManifest(path string) (*iatp.Manifest, error) {
-	text, err := os.ReadFile(path)
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, iatp.MaxManifestSize+1)) // more is refused
 	if err != nil {
 		return nil, err
 	}

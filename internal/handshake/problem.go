@@ -1,6 +1,7 @@
 package handshake
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -51,7 +52,8 @@ func unproven(p Peer) *iatp.Problem {
 func notTheOrigin(p Peer, err error) *iatp.Problem {
 	return &iatp.Problem{
 		Slug: iatp.SlugUpstreamFailed, Status: http.StatusBadGateway, Blocked: true, Outcome: iatp.OutcomeNone,
-		Error: "no TLS connection to " + p.named() + ": " + iatp.Printable(clip(err.Error(), 300)),
+		// A certificate may list any number of names.
+		Error: "no TLS connection to " + p.named() + ": " + iatp.Printable(fmt.Sprintf("%.300s", err)),
 		Hint:  "nothing was sent; check the certificate there, its end and its names, and peers: ca: and dial: here",
 	}
 }
@@ -115,13 +117,4 @@ func busy() *iatp.Problem {
 		Error:      "too many unknown callers are being looked up",
 		RetryAfter: int(minFresh.Seconds()),
 	}
-}
-
-// clip cuts a text whose length a peer has a say in, such as the list of the
-// names in its certificate.
-func clip(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	return s[:n] + "…"
 }
