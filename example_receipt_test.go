@@ -7,6 +7,26 @@ import (
 	"github.com/inter-agent-trust/iatp"
 )
 
+// A statement of one's own has a typ of its own, so that it is never taken for a
+// receipt or an endorsement.
+func ExampleVerifyStatement() {
+	key, _ := iatp.GeneratePrivateKey(bytes.NewReader(make([]byte, 32))) // crypto/rand.Reader, outside of examples
+	jws, err := iatp.SignStatement(key, "audit+jws", []byte(`{"year": 2026, "passed": true}`))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	known := func(kid string) (iatp.Key, bool) { return key.Public(), kid == key.Public().Thumbprint() }
+
+	payload, signer, err := iatp.VerifyStatement(jws, "audit+jws", known)
+	fmt.Println(string(payload), signer == key.Public(), err)
+	_, _, err = iatp.VerifyStatement(jws, iatp.TypeReceipt, known)
+	fmt.Println(err != nil)
+	// Output:
+	// {"passed":true,"year":2026} true <nil>
+	// true
+}
+
 // The callee signs what it got and what it gave; the caller checks that against
 // what it sent and what it received.
 func ExampleReceipt() {

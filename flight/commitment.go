@@ -9,7 +9,8 @@ import (
 )
 
 // Committed reports whether the commitment in a line of the log in dir is to
-// body. It needs the store key of the data directory and the line itself: once
+// body, which is what [Entry].Body was: in lines of a sidecar the SHA-256 of the body
+// that came or went. It needs the store key of the data directory and the line itself: once
 // the line is dropped nobody can tell any more.
 func Committed(dir string, line, body []byte) (bool, error) {
 	_, data, err := findLog(dir)

@@ -2,6 +2,7 @@ package flight_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"log"
 	"os"
@@ -148,4 +149,41 @@ func ExampleExport() {
 	fmt.Println(strings.Count(out.String(), "\n"), "lines")
 	// Output:
 	// 2 lines
+}
+
+// A line commits to the body that was seen without showing it: whoever has the data
+// directory can tell whether it was this one.
+func ExampleCommitted() {
+	dir, err := os.MkdirTemp("", "flight")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	recorder, err := flight.Open(dir, flight.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	sum := sha256.Sum256([]byte("pay 100"))
+	seq, err := recorder.Append(&flight.Entry{Type: flight.Request, TraceID: "order-7", Body: sum[:]}, flight.Durable)
+	if err == nil {
+		err = recorder.Close()
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+	archive, err := flight.OpenArchive(dir)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for record := range archive.Lines(seq) {
+		for _, body := range []string{"pay 100", "pay 900"} {
+			sum := sha256.Sum256([]byte(body))
+			same, err := flight.Committed(dir, record.Line, sum[:])
+			fmt.Println(body, same, err)
+		}
+		break
+	}
+	// Output:
+	// pay 100 true <nil>
+	// pay 900 false <nil>
 }

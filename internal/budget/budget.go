@@ -44,13 +44,10 @@ type Ask struct {
 	// Key, if not empty, is the idempotency key of the call: a repetition of it can
 	// take the reservation over, as long as nobody knows what became of the call.
 	Key string
-	// PeerLimit is the most that this peer may get within the tree. The zero
-	// Money sets no limit of its own.
-	PeerLimit iatp.Money
 }
 
-// Figures are the state of a tree, or of one peer in it. All are in one
-// currency, and Limit = Spent + Reserved + Left.
+// Figures are the state of a tree. All are in one currency, and
+// Limit = Spent + Reserved + Left.
 type Figures struct {
 	Limit, Spent, Reserved, Left iatp.Money
 }
@@ -60,17 +57,12 @@ type Figures struct {
 type Exhausted struct {
 	Asked iatp.Money
 	Figures
-	Peer string // if it is the limit of this peer that is reached
 }
 
 // Error names the figures.
 func (e *Exhausted) Error() string {
-	whose := "the transaction"
-	if e.Peer != "" {
-		whose = e.Peer
-	}
-	return fmt.Sprintf("budget: asked for %v, but of %v for %s %v is left (spent %v, reserved %v)",
-		e.Asked, e.Limit, whose, e.Left, e.Spent, e.Reserved)
+	return fmt.Sprintf("budget: asked for %v, but of %v for the transaction %v is left (spent %v, reserved %v)",
+		e.Asked, e.Limit, e.Left, e.Spent, e.Reserved)
 }
 
 var (

@@ -152,10 +152,10 @@ func TestLife(t *testing.T) {
 	r := p.reserve(tree, Ask{Peer: "b", Amount: usd("3")})
 	var e *Exhausted
 	_, err := p.ledger.Reserve(tree, Ask{Peer: "c", Amount: usd("2.01")})
-	if !errors.As(err, &e) || e.Left != usd("2") || e.Reserved != usd("3") || e.Peer != "" {
+	if !errors.As(err, &e) || e.Left != usd("2") || e.Reserved != usd("3") || !strings.Contains(err.Error(), "of 5.00 USD for the transaction 2.00 USD is left") {
 		t.Fatalf("2.01 of 2 left: %v", err)
 	}
-	p.reserve(tree, Ask{Peer: "c", Amount: usd("2")}).End() // its outcome is unknown
+	p.reserve(tree, Ask{Peer: "c", Key: "k", Amount: usd("2")}).End() // its outcome is unknown
 	p.append(func(e *flight.Entry) {
 		if err := r.Spend(e, usd("1.25")); err != nil {
 			t.Error(err)
@@ -165,15 +165,15 @@ func TestLife(t *testing.T) {
 	r.End()
 	p.figures(tree, "5.00", "1.25", "2.00", "1.75")
 
-	lost := p.ledger.Unsettled()
-	if len(lost) != 1 || lost[0].Amount != usd("2") || lost[0].Trace != "trace-1" || lost[0].Since.IsZero() {
-		t.Fatalf("Unsettled = %+v, want the one for c", lost)
+	lost := p.ledger.TakeOver(Ask{Peer: "c", Key: "k"})
+	if lost == nil || lost.Amount != usd("2") || lost.Trace != "trace-1" {
+		t.Fatalf("taken over: %+v, want the one for c", lost)
 	}
-	if again := p.ledger.Unsettled(); len(again) != 0 {
-		t.Errorf("Unsettled hands out %d twice", len(again))
+	if p.ledger.TakeOver(Ask{Peer: "c", Key: "k"}) != nil {
+		t.Error("one is taken over twice")
 	}
-	p.append(lost[0].Release)
-	lost[0].End()
+	p.append(lost.Release)
+	lost.End()
 	p.figures(tree, "5.00", "1.25", "0.00", "3.75")
 
 	// What is not on a line was never there.
@@ -225,18 +225,11 @@ func TestRefusals(t *testing.T) {
 	}
 	own := Tree{Initiator: "local", Root: "1"}
 	p.reserve(own, Ask{Peer: "b", Amount: usd("1"), Limit: usd("5")}).End()
-	p.reserve(own, Ask{Peer: "b", Amount: usd("1"), Limit: usd("50"), PeerLimit: usd("3")}).End()
+	p.reserve(own, Ask{Peer: "b", Amount: usd("1"), Limit: usd("50")}).End() // it has a limit already
 	p.figures(own, "5.00", "0.00", "2.00", "3.00")
-	var e *Exhausted
-	_, err := p.ledger.Reserve(own, Ask{Peer: "b", Amount: usd("1.01"), PeerLimit: usd("3")})
-	if !errors.As(err, &e) || e.Peer != "b" || e.Left != usd("1") || !strings.Contains(err.Error(), "of 3.00 USD for b 1.00 USD is left") {
-		t.Errorf("above the limit of a peer: %v", err)
-	}
-	p.reserve(own, Ask{Peer: "c", Amount: usd("3"), PeerLimit: usd("3")}).End()
 	for _, ask := range []Ask{
 		{Peer: "b", Amount: money("1", "EUR")},
 		{Peer: "b"},
-		{Peer: "b", Amount: usd("0"), PeerLimit: money("1", "EUR")},
 	} {
 		if _, err := p.ledger.Reserve(own, ask); !errors.Is(err, ErrCurrency) {
 			t.Errorf("Reserve(%+v) = %v, want %v", ask, err, ErrCurrency)

@@ -36,10 +36,9 @@ type account struct {
 	spent    iatp.Money
 	reserved iatp.Money // sum of calls
 	calls    map[flight.Alias]*call
-	peers    map[flight.Alias]iatp.Money // spent, by peer
-	logged   bool                        // the log knows the tree; set by Ledger.logged
-	moved    time.Time                   // wall clock
-	end      time.Duration               // moved and the TTL, by Options.Uptime
+	logged   bool          // the log knows the tree; set by Ledger.logged
+	moved    time.Time     // wall clock
+	end      time.Duration // moved and the TTL, by Options.Uptime
 }
 
 // call is a reservation that is neither spent nor released.
@@ -49,7 +48,6 @@ type call struct {
 	peer   flight.Alias
 	amount iatp.Money
 	trace  iatp.TraceID
-	since  time.Time
 }
 
 // Open opens the ledger of a flight log.
@@ -117,22 +115,6 @@ func (a *account) figures() Figures {
 	return f
 }
 
-// peerFigures are the figures of one peer under a limit of its own.
-func (a *account) peerFigures(peer flight.Alias, limit iatp.Money) Figures {
-	zero := less(a.limit, a.limit)
-	f := Figures{Limit: limit, Spent: zero, Reserved: zero}
-	if spent, ok := a.peers[peer]; ok {
-		f.Spent = spent
-	}
-	for _, c := range a.calls {
-		if c.peer == peer {
-			f.Reserved = plus(f.Reserved, c.amount)
-		}
-	}
-	f.Left = less(less(limit, f.Spent), f.Reserved)
-	return f
-}
-
 // less returns a - b, and nothing of a if b is more. Amounts of one account have
 // one currency.
 func less(a, b iatp.Money) iatp.Money {
@@ -171,7 +153,7 @@ func (l *Ledger) Reserve(t Tree, ask Ask) (*Reservation, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := l.check(a, r, ask); err != nil {
+	if err := l.check(a, r); err != nil {
 		l.drop(r.tree, a)
 		return nil, err
 	}
@@ -214,7 +196,7 @@ func (l *Ledger) TakeOver(ask Ask) *Reservation {
 	}
 	c.holder = &Reservation{
 		ledger: l, tree: a.tree, pool: a.pool, id: id, peer: c.peer, limit: a.limit,
-		Amount: c.amount, Trace: c.trace, Since: c.since, Again: true,
+		Amount: c.amount, Trace: c.trace, Again: true,
 	}
 	return c.holder
 }
@@ -235,7 +217,7 @@ func (l *Ledger) account(r *Reservation, limit iatp.Money) (*account, error) {
 }
 
 // check says whether an account can bear a call.
-func (l *Ledger) check(a *account, r *Reservation, ask Ask) error {
+func (l *Ledger) check(a *account, r *Reservation) error {
 	f := a.figures()
 	n, err := r.Amount.Cmp(f.Left)
 	switch {
@@ -243,18 +225,8 @@ func (l *Ledger) check(a *account, r *Reservation, ask Ask) error {
 		return fmt.Errorf("%w: asked for %v, the limit is %v", ErrCurrency, r.Amount, a.limit)
 	case n > 0:
 		return &Exhausted{Asked: r.Amount, Figures: f}
-	case len(a.calls) >= l.opt.MaxCalls || len(a.peers) >= l.opt.MaxCalls:
+	case len(a.calls) >= l.opt.MaxCalls:
 		return ErrFull
-	case ask.PeerLimit.IsZero():
-		return nil
-	}
-	f = a.peerFigures(r.peer, ask.PeerLimit)
-	n, err = r.Amount.Cmp(f.Left)
-	switch {
-	case err != nil:
-		return fmt.Errorf("%w: asked for %v, the limit of the peer is %v", ErrCurrency, r.Amount, ask.PeerLimit)
-	case n > 0:
-		return &Exhausted{Asked: r.Amount, Figures: f, Peer: ask.Peer}
 	}
 	return nil
 }
@@ -264,7 +236,7 @@ func (l *Ledger) open(tree, pool flight.Alias, limit iatp.Money, moved time.Time
 	zero := less(limit, limit)
 	a := &account{
 		tree: tree, treeOf: l.treeOf, pool: pool, limit: limit, spent: zero, reserved: zero,
-		calls: make(map[flight.Alias]*call), peers: make(map[flight.Alias]iatp.Money),
+		calls: make(map[flight.Alias]*call),
 	}
 	l.trees[tree] = a
 	l.byPool[pool]++
@@ -349,27 +321,6 @@ func (a *account) take(id flight.Alias) *call {
 	return c
 }
 
-// Unsettled hands out the reservations whose outcome nobody knows: those of a
-// process that died, and those that were ended after no more than Hold. The
-// caller ends each of them, after Spend or Release if it has found out.
-func (l *Ledger) Unsettled() []*Reservation {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var all []*Reservation
-	for tree, a := range l.trees {
-		for id, c := range a.calls {
-			if c.holder == nil {
-				c.holder = &Reservation{
-					ledger: l, tree: tree, pool: a.pool, id: id, peer: c.peer, limit: a.limit,
-					Amount: c.amount, Trace: c.trace, Since: c.since,
-				}
-				all = append(all, c.holder)
-			}
-		}
-	}
-	return all
-}
-
 // Len returns how many trees are open.
 func (l *Ledger) Len() int {
 	l.mu.Lock()
@@ -382,9 +333,8 @@ func (l *Ledger) Len() int {
 // goroutine at a time.
 type Reservation struct {
 	Amount iatp.Money
-	// Trace and Since are of the line that holds an unsettled reservation.
+	// Trace is that of the earlier call, if it was taken over.
 	Trace iatp.TraceID
-	Since time.Time
 	// Again says that it was taken over from an earlier call with the same key.
 	Again bool
 

@@ -83,18 +83,12 @@ func (a *account) learn(s flight.Spend, amount iatp.Money, line []byte) {
 		c = &call{peer: s.Peer, amount: amount}
 		a.add(s.ID, c)
 	}
-	c.logged, c.trace, c.since = true, flight.ReadTrace(line), flight.ReadTime(line)
+	c.logged, c.trace = true, flight.ReadTrace(line)
 }
 
 func (a *account) spend(id flight.Alias, amount iatp.Money) {
 	a.spent = plus(a.spent, amount)
-	if c := a.take(id); c != nil {
-		before, ok := a.peers[c.peer]
-		if !ok {
-			before = less(amount, amount)
-		}
-		a.peers[c.peer] = plus(before, amount)
-	}
+	a.take(id)
 }
 
 // A snapshot is JSON: a heading, then one tree after the other.
@@ -105,14 +99,13 @@ type heading struct {
 }
 
 type savedTree struct {
-	Tree     flight.Alias            `json:"tree"`
-	Pool     flight.Alias            `json:"pool"`
-	Currency string                  `json:"cur"`
-	Limit    string                  `json:"limit"`
-	Spent    string                  `json:"spent"`
-	Moved    time.Time               `json:"moved"`
-	Calls    []savedCall             `json:"calls,omitempty"`
-	Peers    map[flight.Alias]string `json:"peers,omitempty"`
+	Tree     flight.Alias `json:"tree"`
+	Pool     flight.Alias `json:"pool"`
+	Currency string       `json:"cur"`
+	Limit    string       `json:"limit"`
+	Spent    string       `json:"spent"`
+	Moved    time.Time    `json:"moved"`
+	Calls    []savedCall  `json:"calls,omitempty"`
 }
 
 type savedCall struct {
@@ -120,10 +113,9 @@ type savedCall struct {
 	Peer   flight.Alias `json:"peer"`
 	Amount string       `json:"amount"`
 	Trace  iatp.TraceID `json:"trace,omitempty"`
-	Since  time.Time    `json:"since"`
 }
 
-const snapshotVersion = 1
+const snapshotVersion = 2
 
 // Snapshot implements flight.View.
 func (v view) Snapshot() []byte {
@@ -146,15 +138,11 @@ func (v view) Snapshot() []byte {
 func (a *account) save(tree flight.Alias) savedTree {
 	s := savedTree{
 		Tree: tree, Pool: a.pool, Currency: a.limit.Currency(), Limit: a.limit.Amount(), Spent: a.spent.Amount(), Moved: a.moved.UTC(),
-		Peers: make(map[flight.Alias]string, len(a.peers)),
 	}
 	for id, c := range a.calls {
 		if c.logged {
-			s.Calls = append(s.Calls, savedCall{ID: id, Peer: c.peer, Amount: c.amount.Amount(), Trace: c.trace, Since: c.since.UTC()})
+			s.Calls = append(s.Calls, savedCall{ID: id, Peer: c.peer, Amount: c.amount.Amount(), Trace: c.trace})
 		}
-	}
-	for peer, spent := range a.peers {
-		s.Peers[peer] = spent.Amount()
 	}
 	return s
 }
@@ -219,12 +207,7 @@ func (l *Ledger) load(s savedTree) error {
 		if a.calls[one.ID] != nil {
 			return errors.New("a call stands in it twice")
 		}
-		a.add(one.ID, &call{logged: true, peer: one.Peer, amount: amount, trace: one.Trace, since: one.Since})
-	}
-	for peer, text := range s.Peers {
-		if a.peers[peer], err = iatp.ParseMoney(text, s.Currency); err != nil {
-			return err
-		}
+		a.add(one.ID, &call{logged: true, peer: one.Peer, amount: amount, trace: one.Trace})
 	}
 	return nil
 }

@@ -21,10 +21,6 @@ type NonceOptions struct {
 	// MaxShare is how many of them one principal, or all strangers together,
 	// may have. Default 1<<20 and 1<<17.
 	Max, MaxShare int
-	// Restored says that the data directory was put back from a copy: requests
-	// may have been seen that its log does not know. Those made before now are
-	// refused.
-	Restored bool
 	// Now is the clock on the wall. Default time.Now.
 	Now func() time.Time
 	// Uptime is a clock that nobody sets. Default the time since OpenNonces.
@@ -84,9 +80,8 @@ type Nonces struct {
 	// no later may be one of them.
 	forgotten int64
 	// cold: what was made no later may be a nonce that was lost.
-	cold   time.Time
-	newest time.Time // of the lines that hold a nonce
-	err    error     // a line was not understood: final
+	cold time.Time
+	err  error // a line was not understood: final
 }
 
 type nonce struct {
@@ -103,17 +98,12 @@ func OpenNonces(log *flight.Log, o NonceOptions) (*Nonces, error) {
 	if err := log.Attach("nonces", nonceView{n}); err != nil {
 		return nil, err
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if o.Restored {
-		n.chill(later(o.Now(), n.newest))
-	}
 	return n, nil
 }
 
 func (n *Nonces) reset() {
 	n.byKey, n.byPool = make(map[flight.Alias]nonce), make(map[flight.Alias]int)
-	n.ends, n.next, n.forgotten, n.cold, n.newest = nil, 0, 0, time.Time{}, time.Time{}
+	n.ends, n.next, n.forgotten, n.cold = nil, 0, 0, time.Time{}
 }
 
 // chill refuses what may have been seen before t: it was made at most Skew
@@ -206,14 +196,13 @@ func (v nonceView) Apply(seq int64, line []byte) {
 		n.err = fmt.Errorf("record %d: %w", seq, err)
 	case !ok:
 	default:
-		n.newest = later(n.newest, flight.ReadTime(line))
 		if _, known := n.byKey[one.Key]; !known {
 			n.remember(one.Key, one.Pool, one.Until.Unix())
 		}
 	}
 }
 
-const noncesMagic = "iatp-nonces v1\n"
+const noncesMagic = "iatp-nonces v2\n"
 
 // Snapshot implements flight.View.
 func (v nonceView) Snapshot() []byte {
@@ -221,11 +210,10 @@ func (v nonceView) Snapshot() []byte {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.evict()
-	b := append(make([]byte, 0, len(noncesMagic)+32+len(n.byKey)*40), noncesMagic...)
+	b := append(make([]byte, 0, len(noncesMagic)+24+len(n.byKey)*40), noncesMagic...)
 	b = binary.BigEndian.AppendUint64(b, uint64(n.next))
 	b = binary.BigEndian.AppendUint64(b, uint64(n.forgotten))
 	b = appendTime(b, n.cold)
-	b = appendTime(b, n.newest)
 	for key, one := range n.byKey {
 		b = append(b, key[:]...)
 		b = append(b, one.pool[:]...)
@@ -249,9 +237,9 @@ func (v nonceView) Restore(snapshot []byte) error {
 func (n *Nonces) restore(snapshot []byte) error {
 	r := reader{rest: snapshot}
 	if string(r.take(len(noncesMagic))) != noncesMagic {
-		return errors.New("not of version 1")
+		return errors.New("not of version 2")
 	}
-	n.next, n.forgotten, n.cold, n.newest = r.int(), r.int(), r.time(), r.time()
+	n.next, n.forgotten, n.cold = r.int(), r.int(), r.time()
 	for len(r.rest) > 0 {
 		key, pool, until := r.alias(), r.alias(), r.int()
 		if _, known := n.byKey[key]; known || r.short {

@@ -80,17 +80,6 @@ func TestNonceRoom(t *testing.T) {
 	d.nonce(stranger("z"), "1", d.clock.now(), Fresh)
 }
 
-// TestNonceRestored: the data directory is a copy from before a request.
-func TestNonceRestored(t *testing.T) {
-	d := newDesk(t, Options{})
-	made := d.clock.now().Add(29 * time.Second)
-	d.nopt.Restored = true
-	d.restart()
-	d.nonce(alice, "captured", made, TooEarly)
-	d.clock.pass(31 * time.Second)
-	d.nonce(alice, "new", d.clock.now(), Fresh)
-}
-
 // TestNonceLaw: whatever the clocks do and however often the process dies, a
 // request whose signature is in order is let in once at most.
 func TestNonceLaw(t *testing.T) {
