@@ -128,13 +128,14 @@ func TestPublicListenerRefusesUnsigned(t *testing.T) {
 		resp.Body.Close()
 		return resp.StatusCode
 	}
-	for path, want := range map[string]int{"/task": 403, "/proxy": 403, "/trace": 404, "/metrics": 404, "/quarantine/x": 404} {
-		method := "POST"
-		if want == 404 {
-			method = "GET"
-		}
+	for request, want := range map[string]int{
+		"POST /task": 403, "POST /proxy": 403, "POST /transactions/close": 403, "POST /agreements": 403, "POST /compensate/tx_x": 403,
+		"GET /agreements/x": 403, "GET /receipts/rcpt_x": 403, "GET /transactions/tx_x": 403, "GET /log/seen": 403, "GET /log/proof?index=0": 403,
+		"GET /trace": 404, "GET /metrics": 404, "GET /quarantine/x": 404, "POST /sagas": 404, "GET /log/bundle": 403, "GET /log/export": 403,
+	} {
+		method, path, _ := strings.Cut(request, " ")
 		if got := do(method, path); got != want {
-			t.Errorf("%s %s = %d, want %d", method, path, got, want)
+			t.Errorf("%s = %d, want %d", request, got, want)
 		}
 	}
 	for _, path := range []string{"/.well-known/agent-manifest", "/capabilities", "/.well-known/http-message-signatures-directory", "/.well-known/jwks.json", "/health", "/log/checkpoint"} {
