@@ -21,7 +21,8 @@ type closeRequest struct {
 }
 
 // closeReply answers it. State is "closed" (nothing was executed with the key,
-// and nothing will be), "done" (see the receipt) or "in-flight".
+// and nothing will be) or "done" (see the receipt). A key that is under way is
+// answered with a problem.
 type closeReply struct {
 	Key     string `json:"key"`
 	State   string `json:"state"`
