@@ -203,6 +203,11 @@ func (r *Redactor) Report() Report {
 	}
 }
 
+// Opaque returns what was not looked into up to now, the first hundred parts. What
+// a Write passes on is not passed on before its parts are here. The slice is the
+// Redactor's own, until the next Write.
+func (r *Redactor) Opaque() []Opaque { return r.opaque }
+
 // Count returns how many values of one kind were found up to now.
 func (r *Redactor) Count(kind iatp.DataClass) int { return r.tally.count(r.scanner.catalog(), kind) }
 

@@ -157,6 +157,9 @@ func (e *eventReader) line(r *Redactor, line []byte, offset int) []byte {
 	for _, f := range report.Findings {
 		r.found(f, e.passed+offset)
 	}
+	for _, o := range report.Opaque {
+		r.veiled(o, e.passed+offset)
+	}
 	if len(report.Findings) == 0 {
 		return line
 	}

@@ -465,9 +465,12 @@ func (j *jsonReader) member(r *Redactor, i, end int) bool {
 	w, clean := r.d.work, text
 	around := j.placeOfName()
 	if _, odd := w.finder.judgeName(text, ijson.Token{Kind: ijson.Name, End: len(text), Escaped: escaped}); odd || escaped || len(w.finder.catalog.custom) > 0 {
-		if hits := w.find(text, around); len(hits) > 0 {
+		if hits := w.find(text, around); len(hits)+len(w.veils) > 0 {
 			pointer := j.pointer(r)
 			if !r.d.catalog.mayBeAt(pointer) {
+				for _, v := range w.veils {
+					r.veiled(Opaque{Reason: v.reason, Pointer: pointer, Start: 1, End: len(raw) - 1}, j.passed+i)
+				}
 				for _, h := range hits {
 					f := Finding{Kind: h.by.kind, Pointer: pointer, InName: true, Start: 1, End: len(raw) - 1, Confidence: h.confidence, Encoded: h.sealed}
 					r.found(f, j.passed+i)
@@ -550,6 +553,11 @@ func (j *jsonReader) goOn(r *Redactor, i int, last bool) (int, progress) {
 		copied = h.end
 	}
 	r.out = append(r.out, raw[from[copied]:from[max(limit, copied)]]...)
+	for _, v := range w.veils {
+		if v.end > settled && v.start < limit {
+			r.veiled(Opaque{Reason: v.reason, Pointer: pointer, Start: int(from[v.start]), End: int(from[v.end])}, j.passed+i)
+		}
+	}
 	if over {
 		j.long = false
 		if j.name {

@@ -24,8 +24,8 @@ type filter struct {
 	redactor *privacy.Redactor
 	out      bytes.Buffer
 	blocked  bool
+	mayVeil  bool // what cannot be read may pass
 	summed   bool // see sums
-	counts   counts
 }
 
 // newFilter returns the filter of an answer that is a stream, nil if its bytes pass
@@ -36,7 +36,7 @@ func (s *Sidecar) newFilter(x *exchange, resp *http.Response, sum io.Writer, end
 	if !x.st.rules.ChangesAnswers() {
 		return nil, resp.Body, nil
 	}
-	f := &filter{counts: counts{places: s.keepsPayloads(x.st)}}
+	f := &filter{mayVeil: x.st.rules.Opaque() != policy.Block}
 	source := io.Reader(resp.Body)
 	if coding := codingOf(resp.Header); coding != "" {
 		raw := io.Discard
@@ -47,12 +47,11 @@ func (s *Sidecar) newFilter(x *exchange, resp *http.Response, sum io.Writer, end
 		if source, err = s.decodeStream(x, coding, resp.Body, raw); err != nil {
 			return nil, nil, err
 		}
-		end.encoding = ""
 	}
+	end.encoding = ""
 	p := x.passage(true)
 	f.redactor = s.scanner().NewRedactor(&f.out, privacy.FormatOf(resp.Header.Get("Content-Type")), func(found privacy.Finding) privacy.Action {
 		t := x.st.rules.Treat(p, policy.Finding{Kind: found.Kind, Pointer: found.Pointer})
-		f.counts.add(found.Kind, actionName(t), found.Pointer)
 		f.blocked = f.blocked || t == policy.Block
 		return actionOf(t)
 	})
@@ -77,7 +76,7 @@ func (f *filter) pass(piece []byte, last bool) ([]byte, error) {
 	if err == nil && last {
 		err = f.redactor.Close()
 	}
-	if f.blocked {
+	if f.blocked = f.blocked || !f.mayVeil && len(f.redactor.Opaque()) > 0; f.blocked {
 		return nil, errWithheld
 	}
 	if err != nil {
@@ -97,10 +96,17 @@ func (s *Sidecar) treatHead(x *exchange, h http.Header) {
 		if sidecarWord(name) {
 			continue
 		}
+		var treated []string // a peer's receipt is about the values as they came
 		for i, v := range values {
 			if r := s.scanner().ScanText([]byte(v)); len(r.Findings) > 0 {
-				values[i] = string(appendTreated(nil, []byte(v), r, x.st.rules, p))
+				if treated == nil {
+					treated = slices.Clone(values)
+				}
+				treated[i] = string(appendTreated(nil, []byte(v), r, x.st.rules, p))
 			}
+		}
+		if treated != nil {
+			h[name] = treated
 		}
 	}
 }
@@ -119,13 +125,17 @@ func (c *counts) sorted() []flight.Count {
 }
 
 func (c *counts) add(kind iatp.DataClass, action, pointer string) {
+	c.addMany(kind, action, pointer, 1)
+}
+
+func (c *counts) addMany(kind iatp.DataClass, action, pointer string, n int) {
 	i := 0
 	for ; i < len(c.list) && (c.list[i].Kind != kind || c.list[i].Action != action); i++ {
 	}
 	if i == len(c.list) {
 		c.list = append(c.list, flight.Count{Kind: kind, Action: action})
 	}
-	c.list[i].Count++
+	c.list[i].Count += n
 	if at := &c.list[i].At; c.places && pointer != "" && len(*at) < maxPlacesKept && (len(*at) == 0 || (*at)[len(*at)-1] != pointer) {
 		*at = append(*at, pointer)
 	}

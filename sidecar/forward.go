@@ -364,7 +364,9 @@ func (s *Sidecar) copyReplyHead(x *exchange, resp *http.Response, trailer ...str
 	} else if len(trailer) > 0 {
 		h["Trailer"] = trailer // which needs chunks
 	}
-	s.treatHead(x, h)
+	if x.dir == flight.Out { // another was treated before its receipt was made
+		s.treatHead(x, h)
+	}
 	h["X-Content-Type-Options"] = nosniff
 	h["Content-Security-Policy"] = sandbox
 	from := iatp.FromAgent

@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -16,7 +17,6 @@ import (
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/flight"
 	"github.com/inter-agent-trust/iatp/internal/ijson"
-	"github.com/inter-agent-trust/iatp/policy"
 	"github.com/inter-agent-trust/iatp/privacy"
 )
 
@@ -26,7 +26,7 @@ func (s *Sidecar) passWhole(x *exchange, resp *http.Response, body []byte) *iatp
 	sum := sha256.Sum256(body)
 	end := &ending{
 		status: resp.StatusCode, bytes: int64(len(body)), sum: sum[:], body: body,
-		mediaType: mediaType(resp.Header), contentType: first(resp.Header, "Content-Type"), encoding: first(resp.Header, "Content-Encoding"), outcome: outcomeOfStatus(resp.StatusCode),
+		mediaType: mediaType(resp.Header), encoding: strings.Join(resp.Header["Content-Encoding"], ", "), outcome: outcomeOfStatus(resp.StatusCode),
 	}
 	var read replyText
 	s.readReply(x, resp.Header, body, end, &read)
@@ -39,6 +39,8 @@ func (s *Sidecar) passWhole(x *exchange, resp *http.Response, body []byte) *iatp
 		return s.withhold(x, end)
 	}
 	if x.dir != flight.Out {
+		s.treatHead(x, resp.Header)
+		end.contentType = first(resp.Header, "Content-Type")
 		if x.changed.response {
 			sum = sha256.Sum256(body)
 			end.bytes, end.sum, end.body = int64(len(body)), sum[:], body
@@ -141,18 +143,14 @@ func (s *Sidecar) readReply(x *exchange, h http.Header, body []byte, end *ending
 }
 
 // streamTally counts what a stream scanner found: its report is bounded, its
-// counts are not.
-func streamTally(x *exchange, st *privacy.Stream) (out []flight.Count) {
+// counts are not. What is no text counts as opaque.
+func streamTally(x *exchange, st *privacy.Stream) []flight.Count {
 	_ = st.Close()
-	kinds := st.Report().Classes()
-	if len(kinds) == 0 {
-		return nil
+	report := st.Report()
+	if st.Binary() {
+		report.Opaque = []privacy.Opaque{{Reason: privacy.OpaqueBinary}}
 	}
-	p := x.passage(true)
-	for _, kind := range kinds {
-		out = append(out, flight.Count{Kind: kind, Count: st.Count(kind), Action: actionName(x.st.rules.Treat(p, policy.Finding{Kind: kind}))})
-	}
-	return out
+	return x.tallyAll(report, st.Count, false)
 }
 
 // keepStream takes what a stream scanner kept.
@@ -176,7 +174,7 @@ var chunks = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
 func (s *Sidecar) passStream(c *call, x *exchange, resp *http.Response) *iatp.Problem {
 	rc := http.NewResponseController(x.w)
 	scan, sum := s.scanner().NewStream(keptPayload/2), sha256.New()
-	end := &ending{status: resp.StatusCode, mediaType: mediaType(resp.Header), contentType: resp.Header.Get("Content-Type"), encoding: resp.Header.Get("Content-Encoding"), outcome: outcomeOfStatus(resp.StatusCode)}
+	end := &ending{status: resp.StatusCode, mediaType: mediaType(resp.Header), encoding: strings.Join(resp.Header["Content-Encoding"], ", "), outcome: outcomeOfStatus(resp.StatusCode)}
 	buf := chunks.Get().(*[]byte)
 	defer chunks.Put(buf)
 
@@ -185,6 +183,10 @@ func (s *Sidecar) passStream(c *call, x *exchange, resp *http.Response) *iatp.Pr
 	if err != nil { // nothing has been released yet
 		s.proveUnread(x, resp, sum, end)
 		return s.withhold(x, end)
+	}
+	if x.dir != flight.Out {
+		s.treatHead(x, resp.Header)
+		end.contentType = first(resp.Header, "Content-Type")
 	}
 	if x.dir == flight.In { // trailers get lost on the way
 		x.w.Header().Set(iatp.HeaderReceiptID, x.receiptID())
@@ -302,10 +304,10 @@ func (s *Sidecar) proveStream(x *exchange, resp *http.Response, end *ending, ope
 // agent broke off, the caller's connection is cut, so that what he has can not
 // be mistaken for the whole.
 func (s *Sidecar) finishStream(c *call, x *exchange, resp *http.Response, scan *privacy.Stream, through *filter, end *ending, err error) {
-	if end.encoding != "" {
+	if through == nil && codingOf(resp.Header) != "" {
 		end.opaque = "content-encoding"
 	} else if s.keepStream(scan, s.keepsPayloads(x.st), end); through != nil {
-		end.findings = through.counts.sorted()
+		end.findings = x.tallyAll(through.redactor.Report(), through.redactor.Count, s.keepsPayloads(x.st))
 	} else {
 		end.findings = streamTally(x, scan)
 	}

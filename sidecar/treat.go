@@ -82,14 +82,41 @@ func (x *exchange) tally(r privacy.Report, response, places bool) []flight.Count
 	return tally(r, x.st.rules, x.passage(response), places)
 }
 
+// tally counts what a report names. Requests with opaque parts are judged as a
+// whole, before anything becomes of them.
 func tally(r privacy.Report, rules *policy.Set, p *policy.Passage, places bool) []flight.Count {
 	c := counts{places: places}
 	for i := range r.Findings {
 		f := policy.Finding{Kind: r.Findings[i].Kind, Pointer: r.Findings[i].Pointer}
 		c.add(f.Kind, actionName(rules.Treat(p, f)), f.Pointer)
 	}
+	action := ""
+	if p.Response && rules.Opaque() == policy.Block {
+		action = policy.Block.String()
+	}
 	for i := range r.Opaque {
-		c.add(opaqueKind, "", r.Opaque[i].Pointer)
+		c.add(opaqueKind, action, r.Opaque[i].Pointer)
+	}
+	return c.sorted()
+}
+
+// tallyAll counts what an answer holds whose report names the first thousand
+// findings alone; count knows of all. Those that it does not name count as if
+// they had no place.
+func (x *exchange) tallyAll(r privacy.Report, count func(iatp.DataClass) int, places bool) []flight.Count {
+	if len(r.Findings)+len(r.Opaque) == 0 {
+		return nil
+	}
+	named := make(map[iatp.DataClass]int)
+	for i := range r.Findings {
+		named[r.Findings[i].Kind]++
+	}
+	p := x.passage(true)
+	c := counts{list: tally(r, x.st.rules, p, places), places: places}
+	for kind, n := range named {
+		if more := count(kind) - n; more > 0 {
+			c.addMany(kind, actionName(x.st.rules.Treat(p, policy.Finding{Kind: kind})), "", more)
+		}
 	}
 	return c.sorted()
 }
@@ -121,7 +148,7 @@ func (s *Sidecar) treatReply(x *exchange, resp *http.Response, body []byte, read
 	}
 	switch strictest(end.findings) {
 	case policy.Record:
-		return body, read.unreadable || len(read.report.Opaque) > 0 && x.st.rules.Opaque() == policy.Block
+		return body, read.unreadable
 	case policy.Block:
 		return nil, true
 	}
@@ -156,7 +183,8 @@ func (s *Sidecar) withhold(x *exchange, end *ending) *iatp.Problem {
 		Error: "Privacy Violation: the answer holds " + held + ", so it is withheld",
 		Hint:  "the call itself was made: see outcome",
 	})
-	end.status, end.errCode, end.body, end.json, end.form, end.text = p.Status, "privacy_violation", nil, nil, nil, nil
+	end.status, end.errCode, end.encoding = p.Status, "privacy_violation", ""
+	end.body, end.json, end.form, end.text = nil, nil, nil, nil
 	if x.signed != nil {
 		s.receiptForProblem(x, p, end)
 	}
@@ -174,7 +202,11 @@ func kindsIn(counts []flight.Count, t policy.Treatment) string {
 			if text != "" {
 				text += ", "
 			}
-			text += string(c.Kind)
+			if c.Kind == opaqueKind {
+				text += "parts that cannot be read"
+			} else {
+				text += string(c.Kind)
+			}
 		}
 	}
 	return text

@@ -2,6 +2,7 @@ package sidecar_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net/http"
@@ -277,6 +278,137 @@ func TestStreamIsCutBeforeWhatMayNotPass(t *testing.T) {
 	records := n.Records(t, resp.Header.Get("X-Agent-Trace-ID"))
 	if last := records[len(records)-1]; last["type"] != "error" || last["error"] != "privacy_violation" || !strings.Contains(fmt.Sprint(last["findings"]), "action:block") {
 		t.Errorf("recorded %v", last)
+	}
+}
+
+// TestOpaqueAnswersAreWithheld: with opaque: block nothing that cannot be read
+// passes, whatever stands beside it, whole or as a stream; else it is counted.
+func TestOpaqueAnswersAreWithheld(t *testing.T) {
+	packed := base64.StdEncoding.EncodeToString([]byte("\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03" + strings.Repeat("\x01\x92\xfe\x03zq", 40)))
+	raw := strings.Repeat("\x00\x01\xff\xfe", 100)
+	for _, c := range []struct{ name, contentType, answer, hidden string }{
+		{"packed", "application/json", `{"blob":"` + packed + `"}`, packed},
+		{"packed, beside an address", "application/json", `{"mail":"desk@example.com","blob":"` + packed + `"}`, packed},
+		{"packed, in a name", "application/json", `{"` + packed + `":1}`, packed},
+		{"packed, in a long text", "application/json", `{"text":"` + strings.Repeat("no thing ", 9000) + packed + `"}`, packed},
+		{"packed, in an event", "text/event-stream", "data: " + packed + "\n\n", packed},
+		{"packed, beside events", "text/event-stream", ": " + packed + "\n\n", packed},
+		{"binary", "application/octet-stream", raw, raw},
+		{"binary, beside an address", "application/octet-stream", "desk@example.com " + raw, raw},
+	} {
+		for _, stream := range []bool{false, true} {
+			for _, opaque := range []string{"block", "record"} {
+				n := iatptest.Start(t, iatptest.Options{
+					Manifest: iatptest.Friend,
+					Config:   func(c *sidecar.Config) { c.Privacy.Opaque, c.Privacy.Response = opaque, "redact" },
+					Agent: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						w.Header().Set("Content-Type", c.contentType)
+						if !stream {
+							w.Header().Set("Content-Length", strconv.Itoa(len(c.answer)))
+						}
+						_, _ = io.WriteString(w, c.answer)
+						if stream {
+							w.(http.Flusher).Flush()
+						}
+					}),
+				})
+				resp, err := http.Post(n.URL+"/proxy", "application/json", strings.NewReader(bookNYC))
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, err := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				passed := strings.Contains(string(got), c.hidden)
+				refused := err != nil || resp.StatusCode == 502 && strings.Contains(string(got), "parts that cannot be read")
+				if wanted := opaque == "record"; passed != wanted || refused == wanted {
+					t.Errorf("%s, stream %v, opaque: %s: %d %.100q, %v", c.name, stream, opaque, resp.StatusCode, got, err)
+				}
+				records := n.Records(t, resp.Header.Get("X-Agent-Trace-ID"))
+				var counted map[string]any
+				found, _ := records[len(records)-1]["findings"].([]any)
+				for _, f := range found {
+					if f := f.(map[string]any); f["kind"] == "opaque" {
+						counted = f
+					}
+				}
+				if counted["count"] != 1.0 || counted["action"] == "block" != (opaque == "block") {
+					t.Errorf("%s, stream %v, opaque: %s: recorded %v", c.name, stream, opaque, records[len(records)-1])
+				}
+			}
+		}
+	}
+}
+
+// TestTreatedContentTypeIsProven: the media type of an answer holds an address.
+// It is taken out before the receipt is made, and a receipt that the other side
+// made of the type as it was still proves the answer.
+func TestTreatedContentTypeIsProven(t *testing.T) {
+	for _, stream := range []bool{false, true} {
+		for _, who := range []string{"a", "b"} {
+			a, _ := iatptest.Pair(t, func(a, b *iatptest.Options) {
+				b.Manifest = iatptest.Friend
+				b.Agent = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					w.Header().Set("Content-Type", `application/json; owner="desk@example.com"`)
+					_, _ = io.WriteString(w, `{"ok":1}`)
+					if stream {
+						w.(http.Flusher).Flush()
+					}
+				})
+				o := map[string]*iatptest.Options{"a": a, "b": b}[who]
+				peers := o.Config
+				o.Config = func(cfg *sidecar.Config) { peers(cfg); treats("response", "email redact")(cfg) }
+			})
+			for _, repeated := range []bool{false, true} {
+				if stream && repeated {
+					continue // streams are not kept
+				}
+				req, err := http.NewRequest(http.MethodPost, a.URL+"/proxy/b", strings.NewReader(bookNYC))
+				if err != nil {
+					t.Fatal(err)
+				}
+				req.Header.Set("Content-Type", "application/json")
+				req.Header.Set("Idempotency-Key", "one")
+				r, err := http.DefaultClient.Do(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				body, err := io.ReadAll(r.Body)
+				r.Body.Close()
+				receipt := r.Header.Get("IATP-Receipt")
+				if stream {
+					receipt = r.Trailer.Get("IATP-Receipt")
+				}
+				if err != nil || r.StatusCode != 200 || r.Header.Get("Content-Type") != `application/json; owner="[EMAIL_REDACTED]"` || receipt == "" || r.Header.Get("IATP-Quarantined") != "" {
+					t.Errorf("%s treats, stream %v, repeated %v: %d %s %v %v, %v", who, stream, repeated, r.StatusCode, body, r.Header, r.Trailer, err)
+				}
+				_, claims, _ := strings.Cut(receipt, ".")
+				claims, _, _ = strings.Cut(claims, ".")
+				text, err := base64.RawURLEncoding.DecodeString(claims)
+				if err != nil || strings.Contains(string(text), "desk@") != (who == "a") {
+					t.Errorf("%s treats, stream %v: the receipt is %s, %v", who, stream, text, err)
+				}
+			}
+		}
+	}
+}
+
+// TestStreamedFindingsAreCountedOnce, and an answer that says that it has no
+// coding can be read.
+func TestStreamedFindingsAreCountedOnce(t *testing.T) {
+	n := iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, Config: treats("response", "email redact", "iban mask"), Agent: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		w.Header().Set("Content-Encoding", "identity")
+		w.(http.Flusher).Flush()
+		_, _ = io.WriteString(w, `{"mail":"ann@example.com","also":"bob@example.com","iban":"DE89370400440532013000"}`)
+	})})
+	r := post(t, n, "/proxy", bookNYC, nil)
+	records := n.Records(t, r.Header.Get("X-Agent-Trace-ID"))
+	last := records[len(records)-1]
+	if got, want := fmt.Sprint(last["findings"]), "[map[action:redact count:2 kind:email] map[action:mask count:1 kind:iban]]"; got != want {
+		t.Errorf("found %s, want %s", got, want)
+	}
+	if last["opaque"] != nil || last["payload"] == nil {
+		t.Errorf("the record is %v, want a payload", last)
 	}
 }
 
