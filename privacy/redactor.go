@@ -101,6 +101,13 @@ var (
 // it is if it is no text by far. What says that it is JSON and is not is treated as text from there on.
 // JSON strings longer than 64 KiB are treated as text too.
 //
+// What is treated as text stays JSON only by luck: a number that goes is not
+// quoted. That is so behind a number of more than 4096 bytes, or one with more
+// than 4 KiB of white space behind it; in JSON nested in a string longer than 64
+// KiB; and in data of an event that is no I-JSON of at most 128 levels: a name
+// that comes twice, or a byte order mark before it. Two names longer than 64
+// KiB may become equal.
+//
 // Members of one object whose names become equal get _2, _3 and so on, in the
 // order in which they come.
 //

@@ -112,7 +112,11 @@ func (e *eventReader) event(r *Redactor, raw []byte) {
 			first = false
 			for k, line := range bytes.Split(clean, []byte("\n")) {
 				l := lines[min(k, len(lines)-1)]
-				r.out = append(append(append(r.out, l.prefix...), line...), l.ending...)
+				r.out = append(r.out, l.prefix...)
+				if len(line) > 0 && !bytes.HasPrefix(l.prefix, []byte("data:")) { // the line was empty
+					r.out = append(r.out, ": "...)
+				}
+				r.out = append(append(r.out, line...), l.ending...)
 			}
 		}
 		i = next

@@ -28,7 +28,8 @@ are not shown. The exit code is 1 if something was found. What could not be look
 into (compressed data in base64, bytes that are no text) is said, too.
 
 With --redact the text comes back with a placeholder in place of each value, JSON
-as JSON. The exit code is the same.
+as JSON if it has no name twice in an object and is at most 128 levels deep. The
+exit code is the same.
 
 With --config it looks with the detectors, the allow-list and the confidence of a
 sidecar's configuration. --kinds lists what can be found. --hash prints for each
