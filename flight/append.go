@@ -16,8 +16,8 @@ import (
 // line is as safe as ack says and every attached view has applied it. With an
 // error nothing may be done that the record was to precede.
 //
-// An entry of an unknown type is refused and leaves the log as it was; any
-// other error is final, see [Log.Err].
+// An entry of an unknown type, and one with [ErrNotWhole], is refused and leaves
+// the log as it was; any other error is final, see [Log.Err].
 func (l *Log) Append(e *Entry, ack Ack) (int64, error) {
 	c := l.encoders.Get().(*encoder)
 	defer l.encoders.Put(c)

@@ -17,6 +17,10 @@ import (
 // them.
 const maxInteger = 1<<53 - 1
 
+// ErrNotWhole is returned by Append for an entry whose payload has to be kept whole
+// and cannot be: it is not I-JSON, or too long together with what is sealed.
+var ErrNotWhole = errors.New("flight: the payload does not fit into a record whole")
+
 const timeLayout = "2006-01-02T15:04:05.000Z"
 
 // encoder builds one line. It holds everything that building needs, so that a
@@ -31,6 +35,7 @@ type encoder struct {
 	// bare is true until the first member is written.
 	bare      bool
 	truncated bool
+	asText    bool // the payload is kept as a text, perhaps cut
 	traced    bool
 	trace     uint32 // hash of the trace id, if traced
 	labels    []Label
@@ -65,7 +70,9 @@ func (c *encoder) encode(e *Entry, keys *storeKey, now time.Time) error {
 	}
 	c.untilDecision(e, keys)
 	c.untilPayload(e, keys)
-	c.payload(e)
+	if c.payload(e); e.Whole && c.asText {
+		return ErrNotWhole
+	}
 	c.untilSeq(e)
 	c.afterSeq(e, now)
 	if len(c.buf)+20 > MaxLine {
@@ -361,6 +368,7 @@ func (c *encoder) items(n int) int {
 // from it.
 func (c *encoder) payload(e *Entry) {
 	text, limit := e.Text, MaxPayload-len(c.sealed)
+	c.asText = false
 	if e.Payload != nil {
 		start, bare := len(c.buf), c.bare
 		c.name("payload")
@@ -378,6 +386,7 @@ func (c *encoder) payload(e *Entry) {
 	if text == nil {
 		return
 	}
+	c.asText = true
 	c.name("payload")
 	var whole bool
 	if c.buf, whole = appendString(c.buf, text, limit); !whole {

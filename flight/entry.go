@@ -98,6 +98,9 @@ type Entry struct {
 	// Canonical is the canonical form of Payload, of at most MaxPayloadDepth, where the caller has
 	// made it already, with package ijson: nobody looks again. Nil: it is made here.
 	Canonical []byte
+	// Whole says that something is to be learned from Payload: rather than cut it, or
+	// keep it as a text, Append refuses the entry with ErrNotWhole.
+	Whole bool
 	// Text is a payload that is not JSON, already redacted. It is ignored when
 	// Payload is set.
 	Text []byte

@@ -263,6 +263,33 @@ func TestUnknownTypeIsRefused(t *testing.T) {
 	mustAppend(t, l, entry(0), Durable)
 }
 
+// A payload that a view has to learn from is whole on its line, or there is no line.
+func TestPayloadIsWhole(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpen(t, dir, Options{})
+	long := `{"a":"` + strings.Repeat("x", MaxPayload-len(`{"a":""}`)) + `"}`
+	for name, e := range map[string]*Entry{
+		"too long":     {Payload: []byte(strings.Replace(long, "x", "xx", 1))},
+		"not JSON":     {Payload: []byte(`{"a":`)},
+		"twice":        {Payload: []byte(`{"a":1,"a":2}`)},
+		"no room left": {Payload: []byte(long), Signed: []byte("sealed")},
+	} {
+		e.Type, e.Whole = Key, true
+		if _, err := l.Append(e, Durable); !errors.Is(err, ErrNotWhole) {
+			t.Errorf("%s: %v, want ErrNotWhole", name, err)
+		}
+	}
+	if err := l.Err(); err != nil {
+		t.Errorf("Err = %v after refused entries, want nil", err)
+	}
+	mustAppend(t, l, &Entry{Type: Key, Payload: []byte(long), Whole: true}, Durable)
+	mustAppend(t, l, &Entry{Type: Key, Whole: true}, Durable)
+	mustClose(t, l)
+	if all := lines(t, dir); len(all) != 2 || !bytes.Contains(all[0], []byte(long)) {
+		t.Errorf("%d lines are kept, want 2", len(all))
+	}
+}
+
 // TestConcurrentAppend appends from many producers across rotations.
 func TestConcurrentAppend(t *testing.T) {
 	dir := t.TempDir()

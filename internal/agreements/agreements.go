@@ -112,7 +112,7 @@ func Put(e *flight.Entry, a *iatp.Agreement, stranger bool) error {
 	if err != nil {
 		return err
 	}
-	e.Type, e.Reason, e.Agreement, e.Payload = flight.Agreement, Made, a.ID().Base64URL(), doc
+	e.Type, e.Reason, e.Agreement, e.Payload, e.Whole = flight.Agreement, Made, a.ID().Base64URL(), doc, true
 	if stranger {
 		e.Note = noteStranger
 	}

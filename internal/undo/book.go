@@ -329,6 +329,7 @@ type move struct {
 	tx   flight.Tx // what else it says
 	more func(*flight.Entry)
 	keep []Link
+	cut  bool // keep was longer
 }
 
 // advance appends the step that decide wants for the state of the moment, and
@@ -346,11 +347,19 @@ func (b *Book) advance(ref Ref, decide func(*Thing) (*move, error)) (*Thing, err
 	if m.to != "" && !t.State.mayFollow(m.to) {
 		return t, nil // somebody else was first
 	}
-	e := b.line(t, m)
-	if _, err := b.log.Append(&e, flight.Durable); err != nil {
-		return nil, err
+	for {
+		e := b.line(t, m)
+		_, err := b.log.Append(&e, flight.Durable)
+		if errors.Is(err, flight.ErrNotWhole) && len(m.keep) > 0 {
+			m.keep = m.keep[:len(m.keep)/2] // what a peer says of others; the line says that it was cut
+			m.cut = true
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		return b.Load(ref)
 	}
-	return b.Load(ref)
 }
 
 // line is the record of a step.
@@ -374,7 +383,7 @@ func (b *Book) line(t *Thing, m *move) flight.Entry {
 		if err != nil {
 			panic(err) // texts always marshal
 		}
-		e.Payload = text
+		e.Payload, e.Whole, e.Truncated = text, true, m.cut
 	}
 	if m.more != nil {
 		m.more(&e)

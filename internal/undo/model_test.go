@@ -451,3 +451,31 @@ func TestShares(t *testing.T) {
 	}
 	delete(w.book.shares, pool)
 }
+
+// What a peer says that it has undone further down is kept as far as a record has room
+// for it: the beginning, and that it is one.
+func TestLongChainIsKept(t *testing.T) {
+	w := newWorld(t)
+	defer w.end()
+	line := func(tx flight.Tx) int64 {
+		seq, err := w.log.Append(&flight.Entry{Type: flight.Request, TraceID: "t", Peer: "https://b.example", Dir: flight.Out, Tx: &tx}, flight.Durable)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return seq
+	}
+	ref := Ref{Label: w.book.LabelOf([8]byte{7})}
+	ref.At = line(flight.Tx{Kind: flight.TxCall, At: flight.TxBegins, Label: ref.Label, State: string(Active)})
+	line(flight.Tx{Kind: flight.TxCall, At: ref.At, Label: ref.Label, State: string(Committed), Level: "full", ID: "tx_x"})
+	w.reply = Result{Verdict: Done}
+	for i := range 64 {
+		w.reply.Chain = append(w.reply.Chain, Link{AgentID: strings.Repeat("a", 250), ID: fmt.Sprintf("tx_%d", i), Method: strings.Repeat("m", 250), Status: Compensated})
+	}
+	done, _, err := w.book.undoCall(t.Context(), w.load(ref), ByOperator, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if done.State != Compensated || !cmp.Equal(done.Chain, w.reply.Chain[:16]) && !cmp.Equal(done.Chain, w.reply.Chain[:32]) {
+		t.Errorf("it is %s, and %d links are kept of 64", done.State, len(done.Chain))
+	}
+}
