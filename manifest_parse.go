@@ -1,6 +1,10 @@
 package iatp
 
 import (
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
@@ -8,6 +12,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/inter-agent-trust/iatp/internal/ijson"
 )
@@ -227,7 +233,7 @@ func (b *binder) identity(v *value) {
 		"owner":            text(&id.Owner),
 		"uri":              (*binder).uri,
 		"contact":          text(&id.Contact),
-		"log":              text(&id.Log),
+		"log":              (*binder).logKey,
 	})
 }
 
@@ -262,6 +268,42 @@ func (b *binder) verificationKey(v *value) {
 	}
 	b.m.Identity.VerificationKey = v.text
 }
+
+// maxLogKey is the greatest length of the key of a flight log, in bytes. Whoever
+// meets its owner remembers it.
+const maxLogKey = 512
+
+func (b *binder) logKey(v *value) {
+	switch {
+	case v.kind != ijson.String:
+		b.wrongType(v, "a string")
+	case len(v.text) > maxLogKey:
+		b.refuse(v, "log must have at most %d bytes, got %d", maxLogKey, len(v.text))
+	case !isLogKey(v.text):
+		b.refuse(v, "log must be the Ed25519 verifier key of a flight log in its one spelling, name+hash+key as in log.vkey, got %s", v.describe())
+	default:
+		b.m.Identity.Log = v.text
+	}
+}
+
+// isLogKey reports whether s is a verifier key of C2SP signed-note for Ed25519: the
+// hash is of the name and the key.
+func isLogKey(s string) bool {
+	name, rest, _ := strings.Cut(s, "+")
+	hash, key, _ := strings.Cut(rest, "+")
+	raw, err := base64.StdEncoding.Strict().DecodeString(key)
+	if err != nil || len(raw) != 1+ed25519.PublicKeySize || raw[0] != noteEd25519 || strings.ContainsAny(key, "\r\n") {
+		return false
+	}
+	if name == "" || !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
+		return false
+	}
+	sum := sha256.Sum256(slices.Concat([]byte(name+"\n"), raw))
+	return hash == hex.EncodeToString(sum[:4])
+}
+
+// noteEd25519 is how C2SP signed-note marks the keys of Ed25519.
+const noteEd25519 = 1
 
 func (b *binder) uri(v *value) {
 	if v.kind != ijson.String {

@@ -60,10 +60,11 @@ var ignoreSource = cmpopts.IgnoreUnexported(Manifest{})
 
 func TestParseManifestReadsEveryMember(t *testing.T) {
 	const key = "ed25519:UBVnG218QPEAt75SEFjoiz6yoBO8AcUQwLtANu4K7lk"
+	const logKey = "expedia.example/iatp+b9cfa67b+AYMgpRl32MOMqKSSfGcN9YIeRJdhlF4V6e+yahUJ0jDq"
 	const kid = "lE51E3MevnF670f9fhD7-IzcjRcCfrWzAdaJXevvjqk"
 	doc := `{
 	"$schema": "s",
-	"identity": {"agent_id": "\u0061 b", "verification_key": "` + key + `", "owner": "o", "uri": "https://a.example:8443", "contact": "c", "log": "l"},
+	"identity": {"agent_id": "\u0061 b", "verification_key": "` + key + `", "owner": "o", "uri": "https://a.example:8443", "contact": "c", "log": "` + logKey + `"},
 	"trust_level": "trusted",
 	"capabilities": {"idempotency": true, "concurrency_limit": 5, "sla_latency_ms": 2000, "sla_availability": 99.95, "idempotency_duration_seconds": 60},
 	"reversibility": {"level": "full", "undo_window_seconds": 0, "compensation_method": "m", "compensation_notes": "n",
@@ -83,7 +84,7 @@ func TestParseManifestReadsEveryMember(t *testing.T) {
 	no, yes := false, true
 	want := &Manifest{
 		Schema:          "s",
-		Identity:        Identity{AgentID: "a b", VerificationKey: key, Owner: "o", URI: "https://a.example:8443", Contact: "c", Log: "l"},
+		Identity:        Identity{AgentID: "a b", VerificationKey: key, Owner: "o", URI: "https://a.example:8443", Contact: "c", Log: logKey},
 		TrustLevel:      Trusted,
 		Capabilities:    Capabilities{Idempotency: true, ConcurrencyLimit: 5, SLALatencyMS: 2000, SLAAvailability: "99.95", IdempotencyDurationSeconds: 60},
 		Reversibility:   Reversibility{Level: ReversibilityFull, UndoWindowSeconds: new(int64), CompensationMethod: "m", CompensationNotes: "n", CompensationSLAMS: 7, MaxFee: "50.00", Currency: "USD"},
@@ -217,6 +218,20 @@ var badManifests = []struct {
 	{"scopes", with(`"scopes":["a",1]`), `line 1, column 69, at /scopes/1: must be a string that is not empty, got 1`, false},
 	{"endorsement", with(`"endorsements":["abc"]`), `line 1, column 71, at /endorsements/0: an endorsement must be a compact JWS: three parts of base64url with dots between them`, false},
 	{"revoked key", with(`"revoked_keys":[{"kid":"x","at":"2026-11-01T00:00:00Z"}]`), `line 1, column 71, at /revoked_keys/0: a revoked key needs "kid", the RFC 7638 thumbprint of the key, and "at", a time`, false},
+	{"log key that is long", `{"identity":{"agent_id":"a","log":"` + strings.Repeat("l", 513) + `"},"trust_level":"trusted"}`,
+		`line 1, column 35, at /identity/log: log must have at most 512 bytes, got 513`, false},
+	{"log key that is none", `{"identity":{"agent_id":"a","log":"l"},"trust_level":"trusted"}`,
+		`line 1, column 35, at /identity/log: log must be the Ed25519 verifier key of a flight log in its one spelling, name+hash+key as in log.vkey, got "l"`, false},
+	{"log key without a name", `{"identity":{"agent_id":"a","log":"+b9cfa67b+AYMgpRl32MOMqKSSfGcN9YIeRJdhlF4V6e+yahUJ0jDq"},"trust_level":"trusted"}`,
+		`line 1, column 35, at /identity/log: log must be the Ed25519 verifier key of a flight log in its one spelling, name+hash+key as in log.vkey, got "+b9cfa67b+AYMgpRl32MOMqKSSfGcN9YIeRJdhlF…"`, false},
+	{"log key with another hash", `{"identity":{"agent_id":"a","log":"expedia.example/iatp+b9cea67b+AYMgpRl32MOMqKSSfGcN9YIeRJdhlF4V6e+yahUJ0jDq"},"trust_level":"trusted"}`,
+		`line 1, column 35, at /identity/log: log must be the Ed25519 verifier key of a flight log in its one spelling, name+hash+key as in log.vkey, got "expedia.example/iatp+b9cea67b+AYMgpRl32M…"`, true},
+	{"log key of another name", `{"identity":{"agent_id":"a","log":"xexpedia.example/iatp+b9cfa67b+AYMgpRl32MOMqKSSfGcN9YIeRJdhlF4V6e+yahUJ0jDq"},"trust_level":"trusted"}`,
+		`line 1, column 35, at /identity/log: log must be the Ed25519 verifier key of a flight log in its one spelling, name+hash+key as in log.vkey, got "xexpedia.example/iatp+b9cfa67b+AYMgpRl32…"`, true},
+	{"log key in capitals", `{"identity":{"agent_id":"a","log":"expedia.example/iatp+B9CFA67B+AYMgpRl32MOMqKSSfGcN9YIeRJdhlF4V6e+yahUJ0jDq"},"trust_level":"trusted"}`,
+		`line 1, column 35, at /identity/log: log must be the Ed25519 verifier key of a flight log in its one spelling, name+hash+key as in log.vkey, got "expedia.example/iatp+B9CFA67B+AYMgpRl32M…"`, false},
+	{"log key of another kind", `{"identity":{"agent_id":"a","log":"expedia.example/iatp+b9cfa67b+BIMgpRl32MOMqKSSfGcN9YIeRJdhlF4V6e+yahUJ0jDq"},"trust_level":"trusted"}`,
+		`line 1, column 35, at /identity/log: log must be the Ed25519 verifier key of a flight log in its one spelling, name+hash+key as in log.vkey, got "expedia.example/iatp+b9cfa67b+BIMgpRl32M…"`, false},
 	{"key of 31 bytes", `{"identity":{"agent_id":"a","verification_key":"ed25519:AAAA"},"trust_level":"trusted"}`,
 		`line 1, column 48, at /identity/verification_key: key must be "ed25519:" and 43 characters of unpadded base64url (32 bytes)`, false},
 	{"no signatures", with(`"updated_at":"2026-11-01T00:00:00Z","signatures":[]`),

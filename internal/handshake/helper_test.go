@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/flight"
@@ -258,6 +259,16 @@ func or[T comparable](v, instead T) T {
 		return instead
 	}
 	return v
+}
+
+// logKey is the key of some flight log.
+func logKey(t testing.TB) string {
+	t.Helper()
+	_, vkey, err := note.GenerateKey(rand.Reader, "booking.test/iatp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return vkey
 }
 
 // text is the manifest, unsigned.

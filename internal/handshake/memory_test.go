@@ -286,3 +286,33 @@ func TestNoSuchPeer(t *testing.T) {
 		t.Errorf("Meet: %+v", problem)
 	}
 }
+
+// What is learned of a peer is remembered, or the peer is refused: one of whom nothing
+// is remembered could show another key each time.
+func TestLearnedIsRemembered(t *testing.T) {
+	s := listen(t, "booking.test")
+	s.honest(t, claim{key: key('k')})
+	n := newNode(t, Options{}, s)
+	n.meet()
+	v := visit{peer: n.byName["a"].Peer, at: start}
+	var err error
+	if v.manifest, err = iatp.ParseManifest(claim{uri: s.uri, key: key('x')}.text(t)); err != nil {
+		t.Fatal(err)
+	}
+	thread := thread{from: key('x').Public()}
+	good := (*acquaintance)(nil).after(v, thread, []iatp.Key{thread.from})
+	long, unread := *good, *good
+	long.Log = strings.Repeat("x", 20<<10)
+	unread.Version++
+	for name, next := range map[string]*acquaintance{"too long for a record": &long, "nothing that is read again": &unread} {
+		if n.record(v, finding{next: next, event: eventUpdated}, new(outcome), nil) {
+			t.Errorf("%s: it counts as recorded", name)
+		}
+		if n.memory.of(s.uri).Key != key('k').Public().String() {
+			t.Errorf("%s: it has changed what is remembered", name)
+		}
+	}
+	if !n.record(v, finding{next: good, event: eventUpdated}, new(outcome), nil) {
+		t.Error("a good one is not recorded")
+	}
+}

@@ -222,12 +222,12 @@ func TestRevoked(t *testing.T) {
 // those who compare checkpoints are told.
 func TestLogRotated(t *testing.T) {
 	s := listen(t, "booking.test")
-	s.honest(t, claim{key: key('k'), log: "booking.test/iatp+00000000+one"})
+	s.honest(t, claim{key: key('k'), log: logKey(t)})
 	n := newNode(t, Options{}, s)
 	if met := n.meet(); slices.Contains(met.Notes, NoteLogRotated) {
 		t.Error("the first key of the log counts as another")
 	}
-	s.honest(t, claim{key: key('k'), log: "booking.test/iatp+00000000+two", updated: start.Add(time.Minute)})
+	s.honest(t, claim{key: key('k'), log: logKey(t), updated: start.Add(time.Minute)})
 	n.later()
 	n.restart(nil)
 	if met := n.meet(); !slices.Contains(met.Notes, NoteLogRotated) {

@@ -167,12 +167,16 @@ func (p *Peers) record(v visit, f finding, o, before *outcome) bool {
 		if err != nil { // a year that RFC 3339 cannot write
 			return false
 		}
-		e.Payload = payload
+		e.Payload, e.Whole = payload, true
 	default:
 		return true
 	}
-	_, err := p.opt.Log.Append(e, flight.Durable)
-	return err == nil
+	if _, err := p.opt.Log.Append(e, flight.Durable); err != nil {
+		p.opt.Logger.Error("what was learned of a peer cannot be recorded", "peer", v.peer.URI, "error", err)
+		return false
+	}
+	// A peer of whom nothing is remembered could be another one each time.
+	return f.alarm != "" || f.next.equal(p.memory.of(v.peer.URI))
 }
 
 // A bucket lets through burst at once and one per interval after that.
