@@ -26,7 +26,17 @@ const (
 // Look asks a peer what its log has signed for since it was last seen, compares,
 // and records what is new. It returns one of the reasons of a record, or "" if
 // nothing is new. A log that is bad already is not asked.
+//
+// At most one look at a log is under way; another one waits for it.
 func (b *Book) Look(ctx context.Context, p Peer, get Get) (found string, err error) {
+	if len(p.VKey) > maxVKey {
+		return "", notShown("a key of more than %d bytes", maxVKey)
+	}
+	end, err := b.begin(ctx, p.URI)
+	if err != nil {
+		return "", err
+	}
+	defer end()
 	have := b.Of(p.URI)
 	older := have.State()
 	switch {
@@ -40,11 +50,37 @@ func (b *Book) Look(ctx context.Context, p Peer, get Get) (found string, err err
 	case err != nil:
 		return "", notShown("%v", err)
 	case status == http.StatusConflict:
-		return b.behind(p, older, body)
+		return b.behind(ctx, p, older, body)
 	case status != http.StatusOK:
 		return "", notShown("status %d", status)
 	}
-	return b.grown(p, older, body)
+	return b.grown(ctx, p, older, body)
+}
+
+// begin waits until nobody else looks at the log of a peer. end lets the next one.
+func (b *Book) begin(ctx context.Context, uri string) (end func(), err error) {
+	for {
+		b.mu.Lock()
+		other := b.looking[uri]
+		if other == nil {
+			break
+		}
+		b.mu.Unlock()
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return nil, notShown("somebody else is still looking")
+		}
+	}
+	own := make(chan struct{})
+	b.looking[uri] = own
+	b.mu.Unlock()
+	return func() {
+		b.mu.Lock()
+		delete(b.looking, uri)
+		b.mu.Unlock()
+		close(own)
+	}, nil
 }
 
 // first takes the first state that is seen of a log.
@@ -56,7 +92,7 @@ func (b *Book) first(ctx context.Context, p Peer, another bool, get Get) (string
 	if err != nil {
 		return "", notShown("%v", err)
 	}
-	c, bad, err := read(p, body)
+	c, bad, err := read(ctx, p, body)
 	if err != nil {
 		return "", err
 	}
@@ -79,8 +115,9 @@ func textOf(c *flight.Checkpoint, body []byte) []byte {
 }
 
 // read reads a state. bad says that it claims to be of the log and was not signed
-// by its key; an error, that it is no state of this log at all.
-func read(p Peer, text []byte) (c *flight.Checkpoint, bad bool, err error) {
+// by its key, which its owner names to this day; an error, that it is no state of
+// this log at all.
+func read(ctx context.Context, p Peer, text []byte) (c *flight.Checkpoint, bad bool, err error) {
 	if len(text) > maxState {
 		return nil, false, notShown("a checkpoint of more than %d bytes", maxState)
 	}
@@ -88,19 +125,26 @@ func read(p Peer, text []byte) (c *flight.Checkpoint, bad bool, err error) {
 		return c, false, nil
 	}
 	origin, _, _ := strings.Cut(p.VKey, "+")
-	if claimed, _, ok := strings.Cut(string(text), "\n"); ok && claimed == origin && strings.Contains(string(text), "\n\n\u2014 ") {
-		return nil, true, nil
+	claimed, _, ok := strings.Cut(string(text), "\n")
+	if !ok || claimed != origin || !strings.Contains(string(text), "\n\n\u2014 ") {
+		return nil, false, notShown("%v", err)
 	}
-	return nil, false, notShown("%v", err)
+	switch now, err := p.Renew(ctx); {
+	case err != nil:
+		return nil, false, notShown("a checkpoint that is not by the key of the log, and no manifest that says whether that is another one now: %v", err)
+	case now != p.VKey:
+		return nil, false, notShown("it has a new log, whose key its manifest did not name yet")
+	}
+	return nil, true, nil
 }
 
 // grown judges a proof of growth.
-func (b *Book) grown(p Peer, older *flight.Checkpoint, body []byte) (string, error) {
+func (b *Book) grown(ctx context.Context, p Peer, older *flight.Checkpoint, body []byte) (string, error) {
 	proof, err := flight.ParseConsistency(body)
 	if err != nil {
 		return "", notShown("%v", err)
 	}
-	newer, bad, err := read(p, proof.Checkpoint)
+	newer, bad, err := read(ctx, p, proof.Checkpoint)
 	switch {
 	case err != nil:
 		return "", err
@@ -117,8 +161,8 @@ func (b *Book) grown(p Peer, older *flight.Checkpoint, body []byte) (string, err
 }
 
 // behind judges the answer of a log that says that it has not got so far.
-func (b *Book) behind(p Peer, older *flight.Checkpoint, body []byte) (string, error) {
-	newer, bad, err := read(p, body)
+func (b *Book) behind(ctx context.Context, p Peer, older *flight.Checkpoint, body []byte) (string, error) {
+	newer, bad, err := read(ctx, p, body)
 	switch {
 	case err != nil:
 		return "", err

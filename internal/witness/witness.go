@@ -14,10 +14,13 @@
 package witness
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -41,12 +44,14 @@ const forgotten = "forgotten"
 // maxLogs bounds the logs that are remembered; they are those of configured peers.
 const maxLogs = 4096
 
-// maxState bounds a signed state, in bytes. It goes into a record, together with
-// another one and a proof.
-const maxState = 3 << 10
-
-// maxEvidence bounds the payload of a record, so that it is kept whole.
-const maxEvidence = flight.MaxPayload - 1<<10
+// maxState bounds a signed state, in bytes, and maxVKey the key of a log. A text
+// that is signed has no control characters but line ends, so a record has room for
+// two such states and the key however they are written. What came instead of a
+// signed state may need more: see record.
+const (
+	maxState = 3 << 10
+	maxVKey  = 512
+)
 
 // A Log is what is remembered of a peer's flight log. The zero Log is unknown.
 type Log struct {
@@ -78,9 +83,13 @@ func (l Log) State() *flight.Checkpoint {
 type shown struct {
 	Version    int    `json:"v"`
 	VKey       string `json:"vkey"`
-	Checkpoint string `json:"checkpoint"`       // as it came
-	Before     string `json:"before,omitempty"` // evidence: the last good one
-	Proof      string `json:"proof,omitempty"`  // evidence: what came as a proof of growth
+	Checkpoint string `json:"checkpoint,omitempty"` // as it came
+	Before     string `json:"before,omitempty"`     // evidence: the last good one
+	Proof      string `json:"proof,omitempty"`      // evidence: what came as a proof of growth
+
+	// Digest is in the place of a checkpoint that is not signed and for which a record
+	// has no room: its SHA-256, as Content-Digest writes it.
+	Digest string `json:"checkpoint_digest,omitempty"`
 }
 
 const shownVersion = 1
@@ -90,13 +99,14 @@ type Book struct {
 	log *flight.Log
 	now func() time.Time
 
-	mu   sync.Mutex
-	logs map[string]Log // by uri of the peer
+	mu      sync.Mutex
+	logs    map[string]Log           // by uri of the peer
+	looking map[string]chan struct{} // at the log of a uri; closed at the end of the look
 }
 
 // Open reads from the flight log what was seen before.
 func Open(log *flight.Log, now func() time.Time) (*Book, error) {
-	b := &Book{log: log, now: now, logs: map[string]Log{}}
+	b := &Book{log: log, now: now, logs: map[string]Log{}, looking: map[string]chan struct{}{}}
 	if err := log.Attach("witness", b); err != nil {
 		return nil, err
 	}
@@ -157,12 +167,25 @@ func (b *Book) learn(seq int64, peer, reason string, at time.Time, payload []byt
 	have, known := b.logs[peer]
 	switch {
 	case !known && len(b.logs) >= maxLogs:
+	case have.Bad(): // until it is forgotten, and by the evidence that came first
+	case reason == Seen && have.VKey == n.VKey && sizeOf(n.Checkpoint) < sizeOf(have.Checkpoint):
 	case reason == Seen || reason == NewKey:
 		b.logs[peer] = Log{VKey: n.VKey, Checkpoint: n.Checkpoint, At: at, Verdict: Seen, Seq: seq}
 	default: // the last good state stays what it was
 		have.VKey, have.Verdict, have.Seq = n.VKey, reason, seq
 		b.logs[peer] = have
 	}
+}
+
+// sizeOf is the number of records in a state that was verified when it came.
+func sizeOf(state string) int64 {
+	_, rest, _ := strings.Cut(state, "\n")
+	size, _, _ := strings.Cut(rest, "\n")
+	n, err := strconv.ParseInt(size, 10, 64)
+	if err != nil {
+		return -1
+	}
+	return n
 }
 
 // Snapshot is the state in a form that Restore reads.
@@ -196,19 +219,29 @@ func (b *Book) Restore(snapshot []byte) error {
 	return nil
 }
 
-// record puts what was found into our log, durably, before it counts.
+// record puts what was found into our log, durably, before it counts. Of evidence
+// that is too long it leaves out the proof, and then a text that nobody has signed.
 func (b *Book) record(p Peer, reason string, n shown) error {
 	n.Version = shownVersion
-	payload, err := json.Marshal(n)
-	for err == nil && len(payload) > maxEvidence { // or the record would hold it as a text
-		n.Proof, n.Checkpoint = "", n.Checkpoint[:len(n.Checkpoint)/2]
-		payload, err = json.Marshal(n)
+	err := b.write(p, reason, n)
+	if errors.Is(err, flight.ErrNotWhole) && n.Proof != "" {
+		n.Proof = ""
+		err = b.write(p, reason, n)
 	}
+	if errors.Is(err, flight.ErrNotWhole) && reason == BadSignature {
+		n.Digest, n.Checkpoint = iatp.DigestOf([]byte(n.Checkpoint)).ContentDigest(), ""
+		err = b.write(p, reason, n)
+	}
+	return err
+}
+
+func (b *Book) write(p Peer, reason string, n shown) error {
+	payload, err := json.Marshal(n)
 	if err != nil {
 		return err
 	}
 	_, err = b.log.Append(&flight.Entry{
-		Type: flight.CheckpointSeen, Peer: p.URI, JKT: p.JKT, Reason: reason, Payload: payload, Time: b.now(),
+		Type: flight.CheckpointSeen, Peer: p.URI, JKT: p.JKT, Reason: reason, Payload: payload, Whole: true, Time: b.now(),
 	}, flight.Durable)
 	return err
 }
@@ -218,6 +251,11 @@ type Peer struct {
 	URI  string
 	JKT  string // thumbprint of the key that signed its manifest
 	VKey string // key of the log that the manifest names
+
+	// Renew fetches the manifest again, and returns the key of the log that it names
+	// now. A state that VKey has not signed is bad only if that is still VKey: the peer
+	// may have begun a new log since its manifest was fetched. Required.
+	Renew func(ctx context.Context) (vkey string, err error)
 }
 
 // ErrNotShown is returned by Look, wrapped, when a peer shows nothing that could be

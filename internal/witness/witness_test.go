@@ -35,7 +35,12 @@ func newLog(t testing.TB) *logOf {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &logOf{signer: signer, peer: Peer{URI: "https://peer.example", JKT: "j", VKey: vkey}}
+	return &logOf{signer: signer, peer: peerWith(vkey)}
+}
+
+// peerWith is a peer whose manifest names that key, whenever it is fetched.
+func peerWith(vkey string) Peer {
+	return Peer{URI: "https://peer.example", JKT: "j", VKey: vkey, Renew: func(context.Context) (string, error) { return vkey, nil }}
 }
 
 // hashes reads the hashes of the tree over the leaves.
@@ -64,13 +69,16 @@ func (l *logOf) grow(words string, n int) *logOf {
 	return &next
 }
 
-func (l *logOf) state(t testing.TB) string {
+func (l *logOf) state(t testing.TB) string { return l.stateWith(t, "") }
+
+// stateWith is a state with extension lines.
+func (l *logOf) stateWith(t testing.TB, extension string) string {
 	t.Helper()
 	root := tlog.Hash(sha256.Sum256(nil))
 	if len(l.leaves) > 0 {
 		root, _ = tlog.TreeHash(int64(len(l.leaves)), l.hashes())
 	}
-	text, err := note.Sign(&note.Note{Text: fmt.Sprintf("peer/iatp\n%d\n%s\n", len(l.leaves), root)}, l.signer)
+	text, err := note.Sign(&note.Note{Text: fmt.Sprintf("%s\n%d\n%s\n%s", l.signer.Name(), len(l.leaves), root, extension)}, l.signer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,6 +158,7 @@ func TestLook(t *testing.T) {
 		"silent": {[]Get{first.get(t), func(context.Context, string) (int, []byte, error) { return 0, nil, errors.New("no") }, longer.get(t)},
 			[]string{Seen, "?", Seen}, 305},
 		"sorry afterwards": {[]Get{longer.get(t), first.get(t), longer.get(t)}, []string{Seen, SetBack, ""}, 305},
+		"long text":        {[]Get{first.get(t), says(200, "old 5\n\npeer/iatp\n"+strings.Repeat("<", 2900)+"\n\n\u2014 peer/iatp x\n")}, []string{Seen, BadSignature}, 5},
 		"evil text":        {[]Get{first.get(t), says(200, "old 5\n\npeer/iatp\n"+strings.Repeat("\x01", 2900)+"\n\n\u2014 peer/iatp x\n")}, []string{Seen, BadSignature}, 5},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -216,7 +225,7 @@ func evidence(t *testing.T, dir string, have Log) {
 		if err := json.Unmarshal(rec.Line, &l); err != nil {
 			t.Fatal(err)
 		}
-		if l.Reason != have.Verdict || l.Payload.Before != have.Checkpoint || l.Payload.Checkpoint == "" {
+		if l.Reason != have.Verdict || l.Payload.Before != have.Checkpoint || (l.Payload.Checkpoint == "") == (l.Payload.Digest == "") {
 			t.Errorf("evidence: %s", rec.Line)
 		}
 		return
@@ -236,6 +245,151 @@ func TestLookAtAnotherKey(t *testing.T) {
 		if found, err := b.Look(t.Context(), step.log.peer, step.log.get(t)); found != step.want || err != nil {
 			t.Errorf("%q %v, want %q", found, err, step.want)
 		}
+	}
+}
+
+// A good state is kept whole, however it is padded and written in JSON, or it counts as
+// not shown: one that was cut could be compared with nothing.
+func TestPaddedState(t *testing.T) {
+	for _, pad := range []string{"<", "\\", "\n", "\u00a0", "\""} {
+		root := newLog(t)
+		first, other := root.grow("a", 5), root.grow("b", 5)
+		kept := 0
+		for _, n := range []int{0, 2000, 2700, 3000} {
+			l, b := openBook(t, t.TempDir())
+			extension := strings.Repeat(pad, n/len(pad)) + "x\n"
+			found, err := b.Look(t.Context(), root.peer, says(200, first.stateWith(t, extension)))
+			if errors.Is(err, ErrNotShown) && b.Of(root.peer.URI) == (Log{}) {
+				l.Close()
+				continue
+			}
+			if kept++; found != Seen || err != nil || b.Of(root.peer.URI).Checkpoint != first.stateWith(t, extension) {
+				t.Fatalf("%d times %q: %q %v, and %q is kept", n, pad, found, err, b.Of(root.peer.URI).Checkpoint)
+			}
+			// The evidence is two such states and what came as a proof.
+			if found, err := b.Look(t.Context(), root.peer, says(200, "old 5\n\n"+other.stateWith(t, extension))); found != Fork || err != nil {
+				t.Errorf("%d times %q: another history is %q %v", n, pad, found, err)
+			}
+			l.Close()
+		}
+		if kept != 3 {
+			t.Errorf("%d states padded with %q are kept, want 3 of 4", kept, pad)
+		}
+	}
+}
+
+// Evidence that is too long for a record ends as a digest, and soon.
+func TestLongEvidence(t *testing.T) {
+	name := strings.Repeat("\x01", 400)
+	skey, vkey, err := note.GenerateKey(rand.Reader, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, b := openBook(t, t.TempDir())
+	defer l.Close()
+	bad := name + "\n" + strings.Repeat("\x02", 2500) + "\n\n\u2014 x y\n"
+	if found, err := b.Look(t.Context(), peerWith(vkey), says(200, bad)); found != BadSignature || err != nil || !b.Of("https://peer.example").Bad() {
+		t.Errorf("%q %v", found, err)
+	}
+	if _, err := b.Look(t.Context(), peerWith(strings.Repeat("<", maxVKey)+skey), says(200, bad)); !errors.Is(err, ErrNotShown) {
+		t.Errorf("a long key: %v", err)
+	}
+}
+
+// A peer that has begun a new log is not judged by the key that its manifest named
+// before.
+func TestNewLogIsNoForgery(t *testing.T) {
+	l, b := openBook(t, t.TempDir())
+	defer l.Close()
+	old, fresh := newLog(t).grow("a", 9), newLog(t).grow("b", 2)
+	if _, err := b.Look(t.Context(), old.peer, old.get(t)); err != nil {
+		t.Fatal(err)
+	}
+	late := old.peer
+	for name, renew := range map[string]func(context.Context) (string, error){
+		"the manifest names it now":     fresh.peer.Renew,
+		"the manifest is not to be had": func(context.Context) (string, error) { return "", errors.New("no") },
+	} {
+		late.Renew = renew
+		for _, status := range []int{200, http.StatusConflict} {
+			body := fresh.state(t)
+			if status == 200 {
+				body = "old 9\n\n" + body
+			}
+			if found, err := b.Look(t.Context(), late, says(status, body)); found != "" || !errors.Is(err, ErrNotShown) {
+				t.Errorf("%s, %d: %q %v", name, status, found, err)
+			}
+		}
+	}
+	if found, err := b.Look(t.Context(), fresh.peer, fresh.get(t)); found != NewKey || err != nil {
+		t.Errorf("with its key: %q %v", found, err)
+	}
+}
+
+// Records that come late change neither a verdict nor a later state.
+func TestLateRecord(t *testing.T) {
+	l, b := openBook(t, t.TempDir())
+	defer l.Close()
+	first := newLog(t).grow("a", 5)
+	longer, forked := first.grow("b", 300), first.grow("c", 400)
+	seen := func(log *logOf, reason string) {
+		t.Helper()
+		n := shown{VKey: log.peer.VKey, Checkpoint: log.state(t)}
+		if err := b.record(log.peer, reason, n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seen(longer, Seen)
+	seen(first, Seen)
+	if got := b.Of(first.peer.URI).State().Size; got != 305 {
+		t.Errorf("the last state has %d records, 305 were seen", got)
+	}
+	seen(forked, Fork)
+	evidence := b.Of(first.peer.URI)
+	seen(longer, Seen)
+	seen(newLog(t).grow("d", 500), NewKey)
+	seen(forked, SetBack)
+	if got := b.Of(first.peer.URI); got != evidence || !got.Bad() {
+		t.Errorf("the verdict is %+v, was %+v", got, evidence)
+	}
+}
+
+// One look at a log is under way at a time; another one waits, until its own end.
+func TestOneLookAtATime(t *testing.T) {
+	l, b := openBook(t, t.TempDir())
+	defer l.Close()
+	log := newLog(t).grow("a", 5)
+	asked, on, done := make(chan bool), make(chan bool), make(chan error)
+	go func() {
+		_, err := b.Look(t.Context(), log.peer, func(ctx context.Context, path string) (int, []byte, error) {
+			asked <- true
+			<-on
+			return log.get(t)(ctx, path)
+		})
+		done <- err
+	}()
+	<-asked
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := b.Look(ctx, log.peer, log.get(t)); !errors.Is(err, ErrNotShown) {
+		t.Errorf("a second look does not wait: %v", err)
+	}
+	other := newLog(t).grow("a", 5)
+	other.peer.URI = "https://other.example"
+	if found, err := b.Look(t.Context(), other.peer, other.get(t)); found != Seen || err != nil {
+		t.Errorf("a look at another peer waits: %q %v", found, err)
+	}
+	second := make(chan string)
+	go func() {
+		found, _ := b.Look(t.Context(), log.peer, log.grow("b", 9).get(t))
+		second <- found
+	}()
+	on <- true
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if found := <-second; found != Seen || b.Of(log.peer.URI).State().Size != 14 || len(b.looking) != 0 {
+		t.Errorf("the second look finds %q: %+v", found, b.Of(log.peer.URI))
 	}
 }
 
