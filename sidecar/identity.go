@@ -102,7 +102,9 @@ func (id *identity) publish(m *iatp.Manifest, k *keys, data, logKey string, writ
 			return keep(doc, source, docPath, sourcePath)
 		}
 	}
-	if written.After(now) {
+	if before == nil || written.After(now) {
+		// In a new data directory the log, and so the document, is another one, and
+		// peers may know the one of the file's time (decision 0046).
 		written = now
 	}
 	if before != nil && !before.UpdatedAt.Before(written.Truncate(time.Second)) {

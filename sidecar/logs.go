@@ -99,7 +99,7 @@ func (s *Sidecar) lookAtLog(ctx context.Context, name string) {
 	if met.Manifest.Identity.Log == "" {
 		return
 	}
-	found, err := s.mesh.logs.seen.Look(ctx, witness.Peer{URI: met.Peer.URI, JKT: met.Key.Thumbprint(), VKey: met.Manifest.Identity.Log}, get)
+	found, err := s.compareTheirs(ctx, met, get)
 	switch {
 	case errors.Is(err, witness.ErrNotShown):
 		s.metrics.logLooks.WithLabelValues("not_shown").Inc()
@@ -113,6 +113,33 @@ func (s *Sidecar) lookAtLog(ctx context.Context, name string) {
 		s.log.Error("the flight log of a peer contradicts what it has signed; the peer is untrusted until it is forgotten", "peer", met.Peer.URI,
 			"what", found, "evidence", s.mesh.logs.seen.Of(met.Peer.URI).Seq, "remedy", "ask its operator what happened; then: iatp peers forget")
 	}
+}
+
+// compareTheirs looks at the log that the manifest of a peer names. If a manifest of
+// this moment names another one, that is looked at.
+func (s *Sidecar) compareTheirs(ctx context.Context, met *handshake.Met, get witness.Get) (found string, err error) {
+	for range 2 {
+		vkey := met.Manifest.Identity.Log
+		if vkey == "" {
+			break
+		}
+		renew := func(ctx context.Context) (string, error) {
+			now, problem := s.mesh.peers().Renew(ctx, met.Peer.Name)
+			if problem != nil {
+				return "", errors.New(problem.Error)
+			}
+			if now.Manifest == nil || now.Key == (iatp.Key{}) {
+				return "", errors.New("its manifest cannot be had")
+			}
+			met = now
+			return now.Manifest.Identity.Log, nil
+		}
+		found, err = s.mesh.logs.seen.Look(ctx, witness.Peer{URI: met.Peer.URI, JKT: met.Key.Thumbprint(), VKey: vkey, Renew: renew}, get)
+		if met.Manifest.Identity.Log == vkey {
+			break
+		}
+	}
+	return found, err
 }
 
 // getSigned asks a peer for a path, signed by us. No redirect is followed, and the

@@ -400,3 +400,29 @@ func TestPublicLog(t *testing.T) {
 		t.Errorf("a stranger's signature: %d", got)
 	}
 }
+
+// A peer that begins a new data directory, with the manifest that it had, is known by it
+// as soon as it is met again: neither its log nor its manifest convicts it.
+func TestPeerBeginsANewLog(t *testing.T) {
+	h := newHistory(t)
+	file := writeFile(t, "manifest.json", iatptest.Friend, 0o600)
+	start := func() *iatptest.Node {
+		return iatptest.Start(t, iatptest.Options{Data: t.TempDir(), Config: func(c *sidecar.Config) { h.configB(c, true); c.Manifest = file }})
+	}
+	b := start()
+	if r := h.call(t); r.Status != 200 {
+		t.Fatalf("%d %s", r.Status, r.Body)
+	}
+	h.settled(t, 2)
+	mustStop(t, b)
+	time.Sleep(1100 * time.Millisecond) // updated_at has whole seconds
+	start()
+	p := h.visit(t) // a has its old manifest still
+	seen := records(t, h.a, "checkpoint_seen")
+	if p.Log == nil || p.Log.Verdict != "seen" || p.Score == nil || *p.Score != 10 || seen[len(seen)-1]["reason"] != "new_key" {
+		t.Errorf("its log is %+v by %v", p.Log, seen[len(seen)-1])
+	}
+	if r := h.call(t); r.Status != 200 {
+		t.Errorf("%d %s", r.Status, r.Body)
+	}
+}

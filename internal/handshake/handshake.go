@@ -414,6 +414,22 @@ func (p *Peers) Meet(ctx context.Context, name string) (*Met, *iatp.Problem) {
 	return o.met, nil
 }
 
+// Renew is Meet by a visit that begins now, from which nothing of those before is
+// taken over: the manifest that it returns, nil if it could not be had, is the one of
+// this moment.
+func (p *Peers) Renew(ctx context.Context, name string) (*Met, *iatp.Problem) {
+	t := p.byName[name]
+	if t == nil {
+		return nil, noSuchPeer(name)
+	}
+	p.met.drop(t.URI)
+	o, problem := p.visitTo(ctx, &p.met, t, p.opt.Now())
+	if problem != nil {
+		return nil, problem
+	}
+	return o.met, nil
+}
+
 // ErrUnknown is returned, wrapped, by Forget for somebody who was never met.
 var ErrUnknown = errors.New("nothing is remembered")
 
