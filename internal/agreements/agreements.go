@@ -18,8 +18,10 @@ package agreements
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -29,13 +31,14 @@ import (
 )
 
 // How many agreements are remembered, each at most iatp.MaxStatementSize long. New
-// ones are taken while fewer are in force, so that what must be forgotten has ended
-// long before.
+// ones are taken while fewer are in force, so one that has ended can be forgotten in
+// their place.
 const (
 	maxHeld      = 1024
 	maxInForce   = 512
 	maxStrangers = 128 // in force with strangers, all together
 	maxShare     = 16  // in force with one principal
+	maxEnded     = 64  // ended, with one principal, while others need the room
 )
 
 // Made is the reason on the line of an agreement that was made.
@@ -163,7 +166,7 @@ func (b *Book) Room(principal string, stranger bool) bool {
 	defer b.mu.Unlock()
 	all, strangers, share := 0, 0, 0
 	for _, h := range b.byID {
-		if !now.Before(time.Unix(h.Exp, 0)) {
+		if h.ended(now) {
 			continue
 		}
 		all++
@@ -205,17 +208,37 @@ func (b *Book) add(h *Held) {
 	if at := (parties{h.Initiator, h.Responder}); h.Dir == flight.Out && (b.current[at] == nil || b.current[at].Iat <= h.Iat) {
 		b.current[at] = h
 	}
-	if len(b.byID) <= maxHeld {
-		return
+	if len(b.byID) > maxHeld {
+		b.remove(b.dispensable())
 	}
-	var first *Held
-	for _, other := range b.byID {
-		if first == nil || other.over() < first.over() {
-			first = other
+}
+
+// dispensable is what is forgotten first: one that has ended, of a principal that has
+// more than its share of those, or else of anybody; the one that is over first. It
+// needs mu.
+func (b *Book) dispensable() *Held {
+	now, ended := b.now(), make(map[string]int)
+	for _, h := range b.byID {
+		if h.ended(now) {
+			ended[h.Other().URI]++
 		}
 	}
-	b.remove(first)
+	rank := func(h *Held) int {
+		switch {
+		case !h.ended(now):
+			return 2
+		case ended[h.Other().URI] <= maxEnded:
+			return 1
+		}
+		return 0
+	}
+	return slices.MinFunc(slices.Collect(maps.Values(b.byID)), func(x, y *Held) int {
+		return cmp.Or(cmp.Compare(rank(x), rank(y)), cmp.Compare(x.over(), y.over()), cmp.Compare(x.Exp, y.Exp), bytes.Compare(x.id[:], y.id[:]))
+	})
 }
+
+// ended reports whether no call is made under the agreement any more.
+func (h *Held) ended(now time.Time) bool { return !now.Before(time.Unix(h.Exp, 0)) }
 
 // view is how the log sees a book.
 type view struct{ b *Book }

@@ -66,6 +66,16 @@ func (b *books) agree(other string, n int, dir flight.Dir, life time.Duration, w
 	return a
 }
 
+// hold is agree without a record.
+func (b *books) hold(other string, n int, life time.Duration, window int64) *iatp.Agreement {
+	b.t.Helper()
+	a := b.signed(other, n, flight.In, life, window)
+	b.book.mu.Lock()
+	defer b.book.mu.Unlock()
+	b.book.add(Hold(a, flight.In, false))
+	return a
+}
+
 func (b *books) signed(other string, n int, dir flight.Dir, life time.Duration, window int64) *iatp.Agreement {
 	b.t.Helper()
 	ours, theirs := key(b.t, "a"), key(b.t, "b")
@@ -172,15 +182,39 @@ func TestForgets(t *testing.T) {
 	endless := b.agree("https://peer.example", 1, flight.In, time.Hour, 0, false)
 	long := b.agree("https://peer.example", 2, flight.In, time.Hour, 1<<20, false)
 	for i := range maxHeld {
-		b.book.mu.Lock()
-		a := b.signed(fmt.Sprintf("https://p%d.example", i), i, flight.In, 2*time.Hour, 3600)
-		b.book.add(Hold(a, flight.In, false))
-		b.book.mu.Unlock()
+		b.hold(fmt.Sprintf("https://p%d.example", i), i, 2*time.Hour, 3600)
 	}
 	if len(b.book.byID) != maxHeld {
 		t.Errorf("%d are held, want %d", len(b.book.byID), maxHeld)
 	}
 	if b.book.ByID(short.ID()) != nil || b.book.ByID(long.ID()) == nil || b.book.ByID(endless.ID()) == nil {
 		t.Errorf("held: short %v, long %v, endless %v; want the short one forgotten", b.book.ByID(short.ID()) != nil, b.book.ByID(long.ID()) != nil, b.book.ByID(endless.ID()) != nil)
+	}
+}
+
+// What is in force outlives all that have ended, whatever was promised about those; and
+// many that have ended with one principal make room before the few of others.
+func TestForgetsWhatHasEnded(t *testing.T) {
+	b := open(t)
+	few := b.hold("https://few.example", 0, time.Minute, 60)
+	for i := range maxHeld - 1 {
+		b.hold("https://greedy.example", i, time.Minute, 0) // to be undone without limit
+	}
+	b.at = b.at.Add(2 * time.Minute)
+	var held []*iatp.Agreement
+	for i := range maxInForce {
+		held = append(held, b.hold(fmt.Sprintf("https://p%d.example", i), i, time.Hour, 60))
+	}
+	lost := 0
+	for _, a := range held {
+		if b.book.ByID(a.ID()) == nil {
+			lost++
+		}
+	}
+	if lost > 0 || len(b.book.byID) != maxHeld {
+		t.Errorf("%d of %d in force are forgotten, %d are held", lost, len(held), len(b.book.byID))
+	}
+	if b.book.ByID(few.ID()) == nil {
+		t.Error("the only one of a principal is forgotten, while another has more than its share")
 	}
 }
