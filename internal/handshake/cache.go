@@ -19,7 +19,7 @@ type outcome struct {
 	problem *iatp.Problem
 	expires time.Time
 
-	at                  time.Time // when the visit began
+	at                  time.Time // when the visit began, by the clock
 	manifest, directory *answer   // to ask again with; nil after a failure
 	alarm               string    // what was recorded, so that it is not recorded each time
 }
@@ -82,7 +82,7 @@ func (c *cache) dropIf(uri string, holds func(*outcome) bool) {
 // argument in a goroutine that ctx does not end. visit gets the outcome before, or
 // nil.
 func (c *cache) get(ctx context.Context, uri string, since time.Time, start func(func()), visit func(*outcome) *outcome) (*outcome, error) {
-	for {
+	for first := true; ; first = false {
 		c.mu.Lock()
 		at := c.at(uri)
 		if o := at.fresh(c.now(), since); o != nil {
@@ -90,7 +90,8 @@ func (c *cache) get(ctx context.Context, uri string, since time.Time, start func
 			return o, nil
 		}
 		call := at.call
-		if call == nil {
+		joined := call != nil
+		if !joined {
 			call = &shared{done: make(chan struct{})}
 			at.call = call
 			before := at.last
@@ -102,8 +103,9 @@ func (c *cache) get(ctx context.Context, uri string, since time.Time, start func
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
-		// It counts for those that waited, even if it is good for an instant only.
-		if !call.outcome.at.Before(since) {
+		// A visit that began after the question counts for those that waited, even if it
+		// is good for an instant only, and whatever the clock says that was set back.
+		if !joined || !first || !call.outcome.at.Before(since) {
 			return call.outcome, nil
 		}
 	}

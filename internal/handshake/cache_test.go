@@ -168,3 +168,33 @@ func TestBucket(t *testing.T) {
 		t.Error("the bucket holds more than the burst")
 	}
 }
+
+// A clock that is set back does not make anybody visit again and again: a visit that
+// began after the question answers it.
+func TestClockSetBack(t *testing.T) {
+	now := &clock{at: start}
+	c := newCache(now.now)
+	visits := 0
+	back := func(*outcome) *outcome {
+		if visits++; visits > 9 { // enough
+			return &outcome{at: now.now(), expires: now.now()}
+		}
+		return &outcome{at: now.now().Add(-time.Hour), expires: now.now().Add(-time.Hour)}
+	}
+	const uri = "https://peer.example"
+	begun, on := make(chan bool), make(chan bool)
+	var visiting sync.WaitGroup
+	defer visiting.Wait()
+	visiting.Go(func() {
+		_, _ = c.get(t.Context(), uri, start, visiting.Go, func(o *outcome) *outcome {
+			close(begun)
+			<-on
+			return back(o)
+		})
+	})
+	<-begun // somebody else's visit, which began before we ask
+	visiting.Go(func() { close(on) })
+	if o, err := c.get(t.Context(), uri, start, visiting.Go, back); err != nil || o == nil || visits != 2 {
+		t.Errorf("%d visits, %v, want one after the one that was under way", visits, err)
+	}
+}

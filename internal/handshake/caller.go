@@ -86,7 +86,11 @@ func (p *Peers) byKey(keyid, agentURI string) *target {
 // visit. quota, if not nil, is taken from before each new visit.
 func (p *Peers) calledBy(ctx context.Context, c *cache, t *target, keyid string, quota *bucket) (*Caller, *iatp.Problem) {
 	unheard := false
-	for _, since := range []time.Time{{}, p.again(c)} {
+	for turn := range 2 {
+		var since time.Time
+		if turn > 0 {
+			since = p.again(c)
+		}
 		if quota != nil && c.fresh(t.URI, since) == nil && !quota.take() {
 			return nil, busy()
 		}

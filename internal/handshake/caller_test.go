@@ -256,3 +256,21 @@ func TestStrangersOrigins(t *testing.T) {
 		}
 	}
 }
+
+// A configured peer whose visit has its key needs no look-up, so its calls take none
+// from strangers.
+func TestKnownCallersLeaveLookups(t *testing.T) {
+	own := key('k')
+	s, stranger := listen(t, "booking.test"), local(t)
+	s.honest(t, claim{key: own})
+	stranger.honest(t, claim{key: key('s')})
+	n := newNode(t, Options{Strangers: true, Private: stranger.private()}, s)
+	n.meet()
+	for range 2 * lookupBurst {
+		n.known(own, s.uri)
+	}
+	if got := s.count(manifestPath); got != 1 {
+		t.Errorf("%d visits, want 1", got)
+	}
+	n.known(key('s'), stranger.uri)
+}
