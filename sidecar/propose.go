@@ -237,7 +237,11 @@ func (s *Sidecar) agreementWanted(x *exchange, resp *http.Response, body []byte)
 		x.bases = x.bases[:len(x.bases)-1]
 	}
 	if x.agreed != nil {
-		s.mesh.agreements.Drop(x.agreed.ID())
+		e := s.line(x, flight.Agreement)
+		agreements.PutDropped(&e, x.agreed.ID())
+		if _, err := s.book.Append(&e, flight.Written); err != nil {
+			s.logUnavailable(err) // and there is no proposal without a line of its own
+		}
 		x.agreed = nil
 	}
 	return true

@@ -41,8 +41,11 @@ const (
 	maxEnded     = 64  // ended, with one principal, while others need the room
 )
 
-// Made is the reason on the line of an agreement that was made.
-const Made = "made"
+// Reasons on the line of an agreement.
+const (
+	Made    = "made"
+	Dropped = "dropped" // the other side does not know it any more, as it says
+)
 
 // Held is an agreement with both signatures, which were verified before it was
 // recorded. It is shared: do not change it.
@@ -122,6 +125,12 @@ func Put(e *flight.Entry, a *iatp.Agreement, stranger bool) error {
 	return nil
 }
 
+// PutDropped makes e the line by which an agreement that the other side does not know
+// any more is used no longer.
+func PutDropped(e *flight.Entry, id iatp.Digest) {
+	e.Type, e.Reason, e.Agreement = flight.Agreement, Dropped, id.Base64URL()
+}
+
 const noteStranger = "with a stranger"
 
 // ByID returns an agreement, in force or not; nil if it is not known.
@@ -178,15 +187,6 @@ func (b *Book) Room(principal string, stranger bool) bool {
 		}
 	}
 	return all < maxInForce && share < maxShare && (!stranger || strangers < maxStrangers)
-}
-
-// Drop stops using an agreement that the other side does not know any more.
-func (b *Book) Drop(id iatp.Digest) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if h := b.byID[id]; h != nil {
-		b.remove(h)
-	}
 }
 
 // remove needs mu.
@@ -254,9 +254,16 @@ func (v view) Apply(_ int64, line []byte) {
 		Dir     flight.Dir      `json:"dir"`
 		Reason  string          `json:"reason"`
 		Note    string          `json:"note"`
+		Agr     string          `json:"agr"`
 		Payload json.RawMessage `json:"payload"`
 	}
-	if json.Unmarshal(line, &l) != nil || l.Type != flight.Agreement || l.Reason != Made {
+	if json.Unmarshal(line, &l) != nil || l.Type != flight.Agreement {
+		return
+	}
+	if l.Reason == Dropped {
+		v.drop(l.Agr)
+	}
+	if l.Reason != Made {
 		return
 	}
 	a, err := iatp.ParseAgreement(l.Payload)
@@ -266,6 +273,18 @@ func (v view) Apply(_ int64, line []byte) {
 	v.b.mu.Lock()
 	defer v.b.mu.Unlock()
 	v.b.add(Hold(a, l.Dir, l.Note == noteStranger))
+}
+
+func (v view) drop(name string) {
+	id, err := iatp.ParseBase64URL(name)
+	if err != nil {
+		return
+	}
+	v.b.mu.Lock()
+	defer v.b.mu.Unlock()
+	if h := v.b.byID[id]; h != nil {
+		v.b.remove(h)
+	}
 }
 
 type saved struct {

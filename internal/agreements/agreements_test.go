@@ -138,7 +138,12 @@ func TestBook(t *testing.T) {
 	check("from a snapshot", second)
 	b.at = b.at.Add(time.Hour - 30*time.Second)
 	check("half a minute before its end", nil)
-	b.book.Drop(second.ID())
+	e := flight.Entry{TraceID: "t"}
+	PutDropped(&e, second.ID())
+	if _, err := b.log.Append(&e, flight.Written); err != nil {
+		t.Fatal(err)
+	}
+	b.reopen() // it does not come back
 	if b.book.ByID(second.ID()) != nil || b.book.Current(first.Initiator, first.Responder) != nil {
 		t.Error("a dropped agreement is still there")
 	}
