@@ -8,6 +8,7 @@ import (
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/flight"
 	"github.com/inter-agent-trust/iatp/internal/agreements"
+	"github.com/inter-agent-trust/iatp/internal/handshake"
 	"github.com/inter-agent-trust/iatp/internal/ijson"
 )
 
@@ -165,12 +166,12 @@ func termsRejected(why string, offer iatp.Terms) *iatp.Problem {
 // if what we know is not what it says.
 func (s *Sidecar) manifestOf(x *exchange, said iatp.Digest) (iatp.Digest, *iatp.Problem) {
 	met := x.caller.Met
-	if x.caller.Name != "" && (met == nil || met.Digest != said.ContentDigest()) {
+	if met == nil || met.Digest != said.ContentDigest() {
 		if met != nil {
 			s.mesh.peers().Stale(x.caller.URI, met.Digest)
 		}
 		var p *iatp.Problem
-		if met, p = s.mesh.peers().Meet(x.r.Context(), x.caller.Name); p != nil {
+		if met, p = s.visitCaller(x); p != nil {
 			return iatp.Digest{}, p
 		}
 	}
@@ -183,6 +184,19 @@ func (s *Sidecar) manifestOf(x *exchange, said iatp.Digest) (iatp.Digest, *iatp.
 		return digest, s.logUnavailable(err) // handshake computed it
 	}
 	return digest, nil
+}
+
+// visitCaller finds out what the caller serves now: a peer of the configuration, or a
+// stranger that still signs with the same key.
+func (s *Sidecar) visitCaller(x *exchange) (*handshake.Met, *iatp.Problem) {
+	if x.caller.Name != "" {
+		return s.mesh.peers().Meet(x.r.Context(), x.caller.Name)
+	}
+	again, p := s.mesh.peers().Caller(x.r.Context(), x.caller.Key.Thumbprint(), x.caller.URI)
+	if p != nil {
+		return nil, p
+	}
+	return again.Met, nil
 }
 
 // conclude puts the second signature on a proposal that we accept, and the agreement

@@ -34,7 +34,8 @@ func (s *Sidecar) forgetPeer(w http.ResponseWriter, r *http.Request) {
 	}
 	var err error = handshake.ErrUnknown
 	if s.mesh != nil {
-		err = s.mesh.peers().Forget(uri, s.scanner().RedactText(f.By))
+		seen := s.mesh.logs.seen.Of(uri).Verdict != ""
+		err = s.mesh.peers().Forget(uri, s.scanner().RedactText(f.By), seen)
 	}
 	switch {
 	case errors.Is(err, handshake.ErrUnknown):

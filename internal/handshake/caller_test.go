@@ -257,6 +257,28 @@ func TestStrangersOrigins(t *testing.T) {
 	}
 }
 
+// A stranger that has a new manifest is visited again when it says so, and not each time.
+func TestStaleStranger(t *testing.T) {
+	s, own := local(t), key('s')
+	s.honest(t, claim{key: own})
+	n := newNode(t, Options{Strangers: true, Private: s.private()}, listen(t, "booking.test"))
+	first := n.known(own, s.uri).Met
+	s.honest(t, claim{key: own, updated: start.Add(time.Second)})
+	n.Stale(s.uri, first.Digest)
+	if met := n.known(own, s.uri).Met; met != first {
+		t.Error("it was visited again at once")
+	}
+	n.move(minFresh)
+	n.Stale(s.uri, "sha-256=:another:")
+	if met := n.known(own, s.uri).Met; met != first {
+		t.Error("another manifest became stale")
+	}
+	n.Stale(s.uri, first.Digest)
+	if met := n.known(own, s.uri).Met; met.Digest == first.Digest {
+		t.Error("its new manifest is not seen")
+	}
+}
+
 // A configured peer whose visit has its key needs no look-up, so its calls take none
 // from strangers.
 func TestKnownCallersLeaveLookups(t *testing.T) {

@@ -183,6 +183,7 @@ type Peers struct {
 type life struct {
 	memory  *memory
 	lookups bucket // of strangers
+	turns   turns
 
 	running context.Context // ends with Close
 	stop    context.CancelFunc
@@ -207,7 +208,8 @@ func New(o Options) (*Peers, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.life = &life{memory: &memory{configured: p.byURI, known: make(map[string]remembered)}, lookups: bucket{now: p.opt.Now}}
+	p.life = &life{memory: &memory{configured: p.byURI, known: make(map[string]remembered)}, lookups: bucket{now: p.opt.Now},
+		turns: turns{busy: make(map[string]chan struct{})}}
 	if err := o.Log.Attach("peers", p.memory); err != nil {
 		return nil, err
 	}
@@ -435,9 +437,10 @@ var ErrUnknown = errors.New("nothing is remembered")
 
 // Forget drops what is remembered of a principal, on the word of the operator:
 // the next manifest that it serves is a first contact. That is the way out when a
-// peer has lost its key.
-func (p *Peers) Forget(uri, actor string) error {
-	if p.memory.of(uri) == nil {
+// peer has lost its key. anyway says that somebody else has something to forget of
+// it by this record.
+func (p *Peers) Forget(uri, actor string, anyway bool) error {
+	if p.memory.of(uri) == nil && !anyway {
 		return fmt.Errorf("%w of %s", ErrUnknown, iatp.Printable(uri))
 	}
 	_, err := p.opt.Log.Append(&flight.Entry{

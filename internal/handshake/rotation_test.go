@@ -1,7 +1,10 @@
 package handshake
 
 import (
+	"net/http"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -115,15 +118,18 @@ func TestLostKey(t *testing.T) {
 		n := lost(t, claim{})
 		n.later()
 		changed(t, n)
-		if err := n.Forget("https://booking.test", "alice"); err != nil {
+		if err := n.Forget("https://booking.test", "alice", false); err != nil {
 			t.Fatal(err)
 		}
 		if met := n.meet(); met.Key != two.Public() {
 			t.Errorf("after Forget: %v", met.Notes)
 		}
 		want(t, n, eventFirstSeen, eventKeyChanged, eventForgotten, eventFirstSeen)
-		if err := n.Forget("https://nobody.test", "alice"); err == nil {
+		if err := n.Forget("https://nobody.test", "alice", false); err == nil {
 			t.Error("Forget forgot somebody who was never met")
+		}
+		if err := n.Forget("https://nobody.test", "alice", true); err != nil {
+			t.Errorf("Forget, of what somebody else remembers: %v", err)
 		}
 	})
 }
@@ -232,6 +238,51 @@ func TestLogRotated(t *testing.T) {
 	n.restart(nil)
 	if met := n.meet(); !slices.Contains(met.Notes, NoteLogRotated) {
 		t.Error("another key of the log is not noted")
+	}
+}
+
+// Visits by the old options and by the new ones follow one another, so that what is
+// remembered is what the last one found.
+func TestVisitsTakeTurns(t *testing.T) {
+	s := listen(t, "booking.test")
+	s.honest(t, claim{key: key('k')})
+	n := newNode(t, Options{}, s)
+	manifest := s.manifest
+	var under, most atomic.Int32
+	begun, on := make(chan bool, 2), make(chan bool)
+	s.serve(func(w http.ResponseWriter, r *http.Request) {
+		if now := under.Add(1); now > most.Load() {
+			most.Store(now)
+		}
+		begun <- true
+		<-on
+		under.Add(-1)
+		manifest(w, r)
+	}, s.directory)
+	o := n.opt
+	o.Revoked = []string{key('x').Thumbprint()}
+	next, err := n.With(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var visits sync.WaitGroup
+	for _, p := range []*Peers{n.Peers, next} {
+		visits.Go(func() {
+			if _, problem := p.Meet(t.Context(), "a"); problem != nil {
+				t.Error(problem.Error)
+			}
+		})
+	}
+	<-begun
+	select {
+	case <-begun:
+		t.Error("the second visit does not wait for the first")
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(on)
+	visits.Wait()
+	if got := most.Load(); got != 1 || len(n.turns.busy) != 0 {
+		t.Errorf("%d visits were under way at a time, %d are left", got, len(n.turns.busy))
 	}
 }
 

@@ -32,6 +32,7 @@ func (p *Peers) visitTo(ctx context.Context, c *cache, t *target, since time.Tim
 
 // visit asks a peer who it is, weighs the answer and records what is new.
 func (p *Peers) visit(t *target, before *outcome) *outcome {
+	defer p.turns.take(t.URI)()
 	o := &outcome{at: p.opt.Now()}
 	o.expires = o.at.Add(minFresh)
 	v := visit{peer: t.Peer, to: t.to, at: o.at}
@@ -65,6 +66,34 @@ func (p *Peers) visit(t *target, before *outcome) *outcome {
 		Expires: o.expires, Transport: t.transport, Calls: t.transport.calls,
 	}
 	return o
+}
+
+// Turns let one visit to a principal follow the other. Those of a configuration before
+// and of the one that replaced it have caches of their own, and one memory: the visit
+// that began last has to be the last to be remembered.
+type turns struct {
+	mu   sync.Mutex
+	busy map[string]chan struct{} // by uri; closed at the end of the visit
+}
+
+// take waits for the turn, and returns what ends it.
+func (t *turns) take(uri string) (end func()) {
+	t.mu.Lock()
+	for t.busy[uri] != nil {
+		other := t.busy[uri]
+		t.mu.Unlock()
+		<-other
+		t.mu.Lock()
+	}
+	own := make(chan struct{})
+	t.busy[uri] = own
+	t.mu.Unlock()
+	return func() {
+		t.mu.Lock()
+		delete(t.busy, uri)
+		t.mu.Unlock()
+		close(own)
+	}
 }
 
 // expiry is when what a visit found ends. A key that nobody vouches for is looked
