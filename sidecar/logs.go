@@ -50,20 +50,27 @@ func (s *Sidecar) openLogWatch() (*logWatch, error) {
 	return w, nil
 }
 
+// close ends the looks under way and waits for them; none begins afterwards.
 func (w *logWatch) close() {
+	w.mu.Lock()
 	w.stop()
+	w.mu.Unlock()
 	w.looks.Wait()
 }
 
-// due reports whether it is time to look at the log of a peer, and sets the next.
-func (w *logWatch) due(uri string, now time.Time) bool {
+// begin looks at the log of a peer, if it is time, without waiting for that.
+func (w *logWatch) begin(uri string, now time.Time, look func(context.Context)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if now.Before(w.next[uri]) || w.running.Err() != nil {
-		return false
+		return
 	}
 	w.next[uri] = now.Add(logInterval)
-	return true
+	w.looks.Go(func() {
+		ctx, cancel := context.WithTimeout(w.running, logTime)
+		defer cancel()
+		look(ctx)
+	})
 }
 
 // setBack returns why our own log must not go on.
@@ -76,15 +83,9 @@ func (w *logWatch) setBack() error {
 // watchLog has the log of a configured peer looked at, if it is time, without
 // keeping the call waiting.
 func (s *Sidecar) watchLog(name, uri string) {
-	w := s.mesh.logs
-	if name == "" || !w.due(uri, s.now()) {
-		return
+	if name != "" {
+		s.mesh.logs.begin(uri, s.now(), func(ctx context.Context) { s.lookAtLog(ctx, name) })
 	}
-	w.looks.Go(func() {
-		ctx, cancel := context.WithTimeout(w.running, logTime)
-		defer cancel()
-		s.lookAtLog(ctx, name)
-	})
 }
 
 // lookAtLog compares what a peer's log has signed for with what it had before, and
