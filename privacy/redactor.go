@@ -104,8 +104,7 @@ var (
 // What is treated as text stays JSON only by luck: a number that goes is not
 // quoted. That is so behind a number of more than 4096 bytes, or one with more
 // than 4 KiB of white space behind it; in JSON nested in a string longer than 64
-// KiB; and in data of an event that is no I-JSON of at most 128 levels: a name
-// that comes twice, or a byte order mark before it. Two names longer than 64
+// KiB; and in the first event behind a byte order mark. Two names longer than 64
 // KiB may become equal.
 //
 // Members of one object whose names become equal get _2, _3 and so on, in the

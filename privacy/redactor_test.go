@@ -56,6 +56,8 @@ func TestRedactorEverySplit(t *testing.T) {
 			"event: pay\ndata: {\"card\":\"[CREDIT_CARD_REDACTED]\",\ndata:  \"b\":2}\n\n: ssn [SSN_REDACTED]\r\ndata: [DONE]\r\n\r\nid: 7\rdata:x\r\r",
 		},
 		{"a value over lines of data", FormatEvents, "data: 4532 0151\ndata: 1283 0366\n\n", "data: [CREDIT_CARD_REDACTED]\n\n"},
+		{"a name twice in an event", FormatEvents, "data: {\"a\":1,\"a\":4532015112830366}\n\n", "data: {\"a\":1,\"a\":\"[CREDIT_CARD_REDACTED]\"}\n\n"},
+		{"a deep event", FormatEvents, "data: " + strings.Repeat("[", 130) + "4532015112830366" + strings.Repeat("]", 130) + "\n\n", "data: " + strings.Repeat("[", 130) + `"[CREDIT_CARD_REDACTED]"` + strings.Repeat("]", 130) + "\n\n"},
 		{"lines of data without a colon", FormatEvents, "data: 4532 0151\ndata: 1283 0366\ndata\ndata: end\ndata\n\n", "data: [CREDIT_CARD_REDACTED]\ndata: \ndata: end\ndata: \n\n"},
 		{"an event without an end", FormatEvents, "data: 536-90-4399", "data: [SSN_REDACTED]"},
 	} {
