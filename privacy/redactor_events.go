@@ -135,13 +135,7 @@ func dataOf(line []byte) ([]byte, bool) {
 
 // data returns the data of an event without what must go, or nil.
 func (e *eventReader) data(r *Redactor, data []byte, lines []dataLine) []byte {
-	report, err := r.scanner.ScanJSON(data, Limits{})
-	switch {
-	case err != nil && looksLikeJSON(data): // most readers take a name twice, or deeper nesting
-		report = r.scanner.ScanBody(data, "application/json", Limits{})
-	case err != nil:
-		report = r.scanner.ScanText(data)
-	}
+	report := r.scanner.Scan(data)
 	at := func(i int) int {
 		k := sort.Search(len(lines), func(k int) bool { return lines[k].at > i }) - 1
 		return e.passed + lines[k].from + i - lines[k].at

@@ -562,10 +562,15 @@ func (s *Scanner) ScanText(b []byte) Report {
 }
 
 // Scan looks for sensitive values in data as what it is: one JSON document if
-// it is valid I-JSON, text otherwise.
+// it is valid I-JSON, text otherwise. What looks like JSON but has a name twice or
+// is nested too deep, which most readers take, is read as ScanBody reads it.
 func (s *Scanner) Scan(data []byte) Report {
-	if r, err := s.ScanJSON(data, Limits{}); err == nil {
+	r, err := s.ScanJSON(data, Limits{})
+	switch {
+	case err == nil:
 		return r
+	case looksLikeJSON(data):
+		return s.ScanBody(data, "application/json", Limits{})
 	}
 	return s.ScanText(data)
 }

@@ -28,8 +28,7 @@ are not shown. The exit code is 1 if something was found. What could not be look
 into (compressed data in base64, bytes that are no text) is said, too.
 
 With --redact the text comes back with a placeholder in place of each value, JSON
-as JSON if it has no name twice in an object and is at most 128 levels deep. The
-exit code is the same.
+as JSON. The exit code is the same.
 
 With --config it looks with the detectors, the allow-list and the confidence of a
 sidecar's configuration. --kinds lists what can be found. --hash prints for each
@@ -240,7 +239,10 @@ func scanAny(s *privacy.Scanner, data []byte) (found []textFinding, opaque []tex
 	found = []textFinding{}
 	if !jsonLines(data) {
 		report, err := s.ScanJSON(data, privacy.Limits{})
-		if err != nil {
+		switch {
+		case err != nil && json.Valid(data): // with a name twice, or very deep
+			report = s.Scan(data)
+		case err != nil:
 			report = s.ScanBody(data, "text/plain", privacy.Limits{})
 		}
 		return appendFindings(found, data, 0, report), appendOpaque(nil, data, 0, report), func() []byte { return privacy.AppendRedacted(nil, data, report) }
