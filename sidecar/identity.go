@@ -77,6 +77,11 @@ func (k *keys) of(m *iatp.Manifest, now time.Time) error {
 	return nil
 }
 
+// freshFile is how old the operator's manifest may be for its time to be that of the
+// first document that is signed for it: nobody has served it from another data directory
+// so soon.
+const freshFile = time.Minute
+
 // publish completes and signs the operator's manifest, so that peers can verify
 // it. A document that is signed already is served as it is. What we signed is
 // kept in the data directory, and made again only when what it says changes: a
@@ -102,7 +107,7 @@ func (id *identity) publish(m *iatp.Manifest, k *keys, data, logKey string, writ
 			return keep(doc, source, docPath, sourcePath)
 		}
 	}
-	if before == nil || written.After(now) {
+	if written.After(now) || before == nil && now.Sub(written) > freshFile {
 		// In a new data directory the log, and so the document, is another one, and
 		// peers may know the one of the file's time (decision 0046).
 		written = now

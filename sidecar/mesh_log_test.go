@@ -406,6 +406,9 @@ func TestPublicLog(t *testing.T) {
 func TestPeerBeginsANewLog(t *testing.T) {
 	h := newHistory(t)
 	file := writeFile(t, "manifest.json", iatptest.Friend, 0o600)
+	if old := time.Now().Add(-time.Hour); os.Chtimes(file, old, old) != nil {
+		t.Fatal("cannot make the file older")
+	}
 	start := func() *iatptest.Node {
 		return iatptest.Start(t, iatptest.Options{Data: t.TempDir(), Config: func(c *sidecar.Config) { h.configB(c, true); c.Manifest = file }})
 	}
