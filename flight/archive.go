@@ -121,8 +121,9 @@ func findLog(dir string) (logDir, data string, err error) {
 }
 
 // Lines yields the records with seq from and above, in order, up to the first
-// bytes that are not a whole record. A record is valid until the next is asked
-// for. An error ends the sequence.
+// bytes of the last segment that are not a whole record; in another segment they
+// are an error. A record is valid until the next is asked for. An error ends the
+// sequence.
 func (a *Archive) Lines(from int64) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		firsts, err := listSegments(a.dir)
@@ -134,16 +135,21 @@ func (a *Archive) Lines(from int64) iter.Seq2[Record, error] {
 		if !found {
 			at = max(0, at-1)
 		}
-		for _, first := range firsts[min(at, len(firsts)):] {
-			if more := a.segment(first, from, yield); !more {
+		for i := at; i < len(firsts); i++ {
+			next := int64(-1)
+			if i+1 < len(firsts) {
+				next = firsts[i+1]
+			}
+			if more := a.segment(firsts[i], next, from, yield); !more {
 				return
 			}
 		}
 	}
 }
 
-// segment yields the records of one segment.
-func (a *Archive) segment(first, from int64, yield func(Record, error) bool) bool {
+// segment yields the records of one segment. next is the first record of the one
+// that follows, -1 if none does: only the last may end early.
+func (a *Archive) segment(first, next, from int64, yield func(Record, error) bool) bool {
 	f, err := os.Open(segmentPath(a.dir, first))
 	if err != nil {
 		return yield(Record{}, fmt.Errorf("read archive: %w", err)) && false
@@ -154,6 +160,9 @@ func (a *Archive) segment(first, from int64, yield func(Record, error) bool) boo
 	for seq := first; ; seq++ {
 		line, err := lines.next()
 		if errors.Is(err, io.EOF) || errors.Is(err, errTorn) {
+			if next >= 0 && seq != next {
+				return yield(Record{}, fmt.Errorf("records %d to %d are missing or damaged in %s; iatp log verify says more", seq, next-1, filepath.Base(f.Name()))) && false
+			}
 			return true
 		}
 		if err != nil {

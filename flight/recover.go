@@ -313,7 +313,7 @@ func (l *Log) openLast(first int64) (*Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := l.checkClock(t.newest); err != nil {
+	if err := l.checkClock(t.newest, t.next-1); err != nil {
 		return nil, err
 	}
 	entry, err := l.cut(f, t)
@@ -370,7 +370,7 @@ func scanTail(dir string, f *os.File, first, size int64) (*tail, error) {
 
 // checkClock refuses to run with a clock that stands before the last record:
 // expiry times and replay windows would mean nothing.
-func (l *Log) checkClock(newest []byte) error {
+func (l *Log) checkClock(newest []byte, seq int64) error {
 	var last time.Time
 	if n := len(l.segments); n > 0 {
 		last = l.segments[n-1].newest
@@ -378,7 +378,7 @@ func (l *Log) checkClock(newest []byte) error {
 	if newest != nil {
 		rec, err := new(lineParser).members(newest)
 		if err != nil {
-			return corrupt(l.dir, rec.Seq, l.dir, "%v", err)
+			return corrupt(l.dir, seq, l.dir, "%v", err)
 		}
 		last = rec.Time
 	}

@@ -375,3 +375,37 @@ func TestVerifierKeyHasOneSpelling(t *testing.T) {
 		}
 	}
 }
+
+// TestReadingStopsAtAGap: what follows a segment that lost its end is not passed
+// off as what comes next.
+func TestReadingStopsAtAGap(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpen(t, dir, Options{SegmentBytes: 2000})
+	for i := range 40 {
+		mustAppend(t, l, entry(i), Durable)
+	}
+	mustClose(t, l)
+	firsts, err := listSegments(filepath.Join(dir, "log"))
+	if err != nil || len(firsts) < 4 {
+		t.Fatalf("segments %v, %v", firsts, err)
+	}
+	path := segmentPath(filepath.Join(dir, "log"), firsts[1])
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lineEnd := bytes.IndexByte(whole, '\n') + 1
+	for name, kept := range map[string]int{"torn": len(whole) - 5, "short by a line": bytes.LastIndexByte(whole[:len(whole)-1], '\n') + 1, "a line is left": lineEnd, "empty": 0} {
+		if err := os.WriteFile(path, whole[:kept], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		err := Export(dir, &out, "")
+		if last := fmt.Sprintf("to %d are missing", firsts[2]-1); err == nil || !strings.Contains(err.Error(), last) {
+			t.Errorf("%s: Export = %v, want an error with %q", name, err, last)
+		}
+		if n := int64(bytes.Count(out.Bytes(), []byte("\n"))); n < firsts[1] || n >= firsts[2] {
+			t.Errorf("%s: %d lines came out", name, n)
+		}
+	}
+}
