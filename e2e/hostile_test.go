@@ -47,7 +47,6 @@ func TestHostileInput(t *testing.T) {
 		"not JSON":                    {wire("task=book"), 400},
 		"NaN":                         {wire(`{"amount":NaN}`), 400},
 		"compressed":                  {wire(trip, "Content-Encoding: gzip"), 415},
-		"length and chunks":           {"POST /proxy HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json\r\n\r\n0\r\n\r\n", 400},
 		"two lengths":                 {"POST /proxy HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!", 400},
 		"a negative length":           {"POST /proxy HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n", 400},
 		"a bad chunk":                 {"POST /proxy HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json\r\n\r\nxyz\r\n", 400},

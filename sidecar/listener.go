@@ -5,9 +5,11 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -242,7 +244,11 @@ func (s *Sidecar) survive(x *exchange) {
 	if v == http.ErrAbortHandler {
 		panic(v)
 	}
-	s.log.Error("bug: an exchange panicked", "trace_id", x.in.trace.id, "stack", string(debug.Stack()))
+	what := fmt.Sprintf("%T", v) // its text may hold what passed
+	if err, ok := v.(runtime.Error); ok {
+		what = err.Error()
+	}
+	s.log.Error("bug: an exchange panicked", "trace_id", x.in.trace.id, "panic", what, "stack", string(debug.Stack()))
 	if x.wroteHead {
 		panic(http.ErrAbortHandler)
 	}

@@ -424,3 +424,41 @@ func configFor(t testing.TB, change func(*sidecar.Config)) sidecar.Config {
 	}
 	return c
 }
+
+// TestNothingBehindChunksIsRead: a request in chunks that also has a length may
+// hide another one. The chunks are what was sent, and nothing behind them is read.
+func TestNothingBehindChunksIsRead(t *testing.T) {
+	n := iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend})
+	for _, length := range []string{"", "Content-Length: 5\r\n"} {
+		c, err := net.Dial("tcp", strings.TrimPrefix(n.URL, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(c, "POST /proxy HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n%sTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\nGET /health HTTP/1.1\r\nHost: localhost\r\n\r\n", length, len(bookNYC), bookNYC)
+		text, err := io.ReadAll(c) // it may end in a reset: something was not read
+		c.Close()
+		if answers := strings.Count(string(text), "HTTP/1.1 "); answers != 1 || !strings.HasPrefix(string(text), "HTTP/1.1 200 ") || !strings.Contains(string(text), "\r\nConnection: close\r\n") {
+			t.Errorf("%q: %d answers, %v: %s", length, answers, err, text)
+		}
+	}
+}
+
+// TestOptionsOfAnotherHost: what a page rebinds gets no answer, whatever it asks.
+func TestOptionsOfAnotherHost(t *testing.T) {
+	n := iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend})
+	for host, want := range map[string]int{"evil.example": 421, "localhost": 400} {
+		c, err := net.Dial("tcp", strings.TrimPrefix(n.URL, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(c, "OPTIONS * HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", host)
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		if resp.Body.Close(); resp.StatusCode != want {
+			t.Errorf("OPTIONS * for %s: %d, want %d", host, resp.StatusCode, want)
+		}
+	}
+}

@@ -304,14 +304,28 @@ func (s *Sidecar) underWay() int {
 
 func (s *Sidecar) server(h http.Handler) *http.Server {
 	return &http.Server{
-		Handler:           h,
+		Handler:           endingChunks(h),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		WriteTimeout:      s.longest(), // a stream moves it on with each piece
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		ConnContext:       s.markConn,
+		// It would answer OPTIONS * for any Host.
+		DisableGeneralOptionsHandler: true,
 	}
+}
+
+// endingChunks closes the connection of a request in chunks behind its answer.
+// net/http hides whether it had a length too: who sends both may have put a
+// request behind it that somebody before us took for its body (RFC 9112, 6.1).
+func endingChunks(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(r.TransferEncoding) > 0 {
+			w.Header().Set("Connection", "close")
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // longest is the time from the head of a request to the end of an answer that
