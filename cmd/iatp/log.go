@@ -335,17 +335,39 @@ func (p *program) export(ctx context.Context, f *exportFlags, sidecarNamed bool)
 	}
 	w := p.stdout
 	if f.out != "" {
-		file, err := os.OpenFile(f.out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		if err != nil {
-			return err
+		file, failed := os.OpenFile(f.out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if failed != nil {
+			return failed
 		}
-		defer func() { err = errors.Join(err, file.Close()) }()
+		defer func() {
+			if err = errors.Join(err, file.Close()); err != nil {
+				err = errors.Join(err, os.Remove(f.out)) // a part could be taken for the whole
+			}
+		}()
 		w = file
 	}
+	written := &counter{w: w}
 	if f.data != "" && !sidecarNamed {
-		return flight.Export(f.data, w, id)
+		err = flight.Export(f.data, written, id)
+	} else {
+		err = f.fromSidecar(ctx, written, id)
 	}
-	return f.fromSidecar(ctx, w, id)
+	if err == nil && id != "" && written.n == 0 {
+		err = noTrace(id)
+	}
+	return err
+}
+
+// counter counts what is written.
+type counter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *counter) Write(b []byte) (int, error) {
+	n, err := c.w.Write(b)
+	c.n += int64(n)
+	return n, err
 }
 
 func (f *exportFlags) fromSidecar(ctx context.Context, w io.Writer, id iatp.TraceID) error {

@@ -41,6 +41,9 @@ value the hash that privacy.allow.hashes takes; with a key in the configuration
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.leastGiven = cmd.Flags().Changed("min-confidence")
+			if f.kinds && (len(args) > 0 || f.redact || f.hash) {
+				return usagef("--kinds lists what can be found: it takes no FILE, no --redact and no --hash")
+			}
 			if f.kinds {
 				return p.listKinds(&f)
 			}

@@ -49,6 +49,9 @@ instead, whether or not it runs.`,
 			if f.limit < 1 || f.limit > 1000 {
 				return usagef("--limit must be from 1 to 1000")
 			}
+			if cmd.Flags().Changed("limit") && (len(args) > 0 || f.follow) {
+				return usagef("--limit bounds the list of the latest traces: leave it out with an ID and with --follow")
+			}
 			var id iatp.TraceID
 			if len(args) > 0 {
 				var err error
@@ -80,13 +83,17 @@ func (p *program) trace(ctx context.Context, b book, id iatp.TraceID, f *traceFl
 	return p.latestTraces(ctx, b, f.limit, f.asJSON)
 }
 
+func noTrace(id iatp.TraceID) error {
+	return fmt.Errorf("no record of trace %s; an id that a caller chose is shown with the operator's token only (--token, --data)", id)
+}
+
 func (p *program) oneTrace(ctx context.Context, b book, id iatp.TraceID, asJSON bool) error {
 	lines, receipts, err := b.trace(ctx, id)
 	if err != nil {
 		return err
 	}
 	if len(lines) == 0 {
-		return fmt.Errorf("no record of trace %s; an id that a caller chose is shown with the operator's token only (--token, --data)", id)
+		return noTrace(id)
 	}
 	if asJSON {
 		return writeJSON(p.stdout, api.Trace{TraceID: id, Logs: lines, Receipts: receipts})

@@ -92,6 +92,9 @@ func (p *program) verify(ctx context.Context, file string, f *verifyFlags) error
 	case iatp.TypeReceipt, iatp.TypeEndorsement:
 		return p.verifyStatement(ctx, file, kind, data, f)
 	case "manifest":
+		if *f != (verifyFlags{asJSON: f.asJSON}) {
+			return usagef("%s is a manifest: it names its own key, and takes no flag but --json", file)
+		}
 		if file == "-" {
 			p.stdin = bytes.NewReader(data)
 		}
