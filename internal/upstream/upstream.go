@@ -223,24 +223,36 @@ func (c *Client) connect(ctx context.Context, age int) (*conn, error) {
 func (c *Client) put(cn *conn) {
 	cn.since = time.Now()
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if cn.age != c.age || len(c.idle) >= c.opt.MaxIdle {
+		c.mu.Unlock()
 		cn.Close()
 		return
 	}
+	defer c.mu.Unlock()
 	c.idle = append(c.idle, cn)
 	if c.sweeper == nil {
 		c.sweeper = time.AfterFunc(c.opt.IdleTime, c.sweep)
 	}
 }
 
+// closeAll closes connections that nobody can take any more. No lock is held: TLS
+// says goodbye first, and waits up to five seconds for a peer that takes nothing.
+func closeAll(conns []*conn) {
+	for _, cn := range conns {
+		cn.Close()
+	}
+}
+
 // sweep closes what was idle for too long. It runs while something is idle.
-func (c *Client) sweep() {
+func (c *Client) sweep() { closeAll(c.stale()) }
+
+// stale takes out what was idle for too long.
+func (c *Client) stale() (gone []*conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	old := 0
 	for old < len(c.idle) && time.Since(c.idle[old].since) >= c.opt.IdleTime {
-		c.idle[old].Close()
+		gone = append(gone, c.idle[old])
 		old++
 	}
 	left := copy(c.idle, c.idle[old:])
@@ -248,24 +260,23 @@ func (c *Client) sweep() {
 	c.idle = c.idle[:left]
 	if left == 0 {
 		c.sweeper = nil
-		return
+		return gone
 	}
 	c.sweeper.Reset(c.opt.IdleTime - time.Since(c.idle[0].since))
+	return gone
 }
 
 // Flush closes the idle connections, and those under way when their answer has
 // ended. Call it when the server may be another one now.
 func (c *Client) Flush() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.age++
-	for _, cn := range c.idle {
-		cn.Close()
-	}
-	clear(c.idle)
-	c.idle = c.idle[:0]
+	gone := c.idle
+	c.idle = nil
 	if c.sweeper != nil {
 		c.sweeper.Stop()
 		c.sweeper = nil
 	}
+	c.mu.Unlock()
+	closeAll(gone)
 }

@@ -639,3 +639,42 @@ func TestTrailer(t *testing.T) {
 		t.Errorf("trailer, -want +got:\n%s", diff)
 	}
 }
+
+// slowGoodbye is a connection whose Close waits, as that of TLS does for a peer
+// that takes nothing.
+type slowGoodbye struct {
+	net.Conn
+	closing, let chan struct{}
+}
+
+func (s slowGoodbye) Close() error {
+	s.closing <- struct{}{}
+	<-s.let
+	return nil
+}
+
+// TestSlowGoodbyeHoldsNobody: while a connection is being closed, others are taken
+// and given back.
+func TestSlowGoodbyeHoldsNobody(t *testing.T) {
+	for name, end := range map[string]func(*Client, *conn){
+		"put":   func(c *Client, cn *conn) { c.age++; c.put(cn) },
+		"sweep": func(c *Client, cn *conn) { c.idle = append(c.idle, cn); c.sweep() },
+		"flush": func(c *Client, cn *conn) { c.idle = append(c.idle, cn); c.Flush() },
+	} {
+		c, err := New(Options{Origin: "http://127.0.0.1:1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cn := slowGoodbye{closing: make(chan struct{}), let: make(chan struct{})}
+		done := make(chan struct{})
+		go func() { end(c, &conn{Conn: cn, client: c}); close(done) }()
+		<-cn.closing
+		if c.mu.TryLock() {
+			c.mu.Unlock()
+		} else {
+			t.Errorf("%s closes under the lock", name)
+		}
+		close(cn.let)
+		<-done
+	}
+}
