@@ -104,7 +104,7 @@ func (st *Stream) collect(text []byte, hits []hit) {
 // text has.
 func isBinary(b []byte) bool {
 	for i := 0; i < len(b); {
-		if x := wordAt(b, i); (x|x-' '*ones)&highs == 0 {
+		if x := wordAt(b, i); (x-' '*ones)&highs == 0 {
 			i += 8
 			continue
 		}
