@@ -315,6 +315,10 @@ func (s *Sidecar) finishStream(c *call, x *exchange, resp *http.Response, scan *
 	case err == nil || err == io.EOF:
 	case errors.Is(err, errWithheld):
 		end.errCode, x.decision = "privacy_violation", decidedFailed
+		if x.dir == flight.Out { // the receipt comes behind what is not read
+			resp.Body.Close()
+			end.outcome = s.askPeer(x)
+		}
 		s.log.Warn("an answer is cut off: it holds what may not be passed on, or cannot be treated", "trace_id", x.in.trace.id, "error", err)
 	default:
 		end.outcome, end.errCode = "unknown", string(s.classify(c, x, &attemptError{truncation(err), true}).Kind)

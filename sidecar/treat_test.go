@@ -281,6 +281,35 @@ func TestStreamIsCutBeforeWhatMayNotPass(t *testing.T) {
 	}
 }
 
+// TestCutStreamIsProvenOrUnknown: what a peer did is not taken from the status of an answer
+// that was not read to its receipt.
+func TestCutStreamIsProvenOrUnknown(t *testing.T) {
+	a, _ := iatptest.Pair(t, func(a, b *iatptest.Options) {
+		known, treat := a.Config, treats("response", "payment block")
+		a.Config = func(c *sidecar.Config) { known(c); treat(c) }
+		b.Agent = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/x-ndjson")
+			for _, line := range []string{"{\"n\":1}\n", "{\"card\":\"4532-0151-1283-0366\"}\n", "{\"n\":2}\n"} {
+				_, _ = io.WriteString(w, line)
+				w.(http.Flusher).Flush()
+				time.Sleep(time.Millisecond)
+			}
+		})
+	})
+	resp, err := http.Post(a.URL+"/proxy/b", "application/json", strings.NewReader(bookNYC))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(resp.Body)
+	if resp.Body.Close(); err == nil || strings.Contains(string(got), "4532") {
+		t.Errorf("got %q, %v; want it cut before the card", got, err)
+	}
+	records := a.Records(t, resp.Header.Get("X-Agent-Trace-ID"))
+	if last := records[len(records)-1]; last["error"] != "privacy_violation" || last["outcome"] != "unknown" && last["receipt"] == nil {
+		t.Errorf("recorded %v; want the outcome proven, or unknown", last)
+	}
+}
+
 // TestOpaqueAnswersAreWithheld: with opaque: block nothing that cannot be read
 // passes, whatever stands beside it, whole or as a stream; else it is counted.
 func TestOpaqueAnswersAreWithheld(t *testing.T) {
