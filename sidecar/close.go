@@ -161,7 +161,7 @@ func (s *Sidecar) tombstone(x *exchange, claim *once.Claim, key string) *iatp.Pr
 		return s.logUnavailable(err)
 	}
 	e := s.line(x, flight.Error)
-	e.Error, e.Outcome, e.Nonce, e.IdempotencyKey = "key_closed", flight.OutcomeNone, x.nonce, key
+	e.Error, e.Outcome, e.Nonce, e.IdempotencyKey, e.Base = "key_closed", flight.OutcomeNone, x.nonce, key, x.signed.Base
 	e.Receipt = receipt
 	claim.Close(&e, once.Answer{Status: http.StatusConflict, Dropped: true, Receipt: receipt})
 	if _, err := s.book.Append(&e, flight.Durable); err != nil {

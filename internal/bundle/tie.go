@@ -29,8 +29,12 @@ func (m member) keyAlias() string {
 }
 
 // requestOf finds the record of the request with that base that may have led to m,
-// which names a receipt.
+// which names a receipt. What a sidecar answers itself, about an undo or a key, has one
+// record for both.
 func requestOf(members []member, m member, base string) (member, bool) {
+	if m.Dir == flight.In && m.Base == base && (m.Type == flight.Compensation || m.Error == "key_closed") {
+		return m, true
+	}
 	i := slices.IndexFunc(members, func(one member) bool {
 		return one.Base == base && one.asks() && one.before(m) && (one.TraceID == m.TraceID || repeated(members, m, one))
 	})
@@ -83,6 +87,7 @@ func (v *verifier) tie(m member, r *iatp.Receipt) {
 		return
 	}
 	_, told := one.TraceID.Bits()
+	told = told && one.Type != flight.Compensation // an undo may be asked for from anywhere
 	v.say(chosen(told, Failed, Remark), "the receipt names another trace: %s", iatp.Printable(string(r.TraceID)))
 }
 
