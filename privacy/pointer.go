@@ -116,20 +116,5 @@ func (w *work) appendStep(dst, name []byte, above func() names) []byte {
 		around := above()
 		name = w.cleaner.redactText(slices.Clone(name), place{given: &around}, nil)
 	}
-	return appendEscapedStep(dst, name)
-}
-
-// appendEscapedStep appends a name as it stands in a pointer.
-func appendEscapedStep(dst, name []byte) []byte {
-	for _, c := range name {
-		switch c {
-		case '~':
-			dst = append(dst, "~0"...)
-		case '/':
-			dst = append(dst, "~1"...)
-		default:
-			dst = append(dst, c)
-		}
-	}
-	return dst
+	return ijson.AppendStep(dst, name)
 }

@@ -265,19 +265,30 @@ func scanAny(s *privacy.Scanner, data []byte) (found []textFinding, opaque []tex
 // appendOpaque adds what was not looked into of a part of data that begins at
 // offset. A report names a hundred such parts at most.
 func appendOpaque(opaque []textOpaque, data []byte, offset int, r privacy.Report) []textOpaque {
-	line, counted := 1, 0
+	at := lines{data: data, line: 1}
 	if n := len(opaque); n > 0 {
-		line, counted = opaque[n-1].line, opaque[n-1].Start
+		at.line, at.counted = opaque[n-1].line, opaque[n-1].Start
 	}
 	for _, o := range r.Opaque {
 		start := offset + o.Start
-		if start >= counted {
-			line += bytes.Count(data[counted:start], []byte("\n"))
-			counted = start
-		}
-		opaque = append(opaque, textOpaque{Reason: o.Reason, Pointer: o.Pointer, Start: start, End: offset + o.End, line: line})
+		opaque = append(opaque, textOpaque{Reason: o.Reason, Pointer: o.Pointer, Start: start, End: offset + o.End, line: at.of(start)})
 	}
 	return opaque
+}
+
+// lines counts the lines of a text as far as they were asked for.
+type lines struct {
+	data          []byte
+	line, counted int
+}
+
+// of is the line of a place, from 1; a place before the last one has the line of that.
+func (l *lines) of(place int) int {
+	if place >= l.counted {
+		l.line += bytes.Count(l.data[l.counted:place], []byte("\n"))
+		l.counted = place
+	}
+	return l.line
 }
 
 // jsonLines reports whether every line that is not empty is a JSON object or
@@ -298,17 +309,13 @@ func jsonLines(data []byte) bool {
 
 // appendFindings adds the findings of a part of data that begins at offset.
 func appendFindings(found []textFinding, data []byte, offset int, r privacy.Report) []textFinding {
-	line, counted := 1, 0
+	at := lines{data: data, line: 1}
 	if n := len(found); n > 0 {
-		line, counted = found[n-1].line, found[n-1].Start
+		at.line, at.counted = found[n-1].line, found[n-1].Start
 	}
 	for _, f := range r.Findings {
 		start := offset + f.Start
-		if start >= counted {
-			line += bytes.Count(data[counted:start], []byte("\n"))
-			counted = start
-		}
-		found = append(found, textFinding{Kind: f.Kind, Pointer: f.Pointer, Start: start, End: offset + f.End, Confidence: f.Confidence, line: line})
+		found = append(found, textFinding{Kind: f.Kind, Pointer: f.Pointer, Start: start, End: offset + f.End, Confidence: f.Confidence, line: at.of(start)})
 	}
 	return found
 }

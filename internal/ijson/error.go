@@ -134,11 +134,11 @@ func (r *Reader) appendStep(dst []byte, i int) ([]byte, bool) {
 	if end == f.names {
 		return dst, false
 	}
-	return appendEscaped(append(dst, '/'), r.nameText(r.names[end-1])), true
+	return AppendStep(append(dst, '/'), r.nameText(r.names[end-1])), true
 }
 
-// appendEscaped appends a name as a step of a pointer.
-func appendEscaped(dst, name []byte) []byte {
+// AppendStep appends a name as a step of a pointer (RFC 6901): "~" is ~0 and "/" is ~1.
+func AppendStep(dst, name []byte) []byte {
 	plain := 0
 	for plain < len(name) && name[plain] != '~' && name[plain] != '/' {
 		plain++
