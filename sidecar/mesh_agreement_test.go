@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -508,9 +509,9 @@ func TestLiesInAgreements(t *testing.T) {
 		w.WriteHeader(status)
 		fmt.Fprintf(w, `{"type":"%sproblems/%s","status":%d%s,"error":"\u001b[31mcall 555\u202e"}`, iatp.BaseURI, slug, status, more)
 	}
-	var earlier *iatp.Agreement // which a has signed, and which came to nothing
+	var earlier atomic.Pointer[iatp.Agreement] // which a has signed, and which came to nothing
 	l.set(func() {
-		l.agree = func(w http.ResponseWriter, x *iatp.Agreement) { earlier = x; panic(http.ErrAbortHandler) }
+		l.agree = func(w http.ResponseWriter, x *iatp.Agreement) { earlier.Store(x); panic(http.ErrAbortHandler) }
 	})
 	post(t, a, "/proxy/b", bookNYC, nil)
 	for name, c := range map[string]struct {
@@ -518,7 +519,7 @@ func TestLiesInAgreements(t *testing.T) {
 		slug  string
 	}{
 		"an earlier proposal": {func(w http.ResponseWriter, _ *iatp.Agreement) {
-			signs(t, w, 201, counter(t, earlier, l.Key))
+			signs(t, w, 201, counter(t, earlier.Load(), l.Key))
 		}, iatp.SlugAgreementInvalid},
 		"other terms, a's signature": {func(w http.ResponseWriter, x *iatp.Agreement) {
 			write(w, grafted(x, func(p string) string { return strings.Replace(p, `"temporary"`, `"permanent"`, 1) }))
