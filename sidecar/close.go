@@ -108,11 +108,11 @@ func (s *Sidecar) closeDone(x *exchange, reply *closeReply) *iatp.Problem {
 		return s.logUnavailable(err)
 	}
 	reply.TransactionID, reply.TransactionState = t.ID(), string(t.Shown(s.now()))
+	outcome := outcomeOfState(t.State)
+	reply.Outcome = string(outcome)
 	if x.receipt != "" && t.State == undo.Committed {
 		return nil
 	}
-	outcome := outcomeOfState(t.State)
-	reply.Outcome = string(outcome)
 	x.in.idempotencyKey = reply.Key
 	x.undo = undoing{ref: t.Ref, step: flight.Tx{Kind: flight.TxTask}, known: promised(t)}
 	x.cost, _ = iatp.ParseMoney(t.Fee, t.Currency)

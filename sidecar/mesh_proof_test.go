@@ -214,3 +214,32 @@ func TestCloseIsStrict(t *testing.T) {
 		}
 	}
 }
+
+// Asked about a key that is done, b says what is known of it in the body as in the receipt.
+func TestCloseSaysWhatIsKnown(t *testing.T) {
+	pa, pb := iatptest.NewParty(t), iatptest.NewParty(t)
+	iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, Config: pa.Listen})
+	b := iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, Config: func(c *sidecar.Config) {
+		pb.Listen(c)
+		c.Peers = map[string]sidecar.Peer{"a": pa.AsPeer("trusted")}
+	}})
+	m, err := iatp.ParseManifest(b.Get(t, "/capabilities", nil).Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest, err := m.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	task := says(t, pa, "POST", pb.URL+"/task", bookNYC, func(h http.Header) {
+		h.Set("Idempotency-Key", `"k1"`)
+		h.Set("IATP-Manifest", strings.TrimPrefix(digest, "sha-256="))
+	}, nil)
+	r := says(t, pa, "POST", pb.URL+"/transactions/close", `{"key":"k1"}`, nil, nil)
+	if got := r.Problem(t); task.Status != 200 || r.Status != 200 || got["state"] != "done" || got["outcome"] != "executed" {
+		t.Errorf("%d %s, then %d %s, want done, executed", task.Status, task.Body, r.Status, r.Body)
+	}
+	if receipt := task.Header.Get("Iatp-Receipt"); receipt == "" || r.Header.Get("Iatp-Receipt") != receipt {
+		t.Errorf("the receipt is %q, want that of the call: %q", r.Header.Get("Iatp-Receipt"), receipt)
+	}
+}
