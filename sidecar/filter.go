@@ -36,7 +36,7 @@ func (s *Sidecar) newFilter(x *exchange, resp *http.Response, sum io.Writer, end
 	if !x.st.rules.ChangesAnswers() {
 		return nil, resp.Body, nil
 	}
-	f := &filter{mayVeil: x.st.rules.Opaque() != policy.Block}
+	f := s.filterFor(x, first(resp.Header, "Content-Type"))
 	source := io.Reader(resp.Body)
 	if coding := codingOf(resp.Header); coding != "" {
 		raw := io.Discard
@@ -49,14 +49,20 @@ func (s *Sidecar) newFilter(x *exchange, resp *http.Response, sum io.Writer, end
 		}
 	}
 	end.encoding = ""
+	rewritten(resp, -1)
+	return f, source, nil
+}
+
+// filterFor returns the filter of an answer of a media type.
+func (s *Sidecar) filterFor(x *exchange, contentType string) *filter {
+	f := &filter{mayVeil: x.st.rules.Opaque() != policy.Block}
 	p := x.passage(true)
-	f.redactor = s.scanner().NewRedactor(&f.out, privacy.FormatOf(resp.Header.Get("Content-Type")), func(found privacy.Finding) privacy.Action {
+	f.redactor = s.scanner().NewRedactor(&f.out, privacy.FormatOf(contentType), func(found privacy.Finding) privacy.Action {
 		t := x.st.rules.Treat(p, policy.Finding{Kind: found.Kind, Pointer: found.Pointer})
 		f.blocked = f.blocked || t == policy.Block
 		return actionOf(t)
 	})
-	rewritten(resp, -1)
-	return f, source, nil
+	return f
 }
 
 // sums reports whether what was received is summed up where it is decoded.

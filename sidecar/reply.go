@@ -16,7 +16,6 @@ import (
 
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/flight"
-	"github.com/inter-agent-trust/iatp/internal/ijson"
 	"github.com/inter-agent-trust/iatp/privacy"
 )
 
@@ -102,8 +101,9 @@ func (s *Sidecar) proveWhole(x *exchange, resp *http.Response, sum iatp.Digest, 
 type replyText struct {
 	text       []byte // without content encoding
 	report     privacy.Report
-	binary     bool // no text
-	unreadable bool // nobody knows what is in it
+	passed     bool   // through a filter: it is neither one JSON document nor text
+	clean      []byte // what came out of that
+	unreadable bool   // nobody knows what is in it
 }
 
 // readReply finds what is sensitive in a whole answer and makes its payload
@@ -134,12 +134,30 @@ func (s *Sidecar) readReply(x *exchange, h http.Header, body []byte, end *ending
 	st := s.scanner().NewStream(keptPayload / 2)
 	_, _ = st.Write(read.text)
 	s.keepStream(st, keep, end)
-	if read.binary = st.Binary(); read.binary || !x.st.rules.ChangesAnswers() {
+	if !x.st.rules.ChangesAnswers() {
 		end.findings = streamTally(x, st)
 		return
 	}
-	read.report = s.scanner().ScanBody(read.text, contentType, ijson.Limits{Depth: s.cfg.Limits.Depth})
+	if st.Binary() || privacy.FormatOf(contentType) != privacy.FormatText {
+		s.filterReply(x, contentType, st.Binary(), end, read)
+		return
+	}
+	read.report = s.scanner().ScanText(read.text)
 	end.findings = x.tally(read.report, true, keep)
+}
+
+// filterReply treats an answer that is neither one JSON document nor text as a stream of
+// it would be treated: no byte of another character set, and no thousand findings before
+// it, hide a value.
+func (s *Sidecar) filterReply(x *exchange, contentType string, binary bool, end *ending, read *replyText) {
+	f := s.filterFor(x, contentType)
+	clean, err := f.pass(read.text, true)
+	read.passed, read.clean, read.unreadable = true, clean, err != nil
+	report := f.redactor.Report()
+	if binary && len(report.Opaque) == 0 {
+		report.Opaque = []privacy.Opaque{{Reason: privacy.OpaqueBinary}}
+	}
+	end.findings = x.tallyAll(report, f.redactor.Count, s.keepsPayloads(x.st))
 }
 
 // streamTally counts what a stream scanner found: its report is bounded, its

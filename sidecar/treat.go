@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"net/http"
 
@@ -152,10 +153,15 @@ func (s *Sidecar) treatReply(x *exchange, resp *http.Response, body []byte, read
 	case policy.Block:
 		return nil, true
 	}
-	if read.binary {
-		return body, false // to take bytes out would break it
+	clean := read.clean
+	switch {
+	case !read.passed:
+		clean = appendTreated(nil, read.text, read.report, x.st.rules, x.passage(true))
+	case read.unreadable:
+		return nil, true
+	case bytes.Equal(clean, read.text):
+		return body, false // nothing went: what is no text by far would be broken
 	}
-	clean := appendTreated(nil, read.text, read.report, x.st.rules, x.passage(true))
 	rewritten(resp, int64(len(clean)))
 	x.changed.response, end.encoding = true, ""
 	return clean, false

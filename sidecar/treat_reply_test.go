@@ -1,0 +1,79 @@
+package sidecar_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/inter-agent-trust/iatp/iatptest"
+	"github.com/inter-agent-trust/iatp/policy"
+	"github.com/inter-agent-trust/iatp/sidecar"
+)
+
+// answers is an agent that gives one answer, whole or as a stream.
+func answers(contentType, body string, stream bool) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", contentType)
+		if stream {
+			w.(http.Flusher).Flush()
+		} else {
+			w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+		}
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+// TestOddBytesHideNothing: a byte of another character set, as programs of old write it,
+// is no reason to pass a card on that has to go. What is no text by far stays whole.
+func TestOddBytesHideNothing(t *testing.T) {
+	const card = "4532-0151-1283-0366"
+	picture := "\x89PNG\r\n\x1a\n" + strings.Repeat("\x00\x01\xff\xfe", 100) + "desk@example.com"
+	for _, contentType := range []string{"application/json", "application/json; charset=iso-8859-1", "text/csv; charset=latin1", "text/event-stream", "application/x-www-form-urlencoded", ""} {
+		for _, odd := range []string{"Jos\xe9", "Jos\x00"} {
+			for _, stream := range []bool{false, true} {
+				n := iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, Config: treats("response", "payment,contact redact"),
+					Agent: answers(contentType, `{"name":"`+odd+`","card":"`+card+`"}`, stream)})
+				r := post(t, n, "/proxy", bookNYC, nil)
+				if strings.Contains(string(r.Body), card) || r.Status != 200 {
+					t.Errorf("%s, stream %v: the caller got %d %q", contentType, stream, r.Status, r.Body)
+				}
+				records := n.Records(t, r.Header.Get("X-Agent-Trace-ID"))
+				if got := fmt.Sprint(records[len(records)-1]["findings"]); !strings.Contains(got, "action:redact") || !strings.Contains(got, "count:1 kind:credit_card") {
+					t.Errorf("%s, stream %v: recorded %s", contentType, stream, got)
+				}
+			}
+		}
+	}
+	for _, stream := range []bool{false, true} {
+		n := iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, Config: treats("response", "contact redact"), Agent: answers("image/png", picture, stream)})
+		if r := post(t, n, "/proxy", bookNYC, nil); string(r.Body) != picture {
+			t.Errorf("stream %v: of a picture came %q", stream, r.Body)
+		}
+	}
+}
+
+// TestPlaceBehindManyFindings: a report names a thousand findings of many documents. One
+// behind them, at a place of which a rule speaks, is treated as it says.
+func TestPlaceBehindManyFindings(t *testing.T) {
+	body := strings.Repeat(`{"to":"ann@example.com"}`+"\n", 1200) + `{"customer":{"email":"bob@example.com"}}` + "\n"
+	for _, action := range []string{"redact", "block"} {
+		for _, stream := range []bool{false, true} {
+			n := iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, Agent: answers("application/x-ndjson", body, stream),
+				Config: func(c *sidecar.Config) {
+					c.Privacy.Rules = []policy.DataRule{{Kinds: []string{"email"}, Fields: []string{"/customer/email"}, Direction: "response", Action: action}}
+				}})
+			r, err := http.Post(n.URL+"/proxy", "application/json", strings.NewReader(bookNYC))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, _ := io.ReadAll(r.Body) // a stream is cut off before what is blocked
+			r.Body.Close()
+			if strings.Contains(string(got), "bob@") || action == "redact" && !strings.Contains(string(got), "ann@") {
+				t.Errorf("%s, stream %v: %.60q ... %q", action, stream, got, got[max(0, len(got)-80):])
+			}
+		}
+	}
+}
