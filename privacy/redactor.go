@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/internal/ijson"
 )
 
 // A Format says how bytes are to be read.
@@ -276,6 +277,17 @@ type textReader struct {
 	window
 	around place
 	binary bool
+}
+
+// remind tells of the names behind which the text begins, as if they had just passed.
+func (t *textReader) remind(around names) {
+	for _, name := range around {
+		if len(name) > 0 {
+			t.buf = append(ijson.AppendString(t.buf, name), ':')
+		}
+	}
+	t.settled = len(t.buf)
+	t.before -= t.settled
 }
 
 func (t *textReader) read(r *Redactor, p []byte, last bool) error {

@@ -68,6 +68,8 @@ func (j *jsonReader) read(r *Redactor, p []byte, last bool) error {
 			j.text = &textReader{window: window{before: j.passed + i}}
 			if j.long { // its beginning was passed on
 				j.text.settled, j.text.around = j.settled, j.placeOfLong()
+			} else {
+				j.text.remind(j.namesHere())
 			}
 			return j.text.read(r, j.buf[i:], last)
 		}
@@ -270,6 +272,14 @@ func (j *jsonReader) placeOfLong() place {
 		return j.placeOfName()
 	}
 	return j.place()
+}
+
+// namesHere returns the names behind which stands what comes next.
+func (j *jsonReader) namesHere() names {
+	if j.mayOpen() {
+		return j.names(len(j.frames))
+	}
+	return j.names(len(j.frames) - 1) // a name
 }
 
 // names returns the two innermost names of the first n frames.

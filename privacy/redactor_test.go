@@ -248,6 +248,29 @@ func TestRedactorLaws(t *testing.T) {
 	})
 }
 
+// TestRedactorRemembersNames: where JSON breaks off in a value, as at a byte that is no
+// UTF-8 or a tab, what is read as text from there on is still the value of its name.
+func TestRedactorRemembersNames(t *testing.T) {
+	for _, c := range []struct{ in, want string }{
+		{"{\"ssn\":\"\t536904399\"}", "{\"ssn\":\"\t[SSN_REDACTED]\"}"},
+		{"{\"a\":1,\"ssn\":\"\xe9 536904399\",\"b\":2}", "{\"a\":1,\"ssn\":\"\xe9 [SSN_REDACTED]\",\"b\":2}"},
+		{`{"ssn":"\ud800 536904399"}`, `{"ssn":"\ud800 [SSN_REDACTED]"}`},
+		{`{"ssn":["x",'536904399']}`, `{"ssn":["x",'[SSN_REDACTED]']}`},
+		{`{"ssn":{"value":'536904399'}}`, `{"ssn":{"value":'[SSN_REDACTED]'}}`},
+		{`{"ssn":"none",'order':'536904399'}`, `{"ssn":"none",'order':'536904399'}`},
+	} {
+		for cut := range c.in {
+			if got := redact(t, FormatJSON, nil, []byte(c.in[:cut]), []byte(c.in[cut:])); got != c.want {
+				t.Errorf("%q, cut at %d: %q, want %q", c.in, cut, got, c.want)
+			}
+		}
+		var r = New().ScanBody([]byte(c.in), "application/json", Limits{})
+		if n := len(r.Findings); n > 0 && c.in[r.Findings[0].Start:r.Findings[0].End] != "536904399" || (n == 0) != (c.in == c.want) {
+			t.Errorf("%q: found %+v", c.in, r.Findings)
+		}
+	}
+}
+
 func FuzzRedactor(f *testing.F) {
 	f.Add(uint8(FormatJSON), []byte(`{"4532015112830366":[4532015112830366,"[\"{\\\"ssn\\\":536904399}\"]"]}`), 7)
 	f.Add(uint8(FormatJSON), []byte(`[4532 0151 1283 0366,"\ud83d`), 3)
