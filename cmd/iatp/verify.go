@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/flight"
@@ -27,6 +29,36 @@ type verifyFlags struct {
 	from, ca, body      string
 	trust, data         string
 	asJSON              bool
+
+	given []string // the flags that were set
+}
+
+// kinds are the documents that can be verified, and the flags that each takes.
+var kinds = map[string]struct {
+	noun  string
+	flags []string
+}{
+	"bundle":             {"a bundle", []string{"trust"}},
+	"manifest":           {"a manifest", nil}, // it names its own key
+	"proof":              {"a proof", []string{"key", "line", "line-text"}},
+	"checkpoint":         {"a checkpoint", []string{"key"}},
+	iatp.TypeReceipt:     {"a receipt", []string{"body", "ca", "data", "from", "key"}},
+	iatp.TypeEndorsement: {"an endorsement", []string{"ca", "from", "key"}},
+}
+
+// only refuses a flag that would do nothing: who gives one expects that it was looked at.
+func (f *verifyFlags) only(file, kind string) error {
+	k, known := kinds[kind]
+	takes := append(slices.Clone(k.flags), "json")
+	for _, name := range f.given {
+		if known && !slices.Contains(takes, name) {
+			return usagef("%s is %s, which takes no --%s; it takes --%s", file, k.noun, name, strings.Join(takes, ", --"))
+		}
+	}
+	if f.ca != "" && f.from == "" {
+		return usagef("--ca is for --from")
+	}
+	return nil
 }
 
 func (p *program) verifyCommand() *cobra.Command {
@@ -58,7 +90,14 @@ owner publishes at that address; that is the only thing not done offline.`,
   iatp verify receipt.jwt --data ./iatp-data
   iatp verify case.zip --trust keys.txt`,
 		Args: takes("FILE"),
-		RunE: func(cmd *cobra.Command, args []string) error { return p.verify(cmd.Context(), args[0], &f) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cmd.LocalNonPersistentFlags().VisitAll(func(flag *pflag.Flag) {
+				if flag.Changed {
+					f.given = append(f.given, flag.Name)
+				}
+			})
+			return p.verify(cmd.Context(), args[0], &f)
+		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.line, "line", "", "file with the record that a proof is about")
@@ -82,6 +121,9 @@ func (p *program) verify(ctx context.Context, file string, f *verifyFlags) error
 	if kind != "bundle" && len(data) > maxEvidence {
 		return fmt.Errorf("%s has more than %d bytes, and is no bundle", file, maxEvidence)
 	}
+	if err := f.only(file, kind); err != nil {
+		return err
+	}
 	switch kind {
 	case "bundle":
 		return p.verifyBundle(file, data, f)
@@ -92,9 +134,6 @@ func (p *program) verify(ctx context.Context, file string, f *verifyFlags) error
 	case iatp.TypeReceipt, iatp.TypeEndorsement:
 		return p.verifyStatement(ctx, file, kind, data, f)
 	case "manifest":
-		if *f != (verifyFlags{asJSON: f.asJSON}) {
-			return usagef("%s is a manifest: it names its own key, and takes no flag but --json", file)
-		}
 		if file == "-" {
 			p.stdin = bytes.NewReader(data)
 		}
@@ -252,6 +291,8 @@ func (p *program) readKey(given string) (string, error) {
 		return "", fmt.Errorf("%s does not hold a key", given)
 	case strings.Contains(given, "+"): // name+hash+key: never a file by accident
 		return given, nil
+	case strings.HasPrefix(given, "ed25519:"):
+		return "", usagef("--key is the key of an agent; a log signs with one of its own: the text of DATA/log.vkey, or that file")
 	}
 	return "", fmt.Errorf("key: %w", err)
 }
