@@ -16,11 +16,14 @@ var emails = detector{
 		"ann@example.com", "a.b+c@mail.example.co.uk", "<ann@example.com>", "mailto:ann@example.com?x", "ann@example.com.", "jörg@bücher.example",
 		"почта@пример.рф", "用户@例子.公司", "联系ann@example.com谢谢", "ann＠example.com", "ann@xn--bcher-kva.xn--p1ai", "ann@example.com.1",
 		`ann\u0040example.com`, "o'neil@example.ie", "ann@b.com-thanks", "{ann@example.com}", "a@b.co", "ann@3com.com",
+		"https://x.example/p?mail=ann@example.com&b=2", "https://x.example/p?to=ann%40example.com", "https://api.example:8080/users/ann@example.com/orders", "https://x.example/#ann@example.com",
+		"<https://x.example/?m=ann@example.com>",
 	},
 	misses: []string{
 		"ann@localhost", "@example.com", "ann@", "ann@example.c", "ann@@example.com", "icon@2x.png", "react@18.2.0", "git@github.com:iatp/iatp",
 		"https://user:secret@example.com/x", "https://user@example.com", "ann@-example.com", "ann@example..com", "[EMAIL_REDACTED]", "a @ b.co",
-		"ann.@example.com", "ann@example.123",
+		"ann.@example.com", "ann@example.123", "https://user:pa/ss@example.com/x", "https://cdn.example/npm/vue@3.4.0/dist.js", "https://cdn.example/icons/icon@2x.png", "https://blog.example/@ann/a.b.html",
+		"https://git.example/clone?from=git@example.com",
 	},
 }
 
@@ -45,6 +48,9 @@ func (f *finder) findMailboxes() {
 		f.anyAt = true
 		i += n
 		start, end := f.localPart(i), f.domain(i+1)
+		if end > i+1 {
+			start = f.ofURL(start, i)
+		}
 		if start < i && end > i+1 && !f.remote(start, end) {
 			f.hits = append(f.hits, hit{by: &emails, start: start, end: end, confidence: emailConfidence})
 		}
@@ -120,20 +126,38 @@ func (f *finder) topLabel(i, j int) int {
 	return k
 }
 
-// remote reports whether text[start:end] is a name in some other notation: the
-// user and host of a URL, of scp, or the file name of a picture (x@2x.png).
+// ofURL returns where an address begins, of the characters of a local part at
+// text[start:at], if a URL or the query of one goes before it; at, if they are the
+// user of a URL.
+func (f *finder) ofURL(start, at int) int {
+	if cut := bytes.LastIndexAny(f.text[start:at], "?&"); cut >= 0 {
+		start += cut + 1
+		return start + bytes.IndexByte(f.text[start:at], '=') + 1
+	}
+	// Back over what may be a user name and a password, or a host, to "//".
+	j := start
+	for j > 0 && start-j < maxLocal && f.text[j-1] != '/' && f.text[j-1] > ' ' && !slices.Contains([]byte(`"'<>,;`), f.text[j-1]) {
+		j--
+	}
+	if j < 2 || f.text[j-1] != '/' || f.text[j-2] != '/' {
+		return start
+	}
+	host := bytes.IndexAny(f.text[j:at], "/#")
+	if host < 0 {
+		return at
+	}
+	if colon := bytes.IndexByte(f.text[j:j+host], ':'); colon >= 0 && endOfDigits(f.text[:j+host], j+colon+1) < j+host {
+		return at // a password with a slash
+	}
+	return start + bytes.LastIndexAny(f.text[start:at], "/#") + 1
+}
+
+// remote reports whether text[start:end] is a name in some other notation: the user
+// and host of scp, or the file name of a picture (x@2x.png).
 func (f *finder) remote(start, end int) bool {
 	if string(f.text[start:min(start+4, end)]) == "git@" {
 		return true
 	}
 	at := bytes.IndexByte(f.text[start:end], '@') + start
-	if isDigit(f.text[at+1]) && f.text[at+2]|0x20 == 'x' && f.text[at+3] == '.' {
-		return true
-	}
-	// Back over what may be a user name and a password, to "//".
-	j := start
-	for j > 0 && start-j < maxLocal && f.text[j-1] != '/' && f.text[j-1] > ' ' && !slices.Contains([]byte(`"'<>,;`), f.text[j-1]) {
-		j--
-	}
-	return j >= 2 && f.text[j-1] == '/' && f.text[j-2] == '/'
+	return isDigit(f.text[at+1]) && f.text[at+2]|0x20 == 'x' && f.text[at+3] == '.'
 }

@@ -24,8 +24,12 @@ const (
 // has, if it spells text. A value that it holds is reported as all of the row:
 // no part of it can be taken out.
 func (f *finder) encoded(i, end int) int {
-	if end-i >= shortestEncoded && end-i <= f.longest && (end-i)%2 == 0 && isHex(f.text[i:end]) {
-		if last := f.inside(i, end, hex.Decode); last > i {
+	digits := i
+	if f.text[i] == '0' && f.text[i+1]|0x20 == 'x' {
+		digits += len("0x")
+	}
+	if n := end - digits; n >= shortestEncoded && n <= f.longest && n%2 == 0 && isHex(f.text[digits:end]) {
+		if last := f.inside(digits, end, hex.Decode); last > digits {
 			return last
 		}
 	}

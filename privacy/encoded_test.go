@@ -32,6 +32,7 @@ func TestEncoded(t *testing.T) {
 		"data URL":           "data:text/plain;base64," + base64.StdEncoding.EncodeToString([]byte(text)),
 		"hex":                hex.EncodeToString([]byte(text)),
 		"hex of a number":    strings.ToUpper(hex.EncodeToString([]byte(card))),
+		"hex of a literal":   "0x" + hex.EncodeToString([]byte(text)),
 		"percent":            each(func(c byte) string { return "%3" + string(c) }),
 		"percent twice":      each(func(c byte) string { return "%253" + string(c) }),
 		"form":               "name=Ann&card=" + url.QueryEscape("4532 0151 1283 0366") + "&x=1",

@@ -166,7 +166,9 @@ func (f *folded) fold(src []byte) {
 				i += w
 				continue
 			}
-			c = foldRune(r)
+			if c = foldRune(r); prolonged(r) && len(f.b) > 0 && isDigit(f.b[len(f.b)-1]) {
+				c = '-'
+			}
 		case c == '\\':
 			c, n = foldEscape(src[i:])
 		case c == '%':
@@ -187,6 +189,10 @@ func (f *folded) fold(src []byte) {
 		settleTwins(f.b)
 	}
 }
+
+// prolonged reports whether r is the mark of a long vowel in Japanese, which behind
+// a digit is typed for a dash.
+func prolonged(r rune) bool { return r == 0x30FC || r == 0xFF70 }
 
 // settleTwins decides about letters that look like those of ASCII: in a word
 // with letters of ASCII they count as what they look like, in one of their own
@@ -285,6 +291,11 @@ func foldEscape(b []byte) (c byte, n int) {
 		return ' ', n + 1
 	case 'b':
 		return dropped, n + 1
+	case 'x': // of programming languages
+		if len(b)-n < 3 || hexDigit(b[n+1]) > 7 || hexDigit(b[n+2]) > 15 {
+			return '\\', n
+		}
+		return foldASCII(hexDigit(b[n+1])<<4 | hexDigit(b[n+2])), n + 3
 	case 'u':
 		r, m := unescape(b[n:])
 		if m == 0 {

@@ -35,6 +35,7 @@ var (
 			"PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\nPublic-Lines: 1\nAAAAC3Nz\nPrivate-Lines: 1\nAAAAIKx81kQp0vT5\nPrivate-MAC: 9f86d081884c7d659a2feaa0c55ad015",
 			"KwDiBf89QgGbjEhKnhXJuH7LrciVrZi3qYjgd9M7rFU73sVHnoWn", "5HueCGU8rMjxEXxiPuD5BDku4MkFqeZyd4dZ1jvhTVqvbTLvyTJ",
 			"xprv9s21ZrQH143K3QTDL4LXw2F7HEK3wJUD2nW2nRk4stbPy6cq3jPPqjiChkVvvNKmPGJxWUtg6LnF5kejMRNNU3TGtRBeJgk33yuGBxrMPHi",
+			"a=1&key=-----BEGIN+RSA+PRIVATE+KEY-----%0AMIIBOgIBAAJBAKj34GkxFhD90vcNLYLInFEX6Ppy1tPf9Cnzj4p4WGeK%0A-----END+RSA+PRIVATE+KEY-----&b=1",
 			"AGE-SECRET-KEY-" + "1QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7LQPZRY9X8GF2TVDW0S3JN54KHCE",
 		},
 		misses: []string{"PuTTY-User-Key-File-2: ssh-rsa", "-----BEGIN CERTIFICATE-----\nMIIB", "-----BEGIN PUBLIC KEY-----\nMIIB", "-----BEGIN PRIVATE KEY", "BEGIN PRIVATE KEY"},
@@ -330,19 +331,19 @@ func (f *finder) jwt(i int) int {
 
 // privateKey returns where the armoured private key that begins at i ends, or i.
 func (f *finder) privateKey(i int) int {
-	const begin, ssh2 = "-----BEGIN ", "---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----"
+	const begin, ssh2 = "-----BEGIN", "---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----"
 	if f.hasAt(i, ssh2) {
 		return f.armour(i, i+len(ssh2))
 	}
-	if !f.hasAt(i, begin) {
+	if !f.hasAt(i, begin) || i+len(begin) == len(f.text) {
 		return i
 	}
-	label := i + len(begin)
+	label, space := i+len(begin), f.text[i+len(begin)] // a plus in a query
 	dashes := label
-	for dashes < len(f.text) && dashes-label < 48 && (upper(f.text[dashes]) || isDigit(f.text[dashes]) || f.text[dashes] == ' ') {
+	for dashes < len(f.text) && dashes-label < 48 && (upper(f.text[dashes]) || isDigit(f.text[dashes]) || f.text[dashes] == space) {
 		dashes++
 	}
-	if !f.hasAt(dashes, "-----") || !strings.Contains(string(f.text[label:dashes]), "PRIVATE KEY") {
+	if space != ' ' && space != '+' || !f.hasAt(dashes, "-----") || !bytes.Contains(f.text[label:dashes], []byte{'P', 'R', 'I', 'V', 'A', 'T', 'E', space, 'K', 'E', 'Y'}) {
 		return i
 	}
 	return f.armour(i, dashes+len("-----"))
@@ -353,8 +354,8 @@ func (f *finder) privateKey(i int) int {
 func (f *finder) armour(i, end int) int {
 	first := end
 	for end < len(f.text) && end-i < maxSecret && armoured[f.text[end]] {
-		if f.text[end] == '-' && (f.hasAt(end, "-----END ") || f.hasAt(end, "---- END ")) {
-			for end += len("---- END ") + 1; end < len(f.text) && (upper(f.text[end]) || isDigit(f.text[end]) || f.text[end] == ' '); {
+		if f.text[end] == '-' && (f.hasAt(end, "-----END ") || f.hasAt(end, "-----END+") || f.hasAt(end, "---- END ")) {
+			for end += len("---- END ") + 1; end < len(f.text) && (upper(f.text[end]) || isDigit(f.text[end]) || f.text[end] == ' ' || f.text[end] == '+'); {
 				end++
 			}
 			for n := 0; n < len("-----") && end < len(f.text) && f.text[end] == '-'; n++ {

@@ -101,7 +101,7 @@ func (st *Stream) collect(text []byte, hits []hit) {
 }
 
 // isBinary reports whether b is not UTF-8, or has control characters that no
-// text has.
+// text has. Escape begins a colour, and the record separator a text of RFC 7464.
 func isBinary(b []byte) bool {
 	for i := 0; i < len(b); {
 		if x := wordAt(b, i); (x-' '*ones)&highs == 0 {
@@ -109,7 +109,7 @@ func isBinary(b []byte) bool {
 			continue
 		}
 		for end := min(i+8, len(b)); i < end; i++ {
-			if c := b[i]; c < ' ' && (c < '\b' || c > '\r') && c != 0x1B {
+			if c := b[i]; c < ' ' && (c < '\b' || c > '\r') && c != 0x1B && c != 0x1E {
 				return true
 			}
 		}

@@ -368,6 +368,39 @@ func TestOpaqueAnswersAreWithheld(t *testing.T) {
 	}
 }
 
+// TestOddBytesSaveNothing: an answer of which some bytes are no text loses what has
+// to go all the same, whole or in a stream. What is no text at all stays as it is.
+func TestOddBytesSaveNothing(t *testing.T) {
+	picture := "\x89PNG\r\n\x1a\n" + strings.Repeat("\x00\xff", 40)
+	parts := "--BB\r\nContent-Disposition: form-data; name=\"m\"\r\n\r\nann@example.com\r\n--BB\r\nContent-Type: image/png\r\n\r\n" + picture + "\r\n--BB--\r\n"
+	for _, c := range []struct{ contentType, answer, want string }{
+		{"text/plain", "J\xf6rg, that is ann@example.com, is not here", "J\xf6rg, that is [EMAIL_REDACTED], is not here"},
+		{"multipart/form-data; boundary=BB", parts, strings.ReplaceAll(parts, "ann@example.com", "[EMAIL_REDACTED]")},
+		{"application/json-seq", "\x1e{\"m\":\"ann@example.com\"}\n", "\x1e{\"m\":\"[EMAIL_REDACTED]\"}\n"},
+		{"image/png", picture + " ann@example.com", picture + " ann@example.com"},
+	} {
+		for _, stream := range []bool{false, true} {
+			n := iatptest.Start(t, iatptest.Options{
+				Manifest: iatptest.Friend,
+				Config:   treats("response", "email redact"),
+				Agent: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					w.Header().Set("Content-Type", c.contentType)
+					if !stream {
+						w.Header().Set("Content-Length", strconv.Itoa(len(c.answer)))
+					}
+					_, _ = io.WriteString(w, c.answer)
+					if stream {
+						w.(http.Flusher).Flush()
+					}
+				}),
+			})
+			if r := post(t, n, "/proxy", bookNYC, nil); string(r.Body) != c.want {
+				t.Errorf("%s, stream %v: %q, want %q", c.contentType, stream, r.Body, c.want)
+			}
+		}
+	}
+}
+
 // TestTreatedContentTypeIsProven: the media type of an answer holds an address.
 // It is taken out before the receipt is made, and a receipt that the other side
 // made of the type as it was still proves the answer.
