@@ -20,14 +20,17 @@ type names [2][]byte
 type path struct {
 	doc     []byte
 	outside place // of the whole document
+	labels  bool  // whether a name outside may make a value one to read
 	steps   []step
 }
 
 // A step is the current name of an open object, or none of an array.
 type step struct {
-	name ijson.Token
-	told topics // what the name tells, if read
-	read bool
+	name   ijson.Token
+	told   topics // what the name tells, if read
+	read   bool
+	labels bool    // the name makes a value one to read
+	outer  [2]bool // and so does the next name around, and the one around that
 }
 
 // at returns the step of a depth.
@@ -39,7 +42,30 @@ func (p *path) at(depth int) *step {
 }
 
 // enter notes that an object or array was opened at the given depth.
-func (p *path) enter(depth int) { p.at(depth).name.Kind = 0 }
+func (p *path) enter(depth int) {
+	s := p.at(depth)
+	s.name.Kind = 0
+	if depth <= 1 {
+		s.outer = [2]bool{p.labels, p.labels}
+	} else if around := &p.steps[depth-1]; around.name.Kind == ijson.Name {
+		s.outer = [2]bool{around.labels, around.outer[0]}
+	} else {
+		s.outer = around.outer
+	}
+}
+
+// labelled reports whether one of the two innermost names around a value at the given
+// depth may make it one to read.
+func (p *path) labelled(depth int) bool {
+	if depth == 0 {
+		return p.labels
+	}
+	s := &p.steps[depth]
+	if s.name.Kind == ijson.Name {
+		return s.labels || s.outer[0]
+	}
+	return s.outer[0] || s.outer[1]
+}
 
 // set makes name the current one of the object at the given depth.
 func (p *path) set(depth int, name ijson.Token) { *p.at(depth) = step{name: name} }
@@ -64,13 +90,13 @@ func (p *path) of(depth int, tok ijson.Token) place {
 	return p.place(depth)
 }
 
-// told reports whether a name is given that the place stands under.
-func (at place) told() bool { return at.given != nil && at.given[1] != nil }
-
 // under returns the place of a value under a name.
 func under(name []byte) place {
 	return place{given: &names{nil, name[:min(len(name), keptName)]}}
 }
+
+// told reports whether a name is given that the place stands under.
+func (at place) told() bool { return at.given != nil && len(at.given[0])+len(at.given[1]) > 0 }
 
 // names returns the names around the place. They are worked out when somebody
 // asks, which is seldom.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"github.com/inter-agent-trust/iatp"
@@ -269,6 +270,64 @@ func TestRedactorRemembersNames(t *testing.T) {
 			t.Errorf("%q: found %+v", c.in, r.Findings)
 		}
 	}
+}
+
+// drawTold returns JSON in which names tell of values, or do not.
+func drawTold(t *rapid.T, depth int) string {
+	pick := func(what string, from ...string) string { return rapid.SampledFrom(from).Draw(t, what) }
+	switch kind := rapid.IntRange(0, 5).Draw(t, "kind"); {
+	case depth == 0 || kind < 3:
+		return pick("leaf", `"123"`, `123`, `"hunter2"`, `"A1234567"`, `123456789`, `536904399.4`, `5.36904399e8`, `"536904399"`, `"\u0035\u0033\u0036904399"`, `"\t"`,
+			`"4532-0151-1283-0366"`, `"4532"`, `"0366"`, `""`, `null`, `"{\"cvv\":{\"value\":123}}"`, `"a@b.co"`, `"111222333"`)
+	case kind == 3:
+		var list []string
+		for range rapid.IntRange(0, 3).Draw(t, "n") {
+			list = append(list, drawTold(t, depth-1))
+		}
+		return "[" + strings.Join(list, ",") + "]"
+	}
+	var list []string
+	seen := map[string]bool{}
+	for range rapid.IntRange(0, 3).Draw(t, "n") {
+		name := pick("name", "ssn", "cvv", "password", "passport", "bsn", "value", "id", "", "\\u0073sn", "a/b", "the social security number of the person", "a@b.co")
+		if !seen[name] {
+			seen[name] = true
+			list = append(list, `"`+name+`":`+drawTold(t, depth-1))
+		}
+	}
+	return "{" + strings.Join(list, ",") + "}"
+}
+
+// TestRedactorFindsWhatScanFinds: the same is found, at the same places, whether JSON is
+// there as a whole or comes in pieces.
+func TestRedactorFindsWhatScanFinds(t *testing.T) {
+	s := New()
+	rapid.Check(t, func(t *rapid.T) {
+		body := []byte(drawTold(t, 4))
+		whole, err := s.ScanJSON(body, Limits{})
+		if err != nil {
+			return // a name twice, in two spellings
+		}
+		r := s.NewRedactor(io.Discard, FormatJSON, nil)
+		for piece := range slices.Chunk(body, rapid.IntRange(1, 50).Draw(t, "piece")) {
+			if _, err := r.Write(piece); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
+		count := func(r Report) map[string]int {
+			found := map[string]int{}
+			for _, f := range r.Findings {
+				found[fmt.Sprint(f.Kind, f.Pointer, f.InName, f.Confidence, f.Encoded)]++
+			}
+			return found
+		}
+		if d := cmp.Diff(count(whole), count(r.Report())); d != "" {
+			t.Errorf("%s: -whole, +in pieces:\n%s", body, d)
+		}
+	})
 }
 
 func FuzzRedactor(f *testing.F) {

@@ -178,7 +178,8 @@ func (w *work) scanDocument(n int, lim Limits) error {
 		w.places.reset()
 	}
 	custom := len(w.finder.catalog.custom) > 0
-	telling := n > 0 || l.path.outside.told() // the last name, or one around the document, may make the value one to read
+	l.path.labels = n > 0 || l.path.outside.told()
+	telling := l.path.labels // a name around may make the value one to read
 	for {
 		tok, err := l.reader.Next()
 		if err != nil {
@@ -201,7 +202,7 @@ func (w *work) scanDocument(n int, lim Limits) error {
 		case ijson.Name:
 			telling = w.scanName(n, tok, lim)
 		case ijson.Number:
-			if telling && tok.End-tok.Start >= shortestNamed && w.scanString(n, tok, lim) {
+			if telling && tok.End-tok.Start >= shortestNamed && w.labelled(n) && w.scanString(n, tok, lim) {
 				continue
 			}
 			if tok.End-tok.Start >= fewest-maxPad {
@@ -211,21 +212,31 @@ func (w *work) scanDocument(n int, lim Limits) error {
 			}
 		case ijson.EndObject, ijson.EndArray:
 			l.split.n = 0
+			telling = l.path.labelled(l.reader.Depth())
 		case ijson.BeginObject, ijson.BeginArray:
 			l.split.n = 0
 			l.path.enter(l.reader.Depth())
+			telling = l.path.labelled(l.reader.Depth())
 		}
 	}
 }
 
-// scanName looks at the name of a member, and reports whether it may make its
-// value one to read.
+// labelled reports whether a name around makes a value of what the reader is at.
+func (w *work) labelled(n int) bool {
+	l, f := &w.levels[n], &w.finder
+	f.around, f.namesRead = l.path.place(l.reader.Depth()), false
+	return !f.names().and(f.catalog.labelled).none()
+}
+
+// scanName looks at the name of a member, and reports whether it or the next one
+// around it may make its value one to read.
 func (w *work) scanName(n int, tok ijson.Token, lim Limits) bool {
 	l := &w.levels[n]
 	telling, odd := w.finder.judgeName(l.doc, tok)
 	odd = odd || len(w.finder.catalog.custom) > 0
 	s := l.path.at(l.reader.Depth())
-	s.name, s.read = tok, false
+	s.name, s.read, s.labels = tok, false, telling
+	telling = telling || s.outer[0]
 	if odd {
 		w.scanString(n, tok, lim)
 	}

@@ -183,7 +183,11 @@ func checkPrefilter(t interface{ Errorf(string, ...any) }, text []byte) {
 		}
 	}
 	compare(fast.ScanText(text), slow.ScanText(text))
-	for _, body := range [][]byte{text, ijson.AppendString(nil, text), slices.Concat([]byte(`{"password":`), ijson.AppendString(nil, text), []byte(`,"id":`), ijson.AppendString(nil, text), []byte("}"))} {
+	quoted := ijson.AppendString(nil, text)
+	for _, body := range [][]byte{
+		text, quoted, slices.Concat([]byte(`{"password":`), quoted, []byte(`,"id":`), quoted, []byte("}")),
+		slices.Concat([]byte(`{"cvv":{"id":[],"value":`), quoted, []byte(`},"password":[{"id":1},`), quoted, []byte("],\"passport\":["), text, []byte("]}")),
+	} {
 		got, err := fast.ScanJSON(body, Limits{})
 		want, slowErr := slow.ScanJSON(body, Limits{})
 		if (err == nil) != (slowErr == nil) {
