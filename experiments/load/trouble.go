@@ -18,8 +18,10 @@ func (b *bench) overload() error {
 	const crowd = 2000
 	t := b.table("overload", "twice the requests that the target can serve, offered on 2,000 connections",
 		"Peak is what 64 connections reach when each is always busy. More connections cost every target and the generator more for each request, "+
-			"so the crowd's own peak stands beside it, when each of the 2,000 is always busy; twice that is offered. Health is the time that GET /health and GET /metrics take meanwhile; RP has none, it passes them on.",
+			"so the crowd's own peak stands beside it, when each of the 2,000 is always busy; twice that is offered. The generator works on the same cores, and pays more to be due than to be busy: "+
+			"what is the target's own is what a second of its processor time serves. Health is the time that GET /health and GET /metrics take meanwhile; RP has none, it passes them on.",
 		column{Key: "peak", Head: "peak requests/s"}, column{Key: "crowd", Head: "peak of the crowd"}, column{Key: "rate", Head: "served at twice that"}, column{Key: "kept", Head: "share of the crowd's peak"},
+		column{Key: "crowdcpu", Head: "CPU µs a request, crowd's peak"}, column{Key: "cpu", Head: "CPU µs a request, at twice"}, column{Key: "own", Head: "requests a CPU second, share of the crowd's peak"},
 		column{Key: "shed", Head: "503"}, column{Key: "p50", Head: "p50 µs"}, column{Key: "p99", Head: "p99 µs"},
 		column{Key: "health", Head: "health, longest µs"}, column{Key: "errors", Head: "errors"})
 	body := cleanBody(1024)
@@ -45,6 +47,8 @@ func (b *bench) overload() error {
 		row.add("peak", peak.rate())
 		row.add("crowd", busy.rate())
 		row.add("kept", s.rate()/busy.rate())
+		row.add("crowdcpu", busy.perRequest())
+		row.add("own", busy.perRequest()/s.perRequest())
 		b.keep(t, r.target.name, s)
 		return nil
 	})
