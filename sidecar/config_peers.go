@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"regexp"
 	"strconv"
@@ -171,11 +172,27 @@ func (p *Peer) validate() error {
 		return fmt.Errorf("agreement: %s is not one of on_demand, require, off", strconv.Quote(iatp.Printable(p.Agreement)))
 	}
 	for _, h := range p.Headers {
-		if sidecarWord(h) || strings.EqualFold(h, "Connection") || strings.EqualFold(h, "Host") {
+		if !forwardable(http.CanonicalHeaderKey(h)) {
 			return fmt.Errorf("headers: %s is not forwarded to anybody", strconv.Quote(iatp.Printable(h)))
 		}
 	}
 	return nil
+}
+
+// forwardable reports whether an operator may have a field of the caller's head sent on
+// to a peer: not what frames a message or is about one connection (RFC 9110, 7.6.1), nor
+// what the sidecar itself says and signs.
+func forwardable(name string) bool {
+	if name == "" || strings.ContainsFunc(name, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-')
+	}) {
+		return false
+	}
+	switch name {
+	case "Host", "Content-Length", "Expect", "Content-Digest", "Signature", "Signature-Input", "Signature-Agent", "Idempotency-Key", "Traceparent", "Tracestate":
+		return false
+	}
+	return !betweenTwo(name) && !sidecarWord(name)
 }
 
 // principal is who the peer must prove to be.

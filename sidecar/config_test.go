@@ -168,6 +168,24 @@ func TestValidate(t *testing.T) {
 	}
 }
 
+// What frames a message, what is between two ends of a connection, and what the sidecar
+// itself says is not sent on to a peer, however it is spelled.
+func TestHeadersForPeers(t *testing.T) {
+	for _, name := range []string{
+		"", "Host", "connection", "TE", "Transfer-encoding", "upgrade", "Keep-Alive", "Proxy-Authorization", "trailer", "Content-Length", "Expect",
+		"iatp-budget", "X-Agent-Trace-ID", "x-forwarded-for", "X-User-Override", "Signature", "signature-input", "Content-Digest", "idempotency-key", "traceparent", "X Tenant", "X_Tenant", "X-T\r\nHost",
+		"X-Tenant", "authorization", "Prefer",
+	} {
+		c := sidecar.DefaultConfig()
+		c.PublicURL, c.Key = "https://a.example", "k"
+		c.Peers = map[string]sidecar.Peer{"b": {URL: "https://b.example", Headers: []string{name}}}
+		want := name != "X-Tenant" && name != "authorization" && name != "Prefer"
+		if err := c.Validate(); (err != nil) != want || err != nil && !strings.Contains(err.Error(), "is not forwarded") {
+			t.Errorf("headers: [%q]: %v, want refused %v", name, err, want)
+		}
+	}
+}
+
 func TestEnvironment(t *testing.T) {
 	env := map[string]string{"IATP_AGENT_URL": "http://a:1", "IATP_PORT": "9", "IATP_DATA": "/d"}
 	c := sidecar.DefaultConfig()

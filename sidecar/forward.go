@@ -326,8 +326,7 @@ func isEventStream(h http.Header) bool {
 // its length, which we know, and what is ours alone to say.
 func passedOn(name string, dir flight.Dir) bool {
 	switch name {
-	case "Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
-		"Set-Cookie", "Set-Cookie2", "Service-Worker-Allowed", "Clear-Site-Data", "Alt-Svc", "Strict-Transport-Security", "Content-Security-Policy", "Content-Security-Policy-Report-Only",
+	case "Set-Cookie", "Set-Cookie2", "Service-Worker-Allowed", "Clear-Site-Data", "Alt-Svc", "Strict-Transport-Security", "Content-Security-Policy", "Content-Security-Policy-Report-Only",
 		"Content-Length":
 		return false
 	case "Location":
@@ -335,7 +334,17 @@ func passedOn(name string, dir flight.Dir) bool {
 		// sidecar, unjudged and unsigned.
 		return dir != flight.Out
 	}
-	return !sidecarWord(name)
+	return !betweenTwo(name) && !sidecarWord(name)
+}
+
+// betweenTwo reports whether a field is between the two ends of one connection only (RFC
+// 9110, 7.6.1).
+func betweenTwo(name string) bool {
+	switch name {
+	case "Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade":
+		return true
+	}
+	return false
 }
 
 // Values that every answer carries. Nobody writes to them: who adds to a field gets

@@ -213,6 +213,7 @@ func (s *Sidecar) replay(x *exchange, a once.Answer) *iatp.Problem {
 	}
 	h.Set(iatp.HeaderReplayed, "?1")
 	h.Set("Content-Length", strconv.Itoa(len(a.Body)))
+	x.changed = changed{} // what was, the first answer says
 	s.stamp(x, iatp.FromAgent)
 	x.wroteHead = true
 	x.w.WriteHeader(a.Status)

@@ -185,7 +185,7 @@ func (s *Sidecar) finishClaim(x *exchange, e *flight.Entry, end *ending) {
 	if a.Dropped {
 		a.Body = nil
 	}
-	for name, v := range map[string]string{"Content-Type": end.contentType, "Content-Encoding": end.encoding} {
+	for name, v := range map[string]string{"Content-Type": end.contentType, "Content-Encoding": end.encoding, iatp.HeaderRedacted: x.changed.String()} {
 		if v != "" {
 			a.Header.Set(name, v)
 		}

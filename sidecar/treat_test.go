@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/iatptest"
 	"github.com/inter-agent-trust/iatp/policy"
 	"github.com/inter-agent-trust/iatp/sidecar"
@@ -142,6 +143,37 @@ func TestTreatedBetweenSidecars(t *testing.T) {
 		}
 		if redacted := c.got != answer; redacted != (r.Header.Get("ETag") == "") || redacted == (r.Header.Get("X-Desk") == "desk@example.com") {
 			t.Errorf("%s: the head of the answer is %v", c.name, r.Header)
+		}
+	}
+}
+
+// TestRepetitionSaysWhatWasRedacted: also when the answer is said again.
+func TestRepetitionSaysWhatWasRedacted(t *testing.T) {
+	pa, pb := iatptest.NewParty(t), iatptest.NewParty(t)
+	iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, Config: pa.Listen})
+	b := iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, Config: func(c *sidecar.Config) {
+		pb.Listen(c)
+		c.Peers = map[string]sidecar.Peer{"a": pa.AsPeer("trusted")}
+		treats("response", "email redact")(c)
+	}, Agent: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"mail":"desk@example.com"}`)
+	})})
+	m, err := iatp.ParseManifest(b.Get(t, "/capabilities", nil).Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest, err := m.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, when := range []string{"first", "again"} {
+		r := says(t, pa, "POST", pb.URL+"/task", bookNYC, func(h http.Header) {
+			h.Set("Idempotency-Key", `"k1"`)
+			h.Set("IATP-Manifest", strings.TrimPrefix(digest, "sha-256="))
+		}, nil)
+		if r.Status != 200 || string(r.Body) != `{"mail":"[EMAIL_REDACTED]"}` || r.Header.Get("IATP-Redacted") != "response" {
+			t.Errorf("%s: %d %s, redacted %q; want the response to be named", when, r.Status, r.Body, r.Header.Get("IATP-Redacted"))
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
@@ -35,6 +36,18 @@ func readVersions() versions {
 	return v
 }
 
+// String is what a person reads, a line or two.
+func (v versions) String() string {
+	text := fmt.Sprintf("iatp %s, protocol %s, %s", v.Version, v.Protocol, v.Go)
+	if v.Revision != "" {
+		text += "\nrevision " + v.Revision
+	}
+	if v.Modified {
+		text += ", with local changes"
+	}
+	return text
+}
+
 func (p *program) versionCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -47,14 +60,7 @@ func (p *program) versionCommand() *cobra.Command {
 			if asJSON {
 				return writeJSON(p.stdout, v)
 			}
-			p.out.line("iatp %s, protocol %s, %s", v.Version, v.Protocol, v.Go)
-			if v.Revision != "" {
-				changed := ""
-				if v.Modified {
-					changed = ", with local changes"
-				}
-				p.out.line("revision %s%s", v.Revision, changed)
-			}
+			p.out.line("%s", v)
 			return nil
 		},
 	}
