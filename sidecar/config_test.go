@@ -233,6 +233,12 @@ func TestRefusedStarts(t *testing.T) {
 		want   string
 	}{
 		{"a promise with nothing behind it", func(c *sidecar.Config) { c.Manifest = writeFile(t, "m.json", unbacked, 0o600) }, "compensation"},
+		{"a fee in no currency", func(c *sidecar.Config) {
+			c.Manifest = writeFile(t, "m.json", strings.Replace(iatptest.Bank, `"reversibility":{`, `"reversibility":{"max_fee":"50.00",`, 1), 0o600)
+		}, "currency"},
+		{"a fee of less than a cent", func(c *sidecar.Config) {
+			c.Manifest = writeFile(t, "m.json", strings.Replace(iatptest.Bank, `"reversibility":{`, `"reversibility":{"max_fee":"50.005","currency":"USD",`, 1), 0o600)
+		}, "max_fee"},
 		{"a manifest that is not there", func(c *sidecar.Config) { c.Manifest = "/nowhere/m.json" }, "manifest"},
 		{"a manifest with an error", func(c *sidecar.Config) { c.Manifest = writeFile(t, "m.json", "{\n \"identity\": 1}", 0o600) }, "line 2"},
 		{"a policy with an error", func(c *sidecar.Config) {

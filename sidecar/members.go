@@ -53,12 +53,19 @@ func membersOf(body []byte, names ...string) map[string]member {
 	}
 }
 
-// exactly reads a JSON document, which is an object with no other members than names.
-// Package json takes "KEY" for "key" too, and a signature is over one of them.
+// exactly reads a strict JSON document, which is an object with no other members than
+// names, each once at most. Package json takes "KEY" for "key" too, the last of two, and
+// null for an object; a signature, or a person, means one of them.
 func exactly(body []byte, v any, names ...string) error {
+	if err := ijson.Check(body, ijson.Limits{Depth: mostDepth}); err != nil {
+		return err
+	}
 	var all map[string]json.RawMessage
 	if err := json.Unmarshal(body, &all); err != nil {
 		return err
+	}
+	if all == nil {
+		return errors.New("it is not an object")
 	}
 	for name := range all {
 		if !slices.Contains(names, name) {

@@ -102,6 +102,9 @@ func (c *Config) manifest() (*iatp.Manifest, error) {
 
 // checkClaims refuses a promise that nothing stands behind (protocol 6.3).
 func (c *Config) checkClaims(m *iatp.Manifest) error {
+	if _, err := iatp.TermsOf(m); err != nil { // no receipt could promise it
+		return fmt.Errorf("the manifest's %w; name the currency that it is an amount in, such as \"currency\": \"USD\", or leave out max_fee", err)
+	}
 	if !m.Reversibility.Level.Undoes() || c.AllowUnbackedClaims {
 		return nil
 	}

@@ -173,15 +173,29 @@ func (s *Sidecar) figures(r *undo.Result, t *undo.Thing, c *compensation) {
 	if !fee.IsZero() || !returned.IsZero() {
 		r.Currency = c.Currency
 	}
+	if aboveMax(t, fee) {
+		r.Breach, r.Code = true, feeBreach
+		s.tellBreach(t)
+	}
+}
+
+// feeBreach says on a line that a fee was above what was promised.
+const feeBreach = "fee_breach"
+
+// aboveMax reports whether a fee is above what was promised for a task or a call. Amounts
+// of two currencies cannot be compared: that is not what was promised either.
+func aboveMax(t *undo.Thing, fee iatp.Money) bool {
 	most, err := iatp.ParseMoney(t.MaxFee, t.Currency)
 	if fee.IsZero() || err != nil {
-		return
+		return false // nothing was kept, or no maximum was named
 	}
-	if order, err := fee.Cmp(most); err != nil || order > 0 {
-		r.Breach, r.Code = true, "fee_breach"
-		s.metrics.feeBreaches.Inc()
-		s.log.Error("the agent kept a higher fee than its manifest allows", "transaction", t.ID(), "max_fee", t.MaxFee)
-	}
+	order, err := fee.Cmp(most)
+	return err != nil || order > 0
+}
+
+func (s *Sidecar) tellBreach(t *undo.Thing) {
+	s.metrics.feeBreaches.Inc()
+	s.log.Error("the agent kept a higher fee than its manifest allows", "transaction", t.ID(), "max_fee", t.MaxFee)
 }
 
 // money reads an amount; none is zero.

@@ -126,8 +126,14 @@ func (k *chain) provenBy(t *testing.T, n *iatptest.Node, trace string) []line {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if report := b.Verify(known); !report.Valid || !report.Trusted {
+	report := b.Verify(known)
+	if !report.Valid || !report.Trusted {
 		t.Errorf("the bundle does not verify: %+v", report)
+	}
+	for _, step := range report.Steps {
+		if strings.Contains(step.Text, "no record has the outcome") {
+			t.Errorf("%s: %s", step.Status, step.Text)
+		}
 	}
 	archive, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
 	if err != nil {
@@ -330,7 +336,12 @@ func TestSagaOnFailure(t *testing.T) {
 			t.Errorf("GET %s = %d, want %d", path, r.Status, want)
 		}
 	}
-	if r := a.Do(t, "POST", "/sagas", strings.NewReader(`{"deadline":"2020-01-01T00:00:00Z"}`), nil); r.Status != http.StatusBadRequest {
-		t.Errorf("a deadline that is over = %d", r.Status)
+	for _, body := range []string{
+		`{"deadline":"2020-01-01T00:00:00Z"}`, `{"deadline":"2099-01-01T00:00:00Z"}`, `{"on_failure":"explode"}`, `{"on_failure":"keep","on_failure":"compensate"}`,
+		`{"On_Failure":"compensate"}`, `null`, `[]`, `{} {}`, "{\"on_failure\":\"keep\xff\"}",
+	} {
+		if r := a.Do(t, "POST", "/sagas", strings.NewReader(body), nil); r.Status != http.StatusBadRequest {
+			t.Errorf("a saga of %s = %d", body, r.Status)
+		}
 	}
 }

@@ -2,7 +2,7 @@ package sidecar
 
 import (
 	"bytes"
-	"encoding/json"
+	"cmp"
 	"errors"
 	"io"
 	"net/http"
@@ -62,26 +62,14 @@ func (s *Sidecar) postOnly(w http.ResponseWriter, r *http.Request, serve func(ht
 	})
 }
 
-// strict reads a JSON body; an empty one is the zero value.
-func strict(body []byte, v any) error {
-	if len(bytes.TrimSpace(body)) == 0 {
-		return nil
-	}
-	dec := json.NewDecoder(bytes.NewReader(body))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(v); err != nil {
-		return err
-	}
-	if dec.More() {
-		return errors.New("there is more than one value")
-	}
-	return nil
-}
-
 // openSaga begins a saga.
 func (s *Sidecar) openSaga(w http.ResponseWriter, r *http.Request, body []byte) *iatp.Problem {
 	var n api.NewSaga
-	if err := strict(body, &n); err != nil || n.OnFailure != "" && n.OnFailure != "keep" && n.OnFailure != "compensate" {
+	var err error
+	if len(bytes.TrimSpace(body)) > 0 {
+		err = exactly(body, &n, "on_failure", "deadline")
+	}
+	if err != nil || n.OnFailure != "" && n.OnFailure != "keep" && n.OnFailure != "compensate" {
 		return badRequest(iatp.SlugInvalidRequest, `the body must be {"on_failure":"keep"|"compensate","deadline":"2026-11-14T10:20:00Z"}, or empty`)
 	}
 	now := s.now()
@@ -314,23 +302,33 @@ func (s *Sidecar) undoByHand(w http.ResponseWriter, r *http.Request, id string, 
 // resolve records a person's word on what waits for one.
 func (s *Sidecar) resolve(w http.ResponseWriter, r *http.Request, id string, body []byte) *iatp.Problem {
 	var said api.Resolution
-	if err := strict(body, &said); err != nil || said.By == "" || len(said.By) > 100 || len(said.Note) > 400 {
+	if err := exactly(body, &said, "state", "by", "note", "fee_charged", "amount_returned", "currency"); err != nil || said.By == "" || len(said.By) > 100 || len(said.Note) > 400 {
 		return badRequest(iatp.SlugInvalidRequest, "the body must be {\"state\":…,\"by\": a name of 1 to 100 characters,\"note\":…}")
 	}
-	for _, a := range []string{said.Fee, said.Returned} {
-		if _, err := money(amount(a), said.Currency); err != nil {
-			return badRequest(iatp.SlugInvalidRequest, err.Error())
-		}
+	fee, errFee := money(amount(said.Fee), said.Currency)
+	_, errBack := money(amount(said.Returned), said.Currency)
+	if err := cmp.Or(errFee, errBack); err != nil {
+		return badRequest(iatp.SlugInvalidRequest, err.Error())
+	}
+	if !fee.IsZero() && said.State == string(undo.Compensated) {
+		return badRequest(iatp.SlugInvalidRequest, "a fee was kept, so it is partially_compensated")
+	}
+	word := undo.Resolution{
+		State: undo.State(said.State), By: s.scanner().RedactText(said.By), Note: s.scanner().RedactText(said.Note),
+		Fee: said.Fee, Returned: said.Returned, Currency: said.Currency,
 	}
 	t, err := s.taskNamed(id)
 	if err == nil {
-		t, err = s.mesh.undo.Resolve(t.Ref, undo.Resolution{
-			State: undo.State(said.State), By: s.scanner().RedactText(said.By), Note: s.scanner().RedactText(said.Note),
-			Fee: said.Fee, Returned: said.Returned, Currency: said.Currency,
-		})
+		if aboveMax(t, fee) {
+			word.Breach, word.Code = true, feeBreach
+		}
+		t, err = s.mesh.undo.Resolve(t.Ref, word)
 	}
 	if err != nil {
 		return s.undoProblem(err)
+	}
+	if word.Breach {
+		s.tellBreach(t)
 	}
 	writeJSON(w, r, http.StatusOK, taskView(t, s.now()))
 	return nil

@@ -248,12 +248,8 @@ func readPeerUndo(a *said, c *undo.Thing) undo.Result {
 	if back, err := iatp.ParseMoney(reply.AmountReturned, reply.Currency); err == nil {
 		r.Returned, r.Currency = back.Amount(), back.Currency()
 	}
-	if most, err := iatp.ParseMoney(c.MaxFee, c.Currency); err == nil && !fee.IsZero() {
-		order, err := fee.Cmp(most)
-		r.Breach = err != nil || order > 0
-	}
-	if r.Breach {
-		r.Code = "fee_breach"
+	if aboveMax(c, fee) {
+		r.Breach, r.Code = true, feeBreach
 	}
 	return r
 }

@@ -354,7 +354,7 @@ func TestUndoFails(t *testing.T) {
 // what the caller gets.
 func TestManualIntervention(t *testing.T) {
 	agent := newBooker()
-	b, caller, _ := byHand(t, agent, undoer("lawyer", `,"undo_window_seconds":0,"compensation_method":"manual_intervention"`), nil)
+	b, caller, _ := byHand(t, agent, undoer("lawyer", `,"undo_window_seconds":0,"compensation_method":"manual_intervention","max_fee":"50.00","currency":"USD"`), nil)
 	tx := caller.book(t, "k1")
 	if r := caller.undo(t, tx); r.Status != http.StatusAccepted || !readInto[api.Compensation](t, r).Manual {
 		t.Fatalf("undo = %d %s", r.Status, r.Body)
@@ -365,12 +365,23 @@ func TestManualIntervention(t *testing.T) {
 	if r := say(`{"state":"closed","by":"alice"}`); r.Status != http.StatusConflict {
 		t.Errorf("a state that cannot be = %d %s", r.Status, r.Body)
 	}
-	if r := say(`{"state":"partially_compensated","by":"alice","note":"called them","fee_charged":"20.00","currency":"USD"}`); r.Status != http.StatusOK {
+	for _, body := range []string{
+		`{"state":"compensated","by":"alice","fee_charged":"20.00","currency":"USD"}`, `{"state":"compensated","state":"failed","by":"alice"}`, `{"STATE":"compensated","by":"alice"}`,
+	} {
+		if r := say(body); r.Status != http.StatusBadRequest {
+			t.Errorf("resolve with %s = %d %s", body, r.Status, r.Body)
+		}
+	}
+	r := say(`{"state":"partially_compensated","by":"alice","note":"called them","fee_charged":"50.01","currency":"USD"}`)
+	if got := readInto[api.Transaction](t, r); r.Status != http.StatusOK || got.Manual || got.Code != "fee_breach" || !got.Breach {
 		t.Fatalf("resolve = %d %s", r.Status, r.Body)
 	}
-	r := caller.undone(t, tx)
-	if got := readInto[api.Compensation](t, r); r.Status != http.StatusOK || got.State != "partially_compensated" || got.FeeCharged != "20.00" || got.Manual {
+	r = caller.undone(t, tx)
+	if got := readInto[api.Compensation](t, r); r.Status != http.StatusOK || got.State != "partially_compensated" || got.FeeCharged != "50.01" || got.Manual || !got.Breach {
 		t.Errorf("the caller gets %d %s", r.Status, r.Body)
+	}
+	if !strings.Contains(string(b.Get(t, "/metrics", nil).Body), "iatp_undo_fee_breaches_total 1") {
+		t.Error("no metric counts the breach")
 	}
 	if r := say(`{"state":"compensated","by":"bob"}`); r.Status != http.StatusConflict {
 		t.Errorf("a second word = %d %s", r.Status, r.Body)

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"net/url"
 	"os"
@@ -94,6 +95,9 @@ func (r *reach) advise(err error) error {
 		if e.Status == 401 {
 			return fmt.Errorf("the sidecar at %s wants the operator's token: name its file with --token, or its data directory with --data", r.sidecar)
 		}
+		return err
+	}
+	if _, ok := errors.AsType[net.Error](err); !ok { // it was reached
 		return err
 	}
 	return fmt.Errorf("%w; is one running there? Name another with --sidecar", err)

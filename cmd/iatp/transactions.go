@@ -63,6 +63,7 @@ func (p *program) transactions(ctx context.Context, f *transactionsFlags) error 
 	}
 	for i := range all.Transactions {
 		printTransaction(p.out, &all.Transactions[i], now)
+		printAsks(p.out, &all.Transactions[i])
 	}
 	for i := range all.Calls {
 		printCall(p.out, &all.Calls[i], now)
@@ -86,6 +87,10 @@ const undoWidth = 8
 func printTransaction(out page, t *api.Transaction, now time.Time) {
 	out.line("%s  %s  for %s", out.in(bold, shown(t.ID)), out.in(stateInk(t.State, t.Manual), words(t.State)), shown(t.Peer))
 	printUndo(out, undoing{t.Level, t.UndoUntil, t.MaxFee, t.Fee, t.Returned, t.Currency, t.Code, t.Breach, t.Manual, t.State}, now)
+}
+
+// printAsks says what a person who is asked about a transaction can do.
+func printAsks(out page, t *api.Transaction) {
 	if t.Manual {
 		out.row("asks", undoWidth, "iatp undo "+shown(t.ID)+" --yes to have it tried again, or --resolve STATE --by NAME to say what you did")
 	}
@@ -125,7 +130,9 @@ type undoing struct {
 // printUndo says whether, until when and for how much something can be undone, or what
 // its undo did cost.
 func printUndo(out page, u undoing, now time.Time) {
-	if u.state == "committed" {
+	switch u.state {
+	case "failed", "compensated", "partially_compensated": // there is nothing left to undo
+	default:
 		out.row("undo", undoWidth, u.cost(now))
 	}
 	if u.fee != "" || u.returned != "" {
@@ -149,11 +156,17 @@ func (u *undoing) cost(now time.Time) string {
 	if u.level == "" || u.level == "none" {
 		return "not promised"
 	}
+	if u.state == "final" {
+		return shown(u.level) + ", and its time is over"
+	}
 	fee := "no fee is named"
 	if u.maxFee != "" {
 		fee = "at most " + shown(u.maxFee) + " " + shown(u.cur)
 	}
-	if u.until == nil {
+	switch {
+	case u.state != "committed": // who asks now has asked in time, or is the operator
+		return shown(u.level) + ", " + fee
+	case u.until == nil:
 		return fmt.Sprintf("%s, %s, without limit", shown(u.level), fee)
 	}
 	return fmt.Sprintf("%s, %s, until %s (%s left)", shown(u.level), fee, u.until.UTC().Format("2006-01-02 15:04:05 UTC"), max(u.until.Sub(now), 0).Round(time.Second))

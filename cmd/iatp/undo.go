@@ -100,24 +100,33 @@ func (p *program) resolve(ctx context.Context, c *client.Client, id string, f *u
 		return writeJSON(p.stdout, t)
 	}
 	printTransaction(p.out, t, time.Now())
+	printAsks(p.out, t)
 	return nil
 }
 
-// notYet tells how to go on from a look.
-func (p *program) notYet(id string) {
-	p.out.line("nothing was changed; to undo it: iatp undo %s --yes", shown(id))
+// notYet tells how to go on from a look at something in that state.
+func (p *program) notYet(id, state string) {
+	switch state {
+	case "failed", "compensated", "partially_compensated":
+		p.out.line("nothing was changed, and there is nothing left to undo")
+	case "closed":
+		p.out.line("nothing was changed: the saga is closed, its calls stand; to undo one of them: iatp undo tx_… --yes")
+	default:
+		p.out.line("nothing was changed; to undo it: iatp undo %s --yes", shown(id))
+	}
 }
 
 // undoTransaction undoes a task of our agent, or a call of its to a peer.
 func (p *program) undoTransaction(ctx context.Context, c *client.Client, id string, f *undoFlags) error {
 	t, err := c.Transaction(ctx, id)
 	var trace iatp.TraceID
+	state := ""
 	if e, ok := errors.AsType[*client.Error](err); ok && e.Status == 404 {
 		call, found, listErr := callNamed(ctx, c, id)
 		if listErr != nil || !found {
 			return errors.Join(listErr, err)
 		}
-		trace, err = call.TraceID, nil
+		trace, state, err = call.TraceID, call.State, nil
 		if !f.yes && f.asJSON {
 			return writeJSON(p.stdout, call)
 		}
@@ -128,15 +137,18 @@ func (p *program) undoTransaction(ctx context.Context, c *client.Client, id stri
 		if !f.yes && f.asJSON {
 			return writeJSON(p.stdout, t)
 		}
-		if !f.asJSON {
+		if state = t.State; !f.asJSON {
 			printTransaction(p.out, t, time.Now())
+		}
+		if !f.yes {
+			printAsks(p.out, t)
 		}
 	}
 	if err != nil {
 		return err
 	}
 	if !f.yes {
-		p.notYet(id)
+		p.notYet(id, state)
 		return nil
 	}
 	r, err := p.undoOne(ctx, c, id, trace, f)
@@ -211,7 +223,7 @@ func (p *program) undoSaga(ctx context.Context, c *client.Client, id string, f *
 		for i := range s.Calls {
 			printCall(p.out, &s.Calls[i], time.Now())
 		}
-		p.notYet(id)
+		p.notYet(id, s.State)
 		return nil
 	}
 	for {
@@ -258,7 +270,7 @@ func (p *program) undoTrace(ctx context.Context, c *client.Client, id string, f 
 		for i := range calls {
 			printCall(p.out, &calls[i], time.Now())
 		}
-		p.notYet(id)
+		p.notYet(id, "")
 		return nil
 	}
 	done, err := p.undoCalls(ctx, c, calls, f)

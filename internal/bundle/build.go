@@ -46,6 +46,9 @@ type member struct {
 	Note     string         `json:"note"`
 	Reason   string         `json:"reason"`
 	Error    string         `json:"error"`
+	Tx       struct {
+		State string `json:"state"`
+	} `json:"tx"`
 }
 
 // builder collects the files of a bundle.

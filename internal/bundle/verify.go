@@ -367,8 +367,7 @@ func (v *verifier) fits(m member, r *iatp.Receipt) error {
 
 // about checks what else a receipt refers to.
 func (v *verifier) about(r *iatp.Receipt) {
-	outcomes := slices.ContainsFunc(v.members, func(m member) bool { return m.Outcome == flight.Outcome(r.Outcome) })
-	if !outcomes {
+	if !slices.ContainsFunc(v.members, func(m member) bool { return m.says(r.Outcome) }) {
 		v.say(Remark, "no record has the outcome that it states, %s", r.Outcome)
 	}
 	if !r.Mft.IsZero() {
@@ -377,6 +376,12 @@ func (v *verifier) about(r *iatp.Receipt) {
 	if !r.Agr.IsZero() {
 		v.named(agreementDir+r.Agr.Base64URL()+".json", "the agreement that it names by id")
 	}
+}
+
+// says reports whether a record has that outcome. One of an undo has it as the state that
+// the transaction came to; one of nothing done is failed there.
+func (m *member) says(outcome string) bool {
+	return string(m.Outcome) == outcome || m.Tx.State == outcome || m.Tx.State == "failed" && outcome == iatp.OutcomeNone
 }
 
 // named says whether what a receipt names is there; what is there was checked to

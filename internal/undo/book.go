@@ -1,6 +1,7 @@
 package undo
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -8,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -211,19 +213,22 @@ func (b *Book) sealedFor(label flight.Label) flight.Alias {
 	return b.log.Alias("undo of", label.String())
 }
 
-// kept reads what was sealed; nil if nothing was, or it is gone.
-func (b *Book) read(t *Thing, place flight.Place) []byte {
+// read opens what was sealed; nil if nothing was, or it is gone. An error may pass.
+func (b *Book) read(t *Thing, place flight.Place) ([]byte, error) {
 	if place == (flight.Place{}) {
-		return nil
+		return nil, nil
 	}
 	b.vault.Pin(place)
 	defer b.vault.Unpin(place)
 	plain, err := b.vault.Get(place, b.sealedFor(t.Label))
-	if err != nil {
-		b.opt.Logger.Error("what was kept for an undo cannot be read", "transaction", t.ID(), "error", err)
-		return nil
+	if err == nil {
+		return plain, nil
 	}
-	return plain
+	b.opt.Logger.Error("what was kept for an undo cannot be read", "transaction", t.ID(), "error", err)
+	if errors.Is(err, vault.ErrGone) {
+		return nil, nil
+	}
+	return nil, err
 }
 
 // Room returns ErrFull if nothing new may be begun; pool is whose share it is, zero for
@@ -258,7 +263,7 @@ func (b *Book) Figures() (f Figures) {
 	}
 	for _, m := range b.moving {
 		switch {
-		case m.manual || m.state == CompensationFailed:
+		case m.asksPerson():
 			f.Waiting++
 		case m.state == Active:
 			f.Active++
@@ -271,18 +276,42 @@ func (b *Book) Figures() (f Figures) {
 	return f
 }
 
-// Moving are the things in motion, at most limit of them.
+// Moving are the things in motion, at most limit of them: first those that wait for a
+// person, then those of which nobody knows yet or that are being undone, then the rest; the
+// newest first among these.
 func (b *Book) Moving(limit int) []Ref {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	var all []Ref
-	for _, m := range b.moving {
-		if len(all) == limit {
-			break
-		}
-		all = append(all, m.ref)
+	type ranked struct {
+		ref  Ref
+		rank int
 	}
-	return all
+	b.mu.Lock()
+	all := make([]ranked, 0, len(b.moving))
+	for _, m := range b.moving {
+		all = append(all, ranked{m.ref, m.rank()})
+	}
+	b.mu.Unlock()
+	slices.SortFunc(all, func(x, y ranked) int {
+		return cmp.Or(cmp.Compare(x.rank, y.rank), cmp.Compare(y.ref.At, x.ref.At))
+	})
+	refs := make([]Ref, 0, min(limit, len(all)))
+	for _, one := range all[:cap(refs)] {
+		refs = append(refs, one.ref)
+	}
+	return refs
+}
+
+// asksPerson reports whether a person is asked about it.
+func (m *motion) asksPerson() bool { return m.manual || m.state == CompensationFailed }
+
+// rank is how urgent it is for a person to see it.
+func (m *motion) rank() int {
+	switch {
+	case m.asksPerson():
+		return 0
+	case m.state == Active:
+		return 2
+	}
+	return 1
 }
 
 // locks hold a thing while its next step is decided and written.

@@ -1,6 +1,7 @@
 package undo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -128,7 +129,7 @@ func (b *Book) undoCall(ctx context.Context, c *Thing, who, why string) (*Thing,
 		if b.opt.Now().Sub(c.Began) < b.opt.GiveUp {
 			return nil, max(r.After, b.patience(c.Began)), nil
 		}
-		m.to, m.code = CompensationFailed, "peer_does_not_answer"
+		m.to, m.code = CompensationFailed, cmp.Or(r.Code, "not_in_time")
 	default:
 		m.to = CompensationFailed
 	}

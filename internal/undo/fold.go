@@ -102,17 +102,15 @@ func (t *Thing) enter(next State, who string, seq int64, l *lineJSON) {
 	if t.State == Active {
 		t.Ended, t.EndedAt = l.Timestamp, seq
 	}
+	t.Manual, t.Code = false, "" // of the state that it leaves; learn has those of this one
 	if next == Compensating {
-		t.Began, t.Who, t.Manual, t.Code = l.Timestamp, who, false, ""
+		t.Began, t.Who = l.Timestamp, who
 		if t.Reason == "" { // for good: whoever is asked to undo it gets the same bytes each time
 			t.Reason = who
 			if l.Type == flight.Compensation && l.Note != "" {
 				t.Reason = l.Note
 			}
 		}
-	}
-	if next == Compensated || next == Partially {
-		t.Manual = false
 	}
 	t.State, t.Resolved = next, l.Timestamp
 	t.History = append(t.History, Step{next, l.Timestamp, who})

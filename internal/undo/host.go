@@ -64,16 +64,25 @@ type orderJSON struct {
 	UndoData *string         `json:"undo_data"`
 }
 
-// order is the request to the agent for a task that is being undone.
-func (b *Book) order(t *Thing) *Order {
+// order is the request to the agent for a task that is being undone. An error is of the
+// disk that what it needs is kept on: without that the bytes would not be the same.
+func (b *Book) order(t *Thing) (*Order, error) {
 	o := orderJSON{ID: t.ID(), Reason: t.Reason, Original: json.RawMessage("null")}
 	if o.Reason == "" {
 		o.Reason = t.Who
 	}
-	if original := b.read(t, t.Original); json.Valid(original) {
+	original, err := b.read(t, t.Original)
+	if err != nil {
+		return nil, err
+	}
+	if json.Valid(original) {
 		o.Original = original
 	}
-	if data := b.read(t, t.UndoData); data != nil {
+	data, err := b.read(t, t.UndoData)
+	if err != nil {
+		return nil, err
+	}
+	if data != nil {
 		text := string(data)
 		o.UndoData = &text
 	}
@@ -81,5 +90,5 @@ func (b *Book) order(t *Thing) *Order {
 	if err != nil {
 		panic(err) // texts and valid JSON always marshal
 	}
-	return &Order{Task: t, Body: body}
+	return &Order{Task: t, Body: body}, nil
 }

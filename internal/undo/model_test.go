@@ -31,6 +31,7 @@ type world struct {
 	now   time.Time
 	reply Result    // of the next compensation or undo
 	knows Knowledge // of the next check
+	alone bool      // nothing is undone unasked
 
 	effects map[string]int    // of compensations, by id
 	bodies  map[string]string // the first body for an id
@@ -69,7 +70,7 @@ func (w *world) open() {
 		Compensate: w.compensate, Undo: func(ctx context.Context, c *Thing) Result { return w.compensate(ctx, &Order{Task: c}) },
 		Check:    func(context.Context, *Thing) Knowledge { return w.knows },
 		Ask:      func(context.Context, *Thing) Fate { return Fate{} },
-		Patience: func() time.Duration { return time.Minute }, CanRollBack: func() bool { return true },
+		Patience: func() time.Duration { return time.Minute }, CanRollBack: func() bool { return !w.alone },
 	}
 	o := Options{Dir: w.dir, Host: host, Logger: slog.New(slog.DiscardHandler), Now: clock, GiveUp: time.Hour}
 	if w.book, err = Open(w.log, o); err != nil {
@@ -318,13 +319,13 @@ func TestKeptIsErased(t *testing.T) {
 	w.open()
 	w.now = w.now.Add(30 * time.Minute)
 	w.book.sweep()
-	if got := w.book.read(w.load(ref), w.load(ref).Original); string(got) != `{"n":1}` {
-		t.Errorf("inside the window the original is %q", got)
+	if got, err := w.book.read(w.load(ref), w.load(ref).Original); string(got) != `{"n":1}` {
+		t.Errorf("inside the window the original is %q, %v", got, err)
 	}
 	w.now = w.now.Add(26 * time.Hour)
 	w.book.sweep()
-	if got := w.book.read(w.load(ref), w.load(ref).Original); got != nil {
-		t.Errorf("after the window the original is %q", got)
+	if got, err := w.book.read(w.load(ref), w.load(ref).Original); got != nil || err != nil {
+		t.Errorf("after the window the original is %q, %v", got, err)
 	}
 	if files, bytes, _ := w.book.vault.Stats(); files != 0 || bytes != 0 {
 		t.Errorf("%d files with %d bytes are left", files, bytes)
@@ -452,21 +453,79 @@ func TestShares(t *testing.T) {
 	delete(w.book.shares, pool)
 }
 
+// called records a call that a peer has executed.
+func (w *world) called() Ref {
+	w.t.Helper()
+	line := func(tx flight.Tx) int64 {
+		seq, err := w.log.Append(&flight.Entry{Type: flight.Request, TraceID: "t", Peer: "https://b.example", Dir: flight.Out, Tx: &tx}, flight.Durable)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		return seq
+	}
+	ref := Ref{Label: w.book.LabelOf([8]byte{byte(w.log.Size()), 7})}
+	ref.At = line(flight.Tx{Kind: flight.TxCall, At: flight.TxBegins, Label: ref.Label, State: string(Active)})
+	line(flight.Tx{Kind: flight.TxCall, At: ref.At, Label: ref.Label, State: string(Committed), Level: "full", ID: "tx_x"})
+	return ref
+}
+
+// TestWhyPeerDidNotUndo: when a peer has been asked for as long as it may be, what is
+// recorded is why it did not: only one that is silent does not answer.
+func TestWhyPeerDidNotUndo(t *testing.T) {
+	for said, want := range map[string]string{"": "not_in_time", "peer_does_not_answer": "peer_does_not_answer", "peer_proves_nothing": "peer_proves_nothing"} {
+		w := newWorld(t)
+		ref := w.called()
+		w.reply = Result{Verdict: Later, Code: said}
+		c, wait, err := w.book.undoCall(t.Context(), w.load(ref), ByOperator, "")
+		if err != nil || wait == 0 {
+			t.Fatalf("undoCall = %+v, %v, %v; want it to wait", c, wait, err)
+		}
+		w.now = w.now.Add(2 * time.Hour)
+		c, _, err = w.book.undoCall(t.Context(), w.load(ref), ByOperator, "")
+		if err != nil || c.State != CompensationFailed || c.Code != want || !c.Manual {
+			t.Errorf("a peer that says %q: %+v, %v; want the code %s", said, c, err, want)
+		}
+		w.end()
+	}
+}
+
+// TestMovingOrder: what waits for a person is listed before what goes on by itself, also
+// when there is room for few; the newest first.
+func TestMovingOrder(t *testing.T) {
+	w := newWorld(t)
+	defer w.end()
+	var failed, undone, active []Ref
+	for range 5 {
+		ref := w.begin("full")
+		w.finish(ref, Committed)
+		w.undo(ref, ByCaller)
+		failed = append([]Ref{ref}, failed...)
+	}
+	w.reply = Result{Verdict: Refused}
+	w.step()
+	for range 5 {
+		ref := w.begin("full")
+		w.finish(ref, Committed)
+		w.undo(ref, ByCaller)
+		undone = append([]Ref{ref}, undone...)
+	}
+	for range 5 {
+		active = append([]Ref{w.begin("full")}, active...)
+	}
+	want := slices.Concat(failed, undone, active)
+	for _, limit := range []int{0, 3, 7, 15, 100} {
+		if got := w.book.Moving(limit); !slices.Equal(got, want[:min(limit, len(want))]) {
+			t.Errorf("Moving(%d) = %v, want %v", limit, got, want[:min(limit, len(want))])
+		}
+	}
+}
+
 // What a peer says that it has undone further down is kept as far as a record has room
 // for it: the beginning, and that it is one.
 func TestLongChainIsKept(t *testing.T) {
 	w := newWorld(t)
 	defer w.end()
-	line := func(tx flight.Tx) int64 {
-		seq, err := w.log.Append(&flight.Entry{Type: flight.Request, TraceID: "t", Peer: "https://b.example", Dir: flight.Out, Tx: &tx}, flight.Durable)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return seq
-	}
-	ref := Ref{Label: w.book.LabelOf([8]byte{7})}
-	ref.At = line(flight.Tx{Kind: flight.TxCall, At: flight.TxBegins, Label: ref.Label, State: string(Active)})
-	line(flight.Tx{Kind: flight.TxCall, At: ref.At, Label: ref.Label, State: string(Committed), Level: "full", ID: "tx_x"})
+	ref := w.called()
 	w.reply = Result{Verdict: Done}
 	for i := range 64 {
 		w.reply.Chain = append(w.reply.Chain, Link{AgentID: strings.Repeat("a", 250), ID: fmt.Sprintf("tx_%d", i), Method: strings.Repeat("m", 250), Status: Compensated})
@@ -477,5 +536,104 @@ func TestLongChainIsKept(t *testing.T) {
 	}
 	if done.State != Compensated || !cmp.Equal(done.Chain, w.reply.Chain[:16]) && !cmp.Equal(done.Chain, w.reply.Chain[:32]) {
 		t.Errorf("it is %s, and %d links are kept of 64", done.State, len(done.Chain))
+	}
+}
+
+// TestWhatIsKeptIsReadAgain: a disk that fails for a while does not make the agent undo
+// without the original. It is asked when that can be read, and a person is if it cannot be
+// in time. What is gone for good is left out.
+func TestWhatIsKeptIsReadAgain(t *testing.T) {
+	begun := func(t *testing.T) (w *world, ref Ref, key string) {
+		w = newWorld(t)
+		t.Cleanup(w.end)
+		ref = w.begin("full")
+		w.finish(ref, Committed)
+		w.killed() // so that the files are opened anew
+		w.reply = Result{Verdict: Done}
+		keys, err := filepath.Glob(filepath.Join(w.dir, "undo-keys", "*"))
+		if err != nil || len(keys) != 1 {
+			t.Fatalf("keys: %v, %v", keys, err)
+		}
+		return w, ref, keys[0]
+	}
+	breaks := func(t *testing.T, key string) (mend func()) { // reading a directory is an error of every disk
+		t.Helper()
+		if err := errors.Join(os.Rename(key, key+".away"), os.Mkdir(key, 0o700)); err != nil {
+			t.Fatal(err)
+		}
+		return func() {
+			if err := errors.Join(os.Remove(key), os.Rename(key+".away", key)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	t.Run("in time", func(t *testing.T) {
+		w, ref, key := begun(t)
+		mend := breaks(t, key)
+		w.undo(ref, ByCaller)
+		w.step()
+		if got := w.load(ref).State; got != Compensating || w.asked != 0 {
+			t.Fatalf("it is %s, and the agent was asked %d times: %s", got, w.asked, w.bodies[ref.ID()])
+		}
+		mend()
+		w.step()
+		if got := w.load(ref).State; got != Compensated || w.bodies[ref.ID()] == "" || !strings.Contains(w.bodies[ref.ID()], `"original":{"n":1}`) {
+			t.Errorf("it is %s, and the agent was asked with %s", got, w.bodies[ref.ID()])
+		}
+	})
+	t.Run("never", func(t *testing.T) {
+		w, ref, key := begun(t)
+		breaks(t, key)
+		w.undo(ref, ByCaller)
+		w.now = w.now.Add(time.Hour)
+		w.step()
+		if got := w.load(ref); got.State != CompensationFailed || !got.Manual || got.Code != "undo_data_unreadable" || w.asked != 0 {
+			t.Errorf("it is %+v, and the agent was asked %d times", got, w.asked)
+		}
+	})
+	t.Run("gone", func(t *testing.T) {
+		w, ref, key := begun(t)
+		if err := os.Remove(key); err != nil {
+			t.Fatal(err)
+		}
+		w.undo(ref, ByCaller)
+		w.step()
+		if got := w.load(ref).State; got != Compensated || !strings.Contains(w.bodies[ref.ID()], `"original":null`) {
+			t.Errorf("it is %s, and the agent was asked with %s", got, w.bodies[ref.ID()])
+		}
+	})
+}
+
+// TestWordEndsTheQuestion: once a person has said what became of it, nothing is asked any
+// more, and why somebody was asked is not said of what it is now.
+func TestWordEndsTheQuestion(t *testing.T) {
+	for _, word := range []State{Committed, Failed, Compensated, Partially} {
+		w := newWorld(t)
+		w.alone = true
+		ref := w.begin("full")
+		w.killed()
+		if err := w.book.Run(); err != nil { // which finds nothing out
+			t.Fatal(err)
+		}
+		for range 1000 {
+			if w.load(ref).Manual {
+				break
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		if got := w.load(ref); got.State != Unknown || !got.Manual || got.Code != "outcome_unknown" {
+			t.Fatalf("it is %+v, and a person must be asked", got)
+		}
+		got, err := w.book.Resolve(ref, Resolution{State: word, By: "alice"})
+		if err != nil || got.State != word || got.Manual || got.Code != "" {
+			t.Errorf("after the word it is %+v, %v; want %s, and no question", got, err, word)
+		}
+		if end := w.now.Add(time.Hour); word == Committed && !got.Until.Equal(end) {
+			t.Errorf("it can be undone until %v, want %v", got.Until, end)
+		}
+		if _, err := w.book.Resolve(ref, Resolution{State: Compensated, By: "bob"}); !errors.Is(err, ErrConflict) {
+			t.Errorf("%s: a second word is taken: %v", word, err)
+		}
+		w.end()
 	}
 }

@@ -98,6 +98,8 @@ type Resolution struct {
 	State                   State
 	By, Note                string
 	Fee, Returned, Currency string
+	Breach                  bool   // the fee is above what was promised
+	Code                    string // for a breach, a fixed word
 }
 
 // Resolve records it. Only what waits for a person can be resolved.
@@ -106,9 +108,13 @@ func (b *Book) Resolve(ref Ref, r Resolution) (*Thing, error) {
 		if !t.Manual && t.State != CompensationFailed || !t.State.mayFollow(r.State) || r.State == Compensating {
 			return nil, ErrConflict
 		}
-		return &move{to: r.State, who: ByOperator, why: r.Note,
-			tx:   flight.Tx{Fee: r.Fee, Returned: r.Returned, Currency: r.Currency},
-			more: func(e *flight.Entry) { e.Actor = r.By }}, nil
+		m := &move{to: r.State, who: ByOperator, why: r.Note, code: r.Code,
+			tx:   flight.Tx{Fee: r.Fee, Returned: r.Returned, Currency: r.Currency, Breach: r.Breach},
+			more: func(e *flight.Entry) { e.Actor = r.By }}
+		if r.State == Committed {
+			m.tx.Until = b.until(t)
+		}
+		return m, nil
 	})
 }
 
@@ -183,6 +189,9 @@ const manualMethod = "manual_intervention"
 // bestEffort promises an attempt.
 const bestEffort = "best_effort"
 
+// unreadable is why the agent was not asked: the disk does not give what it is asked with.
+const unreadable = "undo_data_unreadable"
+
 // compensate undoes a task: first the calls that our agent made for it, the last one
 // first, then what the agent itself did.
 func (b *Book) compensate(ctx context.Context, t *Thing) (time.Duration, error) {
@@ -198,7 +207,13 @@ func (b *Book) compensate(ctx context.Context, t *Thing) (time.Duration, error) 
 		return 0, b.askPerson(t, "manual_intervention")
 	}
 	var r Result
-	err = b.through(&b.agent, t.Peer, func() { r = b.opt.Host.Compensate(ctx, b.order(t)) })
+	err = b.through(&b.agent, t.Peer, func() {
+		if o, unread := b.order(t); unread != nil {
+			r = Result{Code: unreadable}
+		} else {
+			r = b.opt.Host.Compensate(ctx, o)
+		}
+	})
 	if err != nil || ctx.Err() != nil {
 		return 0, err // no place, or we are stopping: nothing is known of it
 	}
@@ -233,7 +248,9 @@ func (b *Book) settle(t *Thing, calls []*Thing, r Result) (time.Duration, error)
 		if b.opt.Now().Sub(t.Began) < b.opt.Host.Patience() {
 			return max(r.After, 0), nil
 		}
-		next.to, next.code = CompensationFailed, "not_in_time"
+		if next.to = CompensationFailed; r.Code != unreadable {
+			next.code = "not_in_time"
+		}
 	default:
 		next.to = CompensationFailed
 	}

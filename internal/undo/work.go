@@ -73,7 +73,7 @@ func (b *Book) unschedule(m *motion) {
 // needsWork reports whether a thing goes on by itself.
 func (m *motion) needsWork() bool {
 	switch {
-	case m.manual || m.state == CompensationFailed:
+	case m.asksPerson():
 		return false
 	case m.kind == flight.TxSaga:
 		return m.state == Active || m.state == Compensating
@@ -207,7 +207,7 @@ func (b *Book) Await(ctx context.Context, ref Ref) {
 	for {
 		b.mu.Lock()
 		m := b.moving[ref.At]
-		rests := m == nil || m.manual || m.state == CompensationFailed
+		rests := m == nil || m.asksPerson()
 		var turned chan struct{}
 		if !rests {
 			turned = m.turned

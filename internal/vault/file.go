@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -49,11 +50,14 @@ func (s *sealedFile) open(v *Vault, create bool) error {
 	if create && errors.Is(err, fs.ErrNotExist) {
 		key, err = makeKey(v.keyPath(s.number))
 	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %w", ErrGone, err)
+	}
 	if err != nil {
 		return err
 	}
 	if len(key) != 32 || [32]byte(key) == ([32]byte{}) {
-		return fmt.Errorf("%s was erased", v.keyPath(s.number))
+		return fmt.Errorf("%w: %s was erased", ErrGone, v.keyPath(s.number))
 	}
 	if s.wrap, err = newWrap(key); err != nil {
 		return err
@@ -68,12 +72,14 @@ func (s *sealedFile) openData(v *Vault) error {
 		return err
 	}
 	magic := make([]byte, len(sealedMagic))
-	switch n, _ := f.ReadAt(magic, 0); {
+	switch n, readErr := f.ReadAt(magic, 0); {
+	case readErr != nil && readErr != io.EOF:
+		err = readErr
 	case n < len(magic): // new, or made by a process that died here
 		_, err = f.WriteAt([]byte(sealedMagic), 0)
 		err = errors.Join(err, f.Sync(), syncDir(filepath.Dir(path)))
 	case string(magic) != sealedMagic:
-		err = fmt.Errorf("%s is not of version 1: it does not begin with %q", path, sealedMagic)
+		err = fmt.Errorf("%w: %s is not of version 1: it does not begin with %q", ErrGone, path, sealedMagic)
 	}
 	info, statErr := f.Stat()
 	if err = errors.Join(err, statErr); err != nil {
@@ -180,7 +186,7 @@ func (s *sealedFile) read(v *Vault, p flight.Place, claim flight.Alias) ([]byte,
 	size := s.size
 	s.mu.Unlock()
 	if p.At < 0 || p.Size < wrappedSize+tagSize || p.Size > size-p.At {
-		return nil, errors.New("the file is shorter")
+		return nil, fmt.Errorf("%w: the file is shorter", ErrGone)
 	}
 	b := make([]byte, p.Size)
 	if _, err := s.f.ReadAt(b, p.At); err != nil {
@@ -189,14 +195,18 @@ func (s *sealedFile) read(v *Vault, p flight.Place, claim flight.Alias) ([]byte,
 	bound := s.bound(v, claim)
 	key, err := s.wrap.Open(nil, nil, b[:wrappedSize], bound)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrGone, err)
 	}
 	defer clear(key)
 	seal, nonce, err := newSeal(key)
 	if err != nil {
 		return nil, err
 	}
-	return seal.Open(b[wrappedSize:wrappedSize], nonce, b[wrappedSize:], bound)
+	plain, err := seal.Open(b[wrappedSize:wrappedSize], nonce, b[wrappedSize:], bound)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrGone, err)
+	}
+	return plain, nil
 }
 
 // erase overwrites the key and removes both files. It returns the size of

@@ -180,13 +180,18 @@ func (v *Vault) current() (*sealedFile, error) {
 	return f, nil
 }
 
+// ErrGone is what [Vault.Get] returns, wrapped, for a piece that nobody can read any more:
+// it was erased, cut off or changed, or is of another claim. Any other error is of the disk,
+// and may pass.
+var ErrGone = errors.New("it is gone")
+
 // Get opens the piece at a place, which the caller has pinned.
 func (v *Vault) Get(p flight.Place, bound flight.Alias) ([]byte, error) {
 	v.mu.Lock()
 	f := v.files[p.File]
 	v.mu.Unlock()
 	if f == nil {
-		return nil, fmt.Errorf("%s is missing", v.path(p.File))
+		return nil, fmt.Errorf("%w: %s is missing", ErrGone, v.path(p.File))
 	}
 	if err := f.open(v, false); err != nil {
 		return nil, err
