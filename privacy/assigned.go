@@ -214,16 +214,16 @@ func (f *finder) stated(i int) int {
 	if j == 0 || text[j-1] != ' ' {
 		return i
 	}
-	from, to, quoted := f.value(j)
-	if from != i {
-		return i
-	}
 	end := j - 1
 	is := end > 3 && string(text[end-3:end]) == " is" || end > 4 && string(text[end-4:end]) == " is:"
 	if is {
 		end = bytes.LastIndexByte(text[:end], ' ')
 	}
 	if end < 2 || !asciiLetter(text[end-1]) || !labelEnds.has(text[end-1]|0x20, text[end-2]|0x20) {
+		return i
+	}
+	from, to, quoted := f.value(j)
+	if from != i {
 		return i
 	}
 	start := end

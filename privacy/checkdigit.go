@@ -1,5 +1,7 @@
 package privacy
 
+import "encoding/binary"
+
 // The arithmetic of check digits. Digits are ASCII.
 
 // weighted returns the sum of the digits, each times its weight; digits beyond
@@ -35,15 +37,23 @@ func last(digits []byte) int { return int(digits[len(digits)-1] - '0') }
 
 // luhn checks the last digit: ISO/IEC 7812-1, annex B.
 func luhn(digits []byte) bool {
-	const doubled = "0246813579" // and the digits of that added
-	sum, i := 0, len(digits)-1
-	for ; i > 0; i -= 2 {
-		sum += int(digits[i]-'0') + int(doubled[digits[i-1]-'0']-'0')
+	sum := 0
+	for ; len(digits) >= 8; digits = digits[:len(digits)-8] {
+		sum += luhnWord(binary.LittleEndian.Uint64(digits[len(digits)-8:]) ^ '0'*ones)
 	}
-	if i == 0 {
-		sum += int(digits[0] - '0')
+	if len(digits) > 0 { // zeros before them add nothing
+		sum += luhnWord((tail(digits) ^ '0'*ones) << (8 * (8 - len(digits))))
 	}
 	return sum%10 == 0
+}
+
+// luhnWord adds up eight digits of 0 to 9, the last one in the highest byte and
+// counted once: of what the others come to when doubled, the digits are added.
+func luhnWord(x uint64) int {
+	const second = 0x00FF00FF00FF00FF
+	double := 2 * (x & second)
+	double -= (double + 0x76*ones) & highs >> 7 * 9 // 9 less, where it is more than 9
+	return int((double + x&^uint64(second)) * ones >> 56)
 }
 
 // mod11mod10 checks the last digit: ISO/IEC 7064, MOD 11,10.

@@ -141,7 +141,7 @@ func TestMinConfidence(t *testing.T) {
 }
 
 func TestTopicsHaveRoom(t *testing.T) {
-	if n := len(builtin().all) + maxCustom; n > 64*len(topics{}) {
+	if n := len(builtin().all) + maxCustom; n > maxTopics {
 		t.Errorf("%d detectors do not fit into topics", n)
 	}
 }

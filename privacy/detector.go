@@ -81,6 +81,8 @@ const maxSeps = 8
 type form struct {
 	shape   shape
 	lengths string // of groups: one decimal digit each
+	code    uint64 // and as a number, with its mask: see lengthsCode
+	mask    uint64
 	seps    string // what may stand between groups
 	begins  string // the first digits, where they are always the same
 	// single forms are not part of a longer row of groups: 951-45-9693-1 is
@@ -115,6 +117,10 @@ type catalog struct {
 	byRun   [maxRun + 1][]pattern
 	lexicon lexicon
 
+	// numbers[n] says with which byte behind them, 0 for none, n digits may begin a
+	// pattern.
+	numbers [shortestEncoded][256]bool
+
 	// loose are the values that a word makes out of any letters and digits,
 	// labelled those and the ones that are secret because they are called so.
 	loose     []*detector
@@ -144,6 +150,11 @@ func newCatalog(all []*detector) *catalog {
 	for i, d := range all {
 		if d.rank != i { // the built-in ones have theirs, and others may be reading it
 			d.rank = i
+		}
+		for k := range d.forms {
+			if fm := &d.forms[k]; fm.lengths != "" && fm.code == 0 {
+				fm.code, fm.mask = lengthsCode(fm.lengths)
+			}
 		}
 		c.lexicon.learn(d, d.words)
 		if d.custom != nil {

@@ -55,6 +55,7 @@ type finder struct {
 	lastLabel int        // where the last of the words ended that tell of a loose value
 	labels    topics     // whom it tells
 	labelled  int        // up to where words were read
+	mayLabel  int        // where the last row ended that may hold one of the words
 	known     *nameCache // what names tell
 
 	veils   []veil   // what could not be looked into
@@ -78,7 +79,8 @@ type finder struct {
 // find leaves in f.hits what text holds, in order. Time is linear in the
 // length of text: every place is looked at within a bounded distance.
 func (f *finder) find(text []byte, around place) []hit {
-	f.text, f.around, f.hits, f.veils, f.namesRead = text, around, f.hits[:0], f.veils[:0], false
+	f.text, f.around, f.namesRead = text, around, false
+	f.hits, f.veils = f.hits[:0], f.veils[:0]
 	f.findDigits()
 	if f.all() {
 		return f.hits
@@ -119,11 +121,10 @@ func (f *finder) findDigits() {
 	w := &f.walk
 	last := -1 // end of the group before
 	others := 0
-	for i := nextDigit(f.text, 0); i < len(f.text); i = nextDigit(f.text, i) {
+	for i, end := nextDigits(f.text, 0); i < len(f.text); i, end = nextDigits(f.text, i) {
 		first := last < 0 || !f.joined(last, i)
-		end := endOfDigits(f.text, i)
 		n := end - i
-		alone := first && (end == len(f.text) || !separator[f.text[end]])
+		alone := first && !f.mayJoin(end)
 		if n > maxDigits || alone && n < fewest || !first && !f.catalog.opens[n] {
 			last, i = end, end
 			continue
@@ -173,12 +174,9 @@ func (f *finder) judgeOthers(told *telling) (hit, bool) {
 		}
 	}
 	best, found := hit{}, false
-	for half, set := range fit {
-		for ; set != 0; set &= set - 1 {
-			d := c.all[half<<6+bits.TrailingZeros64(set)]
-			if h, ok := f.ask(d, w, told); ok && (!found || h.confidence > best.confidence) {
-				best, found = h, true
-			}
+	for !fit.none() {
+		if h, ok := f.ask(c.all[fit.take()], w, told); ok && (!found || h.confidence > best.confidence) {
+			best, found = h, true
 		}
 	}
 	return best, found
@@ -214,6 +212,16 @@ func (f *finder) joined(from, to int) bool {
 	return true
 }
 
+// mayJoin reports whether another group of digits may be joined to one that ends
+// at i: behind most numbers in prose there is a space and then a word.
+func (f *finder) mayJoin(i int) bool {
+	if i+1 >= len(f.text) || !separator[f.text[i]] {
+		return false
+	}
+	c := f.text[i+1]
+	return isDigit(c) || separator[c]
+}
+
 var separator = [256]bool{' ': true, '-': true, '.': true, '/': true, '_': true, '+': true}
 
 // A walk is a chain of groups of digits, seen from one of them.
@@ -225,7 +233,21 @@ type walk struct {
 	n      int  // groups
 	total  [maxDigits]uint8
 	end    [maxDigits]int
-	digits [maxDigits]byte
+	digits [maxDigits + 13]byte // the last word written to it may reach beyond the last digit
+	code   uint64               // the lengths of the first groups: see lengthsCode
+}
+
+// groupBits is how many bits the length of a group takes in a code of lengths,
+// which knows the first twelve.
+const groupBits = 5
+
+// lengthsCode makes one number of the lengths of groups, and a mask of the bits
+// that it takes: a walk begins with groups of these lengths if its code has them.
+func lengthsCode(lengths string) (code, mask uint64) {
+	for k := range len(lengths) {
+		code |= uint64(lengths[k]-'0') << (groupBits * k)
+	}
+	return code, 1<<(groupBits*len(lengths)) - 1
 }
 
 // digitsUpTo returns how many digits there are up to and with group k.
@@ -236,16 +258,18 @@ func (w *walk) startOf(k int) int { return w.end[k] - int(w.total[k]-w.total[k-1
 
 // from collects groups as long as their digits are at most maxDigits.
 func (w *walk) from(f *finder, i, end int) {
-	w.start, w.n, w.more = i, 0, false
+	w.start, w.n, w.more, w.code = i, 0, false, 0
 	text, count := f.text, 0
 	for {
-		if w.more = end-i > maxDigits-count; w.more {
+		n := end - i
+		if w.more = n > maxDigits-count; w.more {
 			return
 		}
-		for _, c := range text[i:end] {
-			w.digits[count] = c
-			count++
+		for k := 0; k < n; k += 8 {
+			binary.LittleEndian.PutUint64(w.digits[count+k:], wordAt(text, i+k))
 		}
+		count += n
+		w.code |= uint64(n) << (groupBits * w.n)
 		w.total[w.n], w.end[w.n] = uint8(count), end
 		w.n++
 		i = end
@@ -281,7 +305,10 @@ func (f *finder) ask(d *detector, w *walk, told *telling) (hit, bool) {
 				}
 			}
 		case groups:
-			if k := w.fits(fm.lengths); k > 0 && strings.HasPrefix(string(w.digits[:len(fm.begins)]), fm.begins) && f.separated(fm, w, k) {
+			if w.code&fm.mask != fm.code {
+				continue
+			}
+			if k := len(fm.lengths) - 1; string(w.digits[:len(fm.begins)]) == fm.begins && f.separated(fm, w, k) {
 				if h, ok := f.weigh(d, fm, w, k, told); ok {
 					return h, true
 				}
@@ -317,22 +344,6 @@ func (f *finder) askChain(d *detector, fm *form, w *walk, told *telling) (hit, b
 		}
 	}
 	return hit{}, false
-}
-
-// fits returns the last group of the walk that a form with groups of these
-// lengths takes, or 0.
-func (w *walk) fits(lengths string) int {
-	if len(lengths) > w.n {
-		return 0
-	}
-	sum := uint8(0)
-	for k := range len(lengths) {
-		sum += lengths[k] - '0'
-		if w.total[k] != sum {
-			return 0
-		}
-	}
-	return len(lengths) - 1
 }
 
 // separated checks the separators inside a form and, if it is single, that no
@@ -535,24 +546,29 @@ func (f *finder) phone(i, n int) bool {
 	return n <= 15 && i > 0 && f.text[i-1] == '+' && (i == 1 || !isLetter(f.text[i-2]) && !isDigit(f.text[i-2]))
 }
 
-// nextDigit returns the position of the first digit from i on, or len(b).
-func nextDigit(b []byte, i int) int {
-	const low, high = 0x0101010101010101, 0x8080808080808080
-	for ; len(b)-i >= 8; i += 8 {
-		z := binary.LittleEndian.Uint64(b[i:]) ^ '0'*low
-		if m := ^((z&^high + 0x76*low) | z) & high; m != 0 {
-			return i + bits.TrailingZeros64(m)/8
+// nextDigits returns where the first digits from i on begin and end, len(b) if
+// there are none.
+func nextDigits(b []byte, i int) (start, end int) {
+	for ; i < len(b); i += 8 {
+		m := digitBytes(wordAt(b, i))
+		if m == 0 {
+			continue
 		}
+		n := bits.TrailingZeros64(m)
+		if over := highs &^ m >> n << n; over != 0 {
+			return i + n/8, i + bits.TrailingZeros64(over)/8
+		}
+		return i + n/8, endOfDigits(b, i+8)
 	}
-	for i < len(b) && !isDigit(b[i]) {
-		i++
-	}
-	return i
+	return len(b), len(b)
 }
 
+// endOfDigits returns the end of the digits at b[i].
 func endOfDigits(b []byte, i int) int {
-	for i < len(b) && isDigit(b[i]) {
-		i++
+	for ; i < len(b); i += 8 {
+		if over := highs &^ digitBytes(wordAt(b, i)); over != 0 {
+			return i + bits.TrailingZeros64(over)/8
+		}
 	}
-	return i
+	return min(i, len(b))
 }

@@ -2,18 +2,48 @@ package privacy
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math/bits"
 	"strings"
 )
 
-// topics are the detectors that some words speak of, one bit each.
-type topics [2]uint64
+// topics are the detectors that some words speak of, one bit each. Two numbers
+// stay in registers, as an array does not.
+type topics struct{ low, high uint64 }
 
-func (t topics) has(d *detector) bool { return t[d.rank>>6]>>(d.rank&63)&1 != 0 }
-func (t *topics) add(d *detector)     { t[d.rank>>6] |= 1 << (d.rank & 63) }
-func (t topics) or(o topics) topics   { return topics{t[0] | o[0], t[1] | o[1]} }
-func (t topics) and(o topics) topics  { return topics{t[0] & o[0], t[1] & o[1]} }
-func (t topics) none() bool           { return t[0]|t[1] == 0 }
+// maxTopics is how many detectors topics have room for.
+const maxTopics = 128
+
+func (t topics) has(d *detector) bool {
+	if d.rank < 64 {
+		return t.low>>(d.rank&63)&1 != 0
+	}
+	return t.high>>(d.rank&63)&1 != 0
+}
+
+func (t *topics) add(d *detector) {
+	if d.rank < 64 {
+		t.low |= 1 << (d.rank & 63)
+	} else {
+		t.high |= 1 << (d.rank & 63)
+	}
+}
+
+// take takes the first one away, and returns its rank; there must be one.
+func (t *topics) take() int {
+	if t.low != 0 {
+		rank := bits.TrailingZeros64(t.low)
+		t.low &= t.low - 1
+		return rank
+	}
+	rank := 64 + bits.TrailingZeros64(t.high)
+	t.high &= t.high - 1
+	return rank
+}
+
+func (t topics) or(o topics) topics  { return topics{t.low | o.low, t.high | o.high} }
+func (t topics) and(o topics) topics { return topics{t.low & o.low, t.high & o.high} }
+func (t topics) none() bool          { return t.low|t.high == 0 }
 
 // A lexicon knows the telling words of all detectors.
 type lexicon struct {
@@ -54,6 +84,30 @@ func (x *lexicon) learn(d *detector, words []string) {
 		x.phrases[first] = known
 	}
 }
+
+// mayHave reports whether a row may hold a word that labels looks up: most are one
+// word, and its first and last letter are those of none.
+func (x *lexicon) mayHave(text []byte, r row) bool {
+	n := r.end - r.start
+	switch {
+	case r.digits == 0 && n <= 16:
+		capitals := letterCase(wordAt(text, r.start)) >> 8 // but the first
+		if n <= 8 {
+			capitals &= 1<<(8*(n-1)) - 1
+		} else {
+			capitals |= letterCase(binary.LittleEndian.Uint64(text[r.end-8:]))
+		}
+		return capitals != 0 || x.lengths[twoLetters(text[r.start], text[r.end-1])]>>n&1 != 0
+	case r.digits != 0 && n < 63:
+		letters := ^r.digits & (1<<n - 1)
+		first := bits.TrailingZeros64(letters)
+		return letters != 0 && first+bits.TrailingZeros64(^(letters>>first)) >= n-1 // see labelsBefore
+	}
+	return true
+}
+
+// letterCase sets bit 7 of each byte that is a capital, if it is a letter.
+func letterCase(x uint64) uint64 { return ^x << 2 & highs }
 
 // read returns whom the words in text[from:to] tell: whole words, in any case
 // and also inside camelCase, however they are separated.

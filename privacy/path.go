@@ -205,21 +205,28 @@ func (f *finder) topicsOf(name []byte) topics {
 	return f.knownName(name).topics
 }
 
-// judgeName reports whether the name of a member makes its value a secret, or an
-// account, or whatever has no form of its own, and whether it may be sensitive
-// itself.
-func (f *finder) judgeName(doc []byte, tok ijson.Token) (labels, odd bool) {
+// judged is what the name of a member says.
+type judged struct {
+	told   topics // what it tells, if read
+	read   bool
+	labels bool // it makes its value a secret, or an account, or whatever has no form of its own
+	odd    bool // it may be sensitive itself
+}
+
+// judgeName looks at the name of a member.
+func (f *finder) judgeName(doc []byte, tok ijson.Token) judged {
 	name := doc[tok.Start:tok.End]
 	switch n := len(name); {
 	case tok.Escaped:
-		return true, worthReading(doc, tok)
+		return judged{labels: true, odd: worthReading(doc, tok)}
 	case n < 2:
-		return false, false
+		return judged{read: true}
 	case n > 16:
-		return !f.topicsOf(name).and(f.catalog.labelled).none(), worthReading(doc, tok)
+		told := f.topicsOf(name)
+		return judged{told, n <= maxName+nameAhead, !told.and(f.catalog.labelled).none(), worthReading(doc, tok)}
 	}
 	k := f.knownName(name)
-	return k.labels, k.odd
+	return judged{k.topics, true, k.labels, k.odd}
 }
 
 // knownName returns what is known of a name of 2 to 16 bytes.

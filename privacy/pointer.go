@@ -104,9 +104,28 @@ func namesAbove(r *ijson.Reader, i int) (found names) {
 // index reports whether a name is so short a number that it tells nothing.
 func index(name []byte) bool { return len(name) < fewest && endOfDigits(name, 0) == len(name) }
 
+// plainStep reports whether a name is too short and plain to hold a value or
+// anything that a pointer escapes. Most are.
+func plainStep(name []byte) bool {
+	if len(name) >= siftRow {
+		return false
+	}
+	for _, c := range name {
+		if !plainBytes[c] {
+			return false
+		}
+	}
+	return true
+}
+
+var plainBytes = bytesOf("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_-")
+
 // appendStep appends a member name as a step of a pointer (RFC 6901), without
 // what is sensitive in it. above returns the names around.
 func (w *work) appendStep(dst, name []byte, above func() names) []byte {
+	if plainStep(name) && len(w.finder.catalog.custom) == 0 {
+		return append(dst, name...)
+	}
 	if !index(name) && (len(w.finder.catalog.custom) > 0 || sift(name)) {
 		if w.cleaner == nil {
 			w.cleaner = new(work)

@@ -474,7 +474,7 @@ func (j *jsonReader) member(r *Redactor, i, end int) bool {
 
 	w, clean := r.d.work, text
 	around := j.placeOfName()
-	if _, odd := w.finder.judgeName(text, ijson.Token{Kind: ijson.Name, End: len(text), Escaped: escaped}); odd || escaped || len(w.finder.catalog.custom) > 0 {
+	if w.finder.judgeName(text, ijson.Token{Kind: ijson.Name, End: len(text), Escaped: escaped}).odd || escaped || len(w.finder.catalog.custom) > 0 {
 		if hits := w.find(text, around); len(hits)+len(w.veils) > 0 {
 			pointer := j.pointer(r)
 			if !r.d.catalog.mayBeAt(pointer) {

@@ -1,9 +1,9 @@
 package privacy
 
 import (
+	"bytes"
 	"cmp"
 	"io"
-	"math/bits"
 	"slices"
 	"sync"
 
@@ -123,7 +123,7 @@ func (w *work) release() {
 	if cap(w.spliced.b) > maxScratch {
 		w.spliced = folded{}
 	}
-	if cap(w.found) > maxScratch>>6 {
+	if max(cap(w.found), cap(w.finder.hits)) > maxScratch>>6 {
 		w.finder.hits, w.found = nil, nil
 	}
 	works.Put(w)
@@ -232,12 +232,11 @@ func (w *work) labelled(n int) bool {
 // around it may make its value one to read.
 func (w *work) scanName(n int, tok ijson.Token, lim Limits) bool {
 	l := &w.levels[n]
-	telling, odd := w.finder.judgeName(l.doc, tok)
-	odd = odd || len(w.finder.catalog.custom) > 0
-	s := l.path.at(l.reader.Depth())
-	s.name, s.read, s.labels = tok, false, telling
-	telling = telling || s.outer[0]
-	if odd {
+	f, s := &w.finder, l.path.at(l.reader.Depth())
+	j := f.judgeName(l.doc, tok)
+	s.name, s.told, s.read, s.labels = tok, j.told, j.read, j.labels
+	telling := j.labels || s.outer[0]
+	if j.odd || len(f.catalog.custom) > 0 {
 		w.scanString(n, tok, lim)
 	}
 	return telling
@@ -274,13 +273,13 @@ func (w *work) scanString(n int, tok ijson.Token, lim Limits) bool {
 		}
 	}
 	hits := w.find(text, around)
-	for _, h := range hits {
-		start, end := h.start, h.end
+	for i := range hits {
+		h := &hits[i]
 		if from != nil {
-			start, end = int(from[start]), int(from[end])
+			h.start, h.end = int(from[h.start]), int(from[h.end])
 		}
-		h.start, h.end = tok.Start+start, tok.Start+end
-		w.add(n, tok.Kind == ijson.Name, &h)
+		h.start, h.end = tok.Start+h.start, tok.Start+h.end
+		w.add(n, tok.Kind == ijson.Name, h)
 	}
 	for _, v := range w.veils {
 		start, end := v.start, v.end
@@ -329,8 +328,8 @@ func (w *work) scanNested(n int, text []byte, from []int32, base int, around pla
 	return false
 }
 
-// find returns what is in text, in order and in places of text. That includes
-// what shows only once something else is gone: a row of digits that an address
+// find returns what is in text, in order and in places of text, until it is called
+// again. That includes what shows only once something else is gone: a row of digits that an address
 // made longer. So a report names all that has to go.
 func (w *work) find(text []byte, around place) []hit {
 	read := text
@@ -352,6 +351,10 @@ func (w *work) find(text []byte, around place) []hit {
 	}
 	if len(hits) == 0 {
 		return nil
+	}
+	if len(w.folded.at) == 0 && !w.finder.mayShow(hits) { // as it nearly always is
+		w.nothingLeft = need == foldNothing
+		return hits
 	}
 	w.found, w.nothingLeft = w.found[:0], false
 	for round := range maxRounds {
@@ -404,16 +407,21 @@ func (f *finder) mayShow(hits []hit) bool {
 // maxPad is how many leading zeros a number under a telling name may lack.
 const maxPad = 2
 
+var minus = []byte("-")
+
 // scanNumber looks at a number: no detector cares how its value is written.
 func (w *work) scanNumber(n int, tok ijson.Token) {
 	l := &w.levels[n]
-	number := l.doc[tok.Start:tok.End]
+	number, f := l.doc[tok.Start:tok.End], &w.finder
+	f.around, f.namesRead = l.path.place(l.reader.Depth()), false
+	if row := bytes.TrimPrefix(number, minus); len(row) <= maxDigits && endOfDigits(row, 0) == len(row) { // as most are written
+		w.scanDigits(n, tok, row)
+		return
+	}
 	d := decimalOf(number)
 	if !d.mayBeInteger() {
 		return
 	}
-	f := &w.finder
-	f.around, f.namesRead = l.path.place(l.reader.Depth()), false
 	if !w.scanDigits(n, tok, d.integer(w.number[:0], number)) && d.rounds() {
 		w.scanDigits(n, tok, rounded(w.number[:0], number))
 	}
@@ -438,20 +446,17 @@ func (w *work) scanDigits(n int, tok ijson.Token, digits []byte) bool {
 // one of them knows it.
 func (w *work) askAbout(n int, tok ijson.Token, digits []byte, who topics) bool {
 	f := &w.finder
-	for half, set := range who {
-		for ; set != 0; set &= set - 1 {
-			d := f.catalog.all[half<<6+bits.TrailingZeros64(set)]
-			padded := digits
-			if missing := d.min - len(digits); missing > 0 && missing <= d.pad {
-				padded = append(append(w.padded[:0], "000000000"[:missing]...), digits...)
-			}
-			if len(padded) < d.min || len(padded) > d.max {
-				continue
-			}
-			if conf := d.weighRun(padded, f); conf >= f.least {
-				w.add(n, false, &hit{by: d, start: tok.Start, end: tok.End, confidence: conf})
-				return true
-			}
+	for !who.none() {
+		d, padded := f.catalog.all[who.take()], digits
+		if missing := d.min - len(digits); missing > 0 && missing <= d.pad {
+			padded = append(append(w.padded[:0], "000000000"[:missing]...), digits...)
+		}
+		if len(padded) < d.min || len(padded) > d.max {
+			continue
+		}
+		if conf := d.weighRun(padded, f); conf >= f.least {
+			w.add(n, false, &hit{by: d, start: tok.Start, end: tok.End, confidence: conf})
+			return true
 		}
 	}
 	return false

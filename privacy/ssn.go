@@ -35,9 +35,9 @@ var ssns = detector{
 // 00, serial 0000; and two numbers that were printed in advertising and became
 // nobody's: 078-05-1120 and 219-09-9999.
 func validSSN(d []byte) float64 {
-	area, group, serial := string(d[:3]), string(d[3:5]), string(d[5:])
+	area, group, serial := value(d[:3]), value(d[3:5]), value(d[5:])
 	switch {
-	case area == "000", area == "666", area[0] == '9', group == "00", serial == "0000":
+	case area == 0, area == 666, area >= 900, group == 0, serial == 0:
 		return 0
 	case string(d) == "078051120", string(d) == "219099999":
 		return 0

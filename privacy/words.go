@@ -31,7 +31,7 @@ var byteKind = func() (t [256]uint8) {
 // findWords walks from one row of letters and digits to the next, and looks at
 // what may begin with it. The first hits found are of digits.
 func (f *finder) findWords(found int) {
-	f.lastLabel, f.labels, f.labelled = -1, topics{}, 0
+	f.lastLabel, f.labels, f.labelled, f.mayLabel = -1, topics{}, 0, 0
 	f.row, f.noKey = 0, 0
 	f.findNamed()
 	text := f.text
@@ -41,9 +41,16 @@ func (f *finder) findWords(found int) {
 		case 0:
 			i++
 		case sparkByte:
-			i = f.spark(i)
+			last := f.spark(i)
+			if last > i+1 {
+				f.mayLabel = last
+			}
+			i = last
 		default:
 			r := rowAt(text, i)
+			if f.catalog.labels.mayHave(text, r) {
+				f.mayLabel = r.end
+			}
 			for len(taken) > 0 && taken[0].end <= i {
 				taken = taken[1:]
 			}
@@ -53,7 +60,9 @@ func (f *finder) findWords(found int) {
 			case r.digits == 0 && f.plain(i, r.end):
 				i = r.end
 			default:
-				i = f.word(r)
+				if i = f.word(r); i > r.end {
+					f.mayLabel = i
+				}
 			}
 		}
 	}
@@ -119,6 +128,9 @@ func (f *finder) spark(i int) int {
 func (f *finder) word(r row) int {
 	text, i, end := f.text, r.start, r.end
 	n, digits := end-i, bits.OnesCount64(r.digits)
+	if digits == n && n < shortestEncoded {
+		return f.number(r)
+	}
 	if i+2 < len(text) && mayBeKey(text[i], text[i+1], text[i+2]) {
 		if last := f.key(i); last > i {
 			return last
@@ -187,6 +199,36 @@ func (f *finder) word(r row) int {
 	return end
 }
 
+// number is word for a few digits, which most rows with digits are.
+func (f *finder) number(r row) int {
+	text, i, end := f.text, r.start, r.end
+	if i+2 < len(text) && mayBeKey(text[i], text[i+1], text[i+2]) {
+		if last := f.key(i); last > i {
+			return last
+		}
+	}
+	n, next := end-i, byte(0)
+	if end < len(text) {
+		next = text[end]
+	}
+	if text[i] == '0' && n > 1 {
+		if last := f.abroad(i, end); last > i {
+			return last
+		}
+	}
+	if n <= 4 && (next == '.' || next == ':' || next == '-') {
+		if last := f.address(i, end); last > i {
+			return last
+		}
+	}
+	if f.catalog.numbers[n][next] {
+		if last := f.matchPatterns(r); last > i {
+			return last
+		}
+	}
+	return f.loose(i, end, n)
+}
+
 // mayStand is what stands before a value that words tell of: see stated.
 var mayStand = bytesOf(" '\"")
 
@@ -197,6 +239,9 @@ func mayFollow(c byte) bool { return c == ' ' || c == '-' || c == '.' || c == '/
 // labelsBefore notes which loose values the words before text[i] tell of.
 func (f *finder) labelsBefore(i int) {
 	text, j := f.text[:i], max(f.labelled, i-2*wordsBefore)
+	if f.labelled = i; f.mayLabel <= j {
+		return
+	}
 	for j > 0 && j < i && byteKind[text[j-1]] == runByte {
 		j++ // not in the middle of a word
 	}
@@ -215,7 +260,6 @@ func (f *finder) labelsBefore(i int) {
 		}
 		j = end
 	}
-	f.labelled = i
 }
 
 // label notes which loose values the words in the row text[i:end] tell of.
@@ -300,7 +344,7 @@ func (c *catalog) addPattern(d *detector, text string) {
 		switch {
 		case r == '_':
 			p.next, p.then = r, text[k+1]
-			c.byRun[n] = append(c.byRun[n], p)
+			c.addPatternOf(n, p)
 			continue
 		case r == '9', isDigit(r):
 			p.digits |= 1 << n
@@ -309,13 +353,26 @@ func (c *catalog) addPattern(d *detector, text string) {
 			p.letters |= 1 << n
 		default:
 			p.next = r
-			c.byRun[n] = append(c.byRun[n], p)
+			c.addPatternOf(n, p)
 			return
 		}
 		n++
 	}
 	p.next = 0
+	c.addPatternOf(n, p)
+}
+
+// addPatternOf files a pattern that may begin with a row of n letters and digits.
+func (c *catalog) addPatternOf(n int, p pattern) {
 	c.byRun[n] = append(c.byRun[n], p)
+	if n >= shortestEncoded || p.letters != 0 {
+		return
+	}
+	for next := range 256 {
+		if p.next == 0 || p.next == byte(next) || p.next == '_' && mayFollow(byte(next)) {
+			c.numbers[n][next] = true
+		}
+	}
 }
 
 // mayBegin reports whether p may begin with r, in text. For most rows that is
