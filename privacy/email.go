@@ -59,10 +59,13 @@ func (f *finder) findMailboxes() {
 
 // localPart returns where the local part before the @ at i begins, or i.
 func (f *finder) localPart(i int) int {
-	j, foreign := i, i > 0 && f.text[i-1] == letter
+	j, set := i, atoms
+	if i > 0 && f.text[i-1] == letter {
+		set = foreignAtoms
+	}
 	for j > 0 && i-j < maxLocal {
 		c := f.text[j-1]
-		if !atom(c, foreign) || c == '.' && (j == i || f.text[j] == '.') {
+		if !set[c] || c == '.' && (j == i || f.text[j] == '.') {
 			break
 		}
 		j--
@@ -73,26 +76,23 @@ func (f *finder) localPart(i int) int {
 	return j
 }
 
-// atom reports whether c may stand in a local part. Letters of other scripts
-// end a local part in ASCII: not every script puts spaces between words.
-func atom(c byte, foreign bool) bool {
-	switch {
-	case isDigit(c):
-		return true
-	case c == letter:
-		return foreign
-	case isLetter(c):
-		return !foreign
-	}
-	return c > ' ' && bytes.IndexByte([]byte("!#$%&'*+-./=?^_`{|}~"), c) >= 0
-}
+// atoms are what may stand in a local part with letters of ASCII, foreignAtoms in
+// one of another script: not every script puts spaces between words.
+var (
+	atoms        = bytesOf(moreAtoms + asciiLetters + string(rune(latin)))
+	foreignAtoms = bytesOf(moreAtoms + string(rune(letter)))
+)
+
+const asciiLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+const moreAtoms = "0123456789!#$%&'*+-./=?^_`{|}~"
 
 // domain returns the end of the domain that begins at i, or i.
 func (f *finder) domain(i int) int {
 	good, labels := i, 0
 	for j := i; j-i <= maxDomain; j++ {
 		start := j
-		for j < len(f.text) && j-start <= maxLabel && (isLetter(f.text[j]) || isDigit(f.text[j]) || f.text[j] == '-') {
+		for j < len(f.text) && j-start <= maxLabel && labelBytes[f.text[j]] {
 			j++
 		}
 		if j == start || j-start > maxLabel || f.text[start] == '-' {
@@ -109,6 +109,9 @@ func (f *finder) domain(i int) int {
 	}
 	return good
 }
+
+// labelBytes are what a label of a domain consists of.
+var labelBytes = bytesOf(asciiLetters + "0123456789-" + string(rune(latin)) + string(rune(letter)))
 
 // topLabel returns the end of the top-level label that text[i:j] begins with,
 // or i: letters of ASCII, or other letters, at least two; or the xn-- form.

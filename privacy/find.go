@@ -140,16 +140,16 @@ func (f *finder) findDigits() {
 			last, i = end, end
 			continue
 		}
-		if h, ok := f.judge(&told); ok {
-			f.hits = append(f.hits, h)
-			last, i = -1, h.end
+		if d, v := f.judge(&told); v.end > 0 {
+			f.hits = append(f.hits, hit{by: d, start: i, end: v.end, confidence: v.confidence})
+			last, i = -1, v.end
 			continue
 		}
 		// What others find takes nothing away: a card may begin inside it.
 		if first && i >= others {
-			if h, ok := f.judgeOthers(&told); ok {
-				f.hits = append(f.hits, h)
-				others = h.end
+			if d, v := f.judgeOthers(&told); v.end > 0 {
+				f.hits = append(f.hits, hit{by: d, start: i, end: v.end, confidence: v.confidence})
+				others = v.end
 			}
 		}
 		last, i = end, end
@@ -159,41 +159,41 @@ func (f *finder) findDigits() {
 // judgeOthers asks the detectors that need a telling word, or a form that is
 // rare, about the walk. There are many of them: each is asked only if the
 // number of digits is right.
-func (f *finder) judgeOthers(told *telling) (hit, bool) {
+func (f *finder) judgeOthers(told *telling) (by *detector, best verdict) {
 	w, c := &f.walk, f.catalog
 	var fit topics
 	for k := range w.n {
 		fit = fit.or(c.byCount[w.digitsUpTo(k)])
 	}
 	if fit.none() {
-		return hit{}, false
+		return nil, verdict{}
 	}
 	if f.least >= reported { // else a check digit alone may be enough
 		if fit = fit.and(told.within(w.end[0], w.end[w.n-1]).or(c.byForm.of(w))); fit.none() {
-			return hit{}, false
+			return nil, verdict{}
 		}
 	}
-	best, found := hit{}, false
 	for !fit.none() {
-		if h, ok := f.ask(c.all[fit.take()], w, told); ok && (!found || h.confidence > best.confidence) {
-			best, found = h, true
+		d := c.all[fit.take()]
+		if v := f.ask(d, w, told); v.confidence > best.confidence {
+			by, best = d, v
 		}
 	}
-	return best, found
+	return by, best
 }
 
 // judge asks the detectors of cards and social security numbers about the walk.
-func (f *finder) judge(told *telling) (hit, bool) {
+func (f *finder) judge(told *telling) (*detector, verdict) {
 	w := &f.walk
 	for _, d := range f.catalog.always {
 		if w.digitsUpTo(w.n-1) < d.min {
 			continue
 		}
-		if h, ok := f.ask(d, w, told); ok {
-			return h, true
+		if v := f.ask(d, w, told); v.end > 0 {
+			return d, v
 		}
 	}
-	return hit{}, false
+	return nil, verdict{}
 }
 
 // maxDigits is the length of the longest value made of digits.
@@ -293,15 +293,21 @@ func (f *finder) sep(w *walk, k int) []byte {
 	return f.text[start:end]
 }
 
+// A verdict is where a value ends, and how sure that is; no value ends at 0.
+type verdict struct {
+	end        int
+	confidence float64
+}
+
 // ask tries the forms of one detector on a walk.
-func (f *finder) ask(d *detector, w *walk, told *telling) (hit, bool) {
+func (f *finder) ask(d *detector, w *walk, told *telling) verdict {
 	for i := range d.forms {
 		fm := &d.forms[i]
 		switch fm.shape {
 		case run:
 			if n := w.digitsUpTo(0); n >= d.min && n <= d.max && !f.fraction(w) {
-				if h, ok := f.weigh(d, fm, w, 0, told); ok {
-					return h, true
+				if v := f.weigh(d, fm, w, 0, told); v.end > 0 {
+					return v
 				}
 			}
 		case groups:
@@ -309,23 +315,23 @@ func (f *finder) ask(d *detector, w *walk, told *telling) (hit, bool) {
 				continue
 			}
 			if k := len(fm.lengths) - 1; string(w.digits[:len(fm.begins)]) == fm.begins && f.separated(fm, w, k) {
-				if h, ok := f.weigh(d, fm, w, k, told); ok {
-					return h, true
+				if v := f.weigh(d, fm, w, k, told); v.end > 0 {
+					return v
 				}
 			}
 		case chain:
-			if h, ok := f.askChain(d, fm, w, told); ok {
-				return h, true
+			if v := f.askChain(d, fm, w, told); v.end > 0 {
+				return v
 			}
 		}
 	}
-	return hit{}, false
+	return verdict{}
 }
 
 // askChain tries a whole chain and, beside a telling word, what it begins with.
-func (f *finder) askChain(d *detector, fm *form, w *walk, told *telling) (hit, bool) {
+func (f *finder) askChain(d *detector, fm *form, w *walk, told *telling) verdict {
 	if !w.first {
-		return hit{}, false
+		return verdict{}
 	}
 	for k := w.n - 1; k > 0; k-- {
 		n := w.digitsUpTo(k)
@@ -339,11 +345,11 @@ func (f *finder) askChain(d *detector, fm *form, w *walk, told *telling) (hit, b
 		if !whole && !told.yes(d, w.end[k]) {
 			continue
 		}
-		if h, ok := f.weigh(d, fm, w, k, told); ok {
-			return h, true
+		if v := f.weigh(d, fm, w, k, told); v.end > 0 {
+			return v
 		}
 	}
-	return hit{}, false
+	return verdict{}
 }
 
 // separated checks the separators inside a form and, if it is single, that no
@@ -430,23 +436,23 @@ func (f *finder) fraction(w *walk) bool {
 }
 
 // weigh decides about the groups of the walk up to k, written in form fm.
-func (f *finder) weigh(d *detector, fm *form, w *walk, k int, told *telling) (hit, bool) {
+func (f *finder) weigh(d *detector, fm *form, w *walk, k int, told *telling) verdict {
 	end := w.end[k]
 	digits := w.digits[:w.total[k]]
 	if f.gluedAfter(end) || f.phone(w.start, len(digits)) {
-		return hit{}, false
+		return verdict{}
 	}
 	if fm.alone < f.least && !told.yes(d, end) {
-		return hit{}, false
+		return verdict{}
 	}
 	left := d.valid(digits)
 	if left == 0 {
-		return hit{}, false
+		return verdict{}
 	}
 	conf := fm.alone * left
 	if d.rank >= alwaysLookedFor && k > 0 && f.wide(w, k) {
 		if fm.shape == chain {
-			return hit{}, false
+			return verdict{}
 		}
 		conf = 0
 	}
@@ -456,7 +462,10 @@ func (f *finder) weigh(d *detector, fm *form, w *walk, k int, told *telling) (hi
 	if (conf < reported || d.rank >= alwaysLookedFor && conf >= f.least) && fm.told*left > conf && told.yes(d, end) {
 		conf = fm.told * left
 	}
-	return hit{by: d, start: w.start, end: end, confidence: conf}, conf >= f.least
+	if conf < f.least {
+		return verdict{}
+	}
+	return verdict{end, conf}
 }
 
 // telling looks for telling words around a place, once.

@@ -30,6 +30,11 @@ func (p *pointers) reset() { p.text, p.steps = p.text[:0], p.steps[:0] }
 // too long.
 func (p *pointers) append(dst []byte, w *work, r *ijson.Reader) []byte {
 	depth, same := r.Depth(), 0
+	if depth > 0 && len(p.steps) == depth {
+		if container, _, _ := r.Step(depth - 1); container == p.steps[depth-1].container {
+			same = depth - 1 // still in the same object or array, and so in those around it
+		}
+	}
 	for ; same < min(depth, len(p.steps)); same++ {
 		container, ordinal, _ := r.Step(same)
 		if s := p.steps[same]; s.container != container || s.ordinal != ordinal {
@@ -118,7 +123,7 @@ func plainStep(name []byte) bool {
 	return true
 }
 
-var plainBytes = bytesOf("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_-")
+var plainBytes = bytesOf(asciiLetters + "_-")
 
 // appendStep appends a member name as a step of a pointer (RFC 6901), without
 // what is sensitive in it. above returns the names around.

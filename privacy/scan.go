@@ -188,7 +188,7 @@ func (w *work) scanDocument(n int, lim Limits) error {
 			}
 			return err
 		}
-		if n == 0 {
+		if n == 0 && w.form.Wanted() {
 			w.form.Add(tok)
 		}
 		switch tok.Kind {

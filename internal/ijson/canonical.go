@@ -59,6 +59,9 @@ func NewForm(dst, data []byte, most, depth int) Form {
 	return Form{c, dst, len(dst)}
 }
 
+// Wanted reports whether there is, or may be, a form. If not, Add does nothing.
+func (f *Form) Wanted() bool { return f.c != nil }
+
 // Add takes the next token. Once there is no form, it does nothing.
 func (f *Form) Add(tok Token) {
 	if f.c == nil {
