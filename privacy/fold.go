@@ -371,6 +371,14 @@ var entities = [...]struct {
 	char byte
 }{{"nbsp;", ' '}, {"commat;", '@'}, {"period;", '.'}, {"lowbar;", '_'}, {"hyphen;", '-'}, {"dash;", '-'}, {"colon;", ':'}, {"equals;", '='}, {"sol;", '/'}, {"quot;", '"'}, {"apos;", '\''}, {"plus;", '+'}}
 
+// beginsEntity says what their names begin with.
+var beginsEntity = func() (t [256]bool) {
+	for _, e := range entities {
+		t[e.name[0]] = true
+	}
+	return t
+}()
+
 // foldEntity folds a character reference of HTML or XML at the start of b; its
 // ampersand may have been one itself.
 func foldEntity(b []byte) (c byte, n int) {
@@ -394,8 +402,11 @@ func foldEntity(b []byte) (c byte, n int) {
 			return foldRune(r), i
 		}
 	}
+	if n == len(b) || !beginsEntity[b[n]|0x20] {
+		return '&', 1
+	}
 	for _, e := range entities {
-		if n < len(b) && b[n]|0x20 == e.name[0] && hasPrefixFold(b[n:], e.name) {
+		if hasPrefixFold(b[n:], e.name) {
 			return e.char, n + len(e.name)
 		}
 	}

@@ -127,11 +127,13 @@ func siftEscaped(b []byte) bool { return sift(b) || bytes.Contains(b, []byte(`\u
 // mayFold says which first bytes of UTF-8 begin a digit or an @ above ASCII.
 var mayFold = [256]bool{0xD9: true, 0xDB: true, 0xDF: true, 0xE0: true, 0xE1: true, 0xEA: true, 0xEF: true, 0xF0: true}
 
-// machineMade reports whether b is nothing but a UUID or a time as RFC 3339
-// writes it: most long strings of most bodies are one or the other, and neither
-// holds a value.
+// machineMade reports whether b is nothing but a UUID, or a date or a time as RFC 3339
+// writes it: most strings with digits of most bodies are one of them, and none
+// holds a value that no name tells of.
 func machineMade(b []byte) bool {
 	switch {
+	case len(b) == 10:
+		return calendarDate(b)
 	case len(b) == 36:
 		return uuid(b)
 	case len(b) >= 20 && len(b) <= 35:
@@ -162,6 +164,11 @@ func hexWord(x uint64) (letters, ok bool) {
 	l := (x | 0x20*low) ^ 0x60*low
 	letter := (l&^high + 0x7F*low) &^ (l&^high + 0x79*low) &^ l & high
 	return letter != 0, digit|letter == high
+}
+
+// calendarDate wants 2026-11-23.
+func calendarDate(b []byte) bool {
+	return b[4] == '-' && b[7] == '-' && digitBytes(binary.LittleEndian.Uint64(b)) == 0x0080800080808080 && isDigit(b[8]) && isDigit(b[9])
 }
 
 // timestamp wants 2026-11-23T04:05:06, and behind it a fraction and a zone.

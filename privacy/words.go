@@ -333,7 +333,7 @@ type pattern struct {
 	// digits, and what stands behind: 0 for anything, _ for a separator.
 	letters, digits uint64
 	next            byte
-	then            byte // what stands behind a separator, in the same way
+	then            uint64 // the digits that stand behind a separator: bit 7 of each byte of a word
 }
 
 // addPattern files a pattern under the lengths of the rows of letters and digits
@@ -343,7 +343,7 @@ func (c *catalog) addPattern(d *detector, text string) {
 	for k, r := range []byte(text) {
 		switch {
 		case r == '_':
-			p.next, p.then = r, text[k+1]
+			p.next, p.then = r, leadingDigits(text[k+1:])
 			c.addPatternOf(n, p)
 			continue
 		case r == '9', isDigit(r):
@@ -360,6 +360,15 @@ func (c *catalog) addPattern(d *detector, text string) {
 	}
 	p.next = 0
 	c.addPatternOf(n, p)
+}
+
+// leadingDigits returns a word with bit 7 of each byte for the digits that a part of
+// a pattern begins with, the first eight of them.
+func leadingDigits(pattern string) (word uint64) {
+	for k := 0; k < min(len(pattern), 8) && pattern[k] == '9'; k++ {
+		word |= 0x80 << (8 * k)
+	}
+	return word
 }
 
 // addPatternOf files a pattern that may begin with a row of n letters and digits.
@@ -387,7 +396,7 @@ func (p *pattern) mayBegin(r row, text []byte) bool {
 	case r.end == len(text):
 		return false
 	case p.next == '_':
-		return r.end+1 < len(text) && mayFollow(text[r.end]) && (p.then != '9' || isDigit(text[r.end+1]))
+		return r.end+1 < len(text) && mayFollow(text[r.end]) && p.then&^digitBytes(wordAt(text, r.end+1)) == 0
 	}
 	return text[r.end] == p.next
 }
