@@ -111,7 +111,7 @@ type replyText struct {
 func (s *Sidecar) readReply(x *exchange, h http.Header, body []byte, end *ending, read *replyText) {
 	keep := s.keepsPayloads(x.st)
 	read.text = body
-	if coding := codingOf(h); coding != "" {
+	if coding := codingOf(h); coding != "" && len(body) > 0 { // no coding makes nothing of nothing
 		var ok bool
 		if read.text, ok = s.decodeReply(coding, body); !ok {
 			end.opaque, read.unreadable = "content-encoding", true

@@ -77,3 +77,18 @@ func TestPlaceBehindManyFindings(t *testing.T) {
 		}
 	}
 }
+
+// TestEmptyAnswersHideNothing: an answer without a body passes, whatever coding its head
+// names.
+func TestEmptyAnswersHideNothing(t *testing.T) {
+	for _, status := range []int{200, 204, 304} {
+		n := iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, Config: treats("response", "payment redact"), Agent: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.Header().Set("Content-Encoding", "gzip")
+			w.WriteHeader(status)
+		})})
+		if r := post(t, n, "/proxy", bookNYC, nil); r.Status != status || len(r.Body) > 0 {
+			t.Errorf("%d became %d %s", status, r.Status, r.Body)
+		}
+	}
+}
