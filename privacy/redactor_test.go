@@ -335,7 +335,9 @@ func FuzzRedactor(f *testing.F) {
 	f.Add(uint8(FormatJSON), []byte(`[4532 0151 1283 0366,"\ud83d`), 3)
 	f.Add(uint8(FormatEvents), []byte("data: 4532 0151\ndata: 1283 0366\n\n: x\r\n"), 9)
 	f.Add(uint8(FormatText), []byte("ssn 536904399"), 5)
-	f.Fuzz(func(t *testing.T, format uint8, body []byte, cut int) { checkRedactor(t, Format(format%3), body, cut) })
+	f.Add(uint8(FormatForm), []byte("ssn=536904399&a+b=%34532015112830366&c=%7B%22ssn%22%3A536904399%7D&ann@example.com"), 9)
+	f.Add(uint8(FormatParts), []byte("--b\r\nContent-Disposition: form-data; name=\"ssn\"\r\n\r\n536904399\r\n--b\nContent-Type: application/json\n\n{\"ssn\":536904399}\n--b--"), 60)
+	f.Fuzz(func(t *testing.T, format uint8, body []byte, cut int) { checkRedactor(t, Format(format%5), body, cut) })
 }
 
 // TestRedactorDecodesLeaves: what is encoded in a leaf, a field or the data of an

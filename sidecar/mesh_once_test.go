@@ -467,7 +467,7 @@ func TestFloodDoesNotHurtAKnownPeer(t *testing.T) {
 		})
 	}
 	good := 0
-	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); {
+	for good < 20 || refused.Load() < 200 { // however long that takes
 		if r := post(t, p.a, "/proxy/b", bookNYC, nil); r.Status != 200 {
 			t.Errorf("a's call: %d %s", r.Status, r.Body)
 			break
@@ -476,10 +476,10 @@ func TestFloodDoesNotHurtAKnownPeer(t *testing.T) {
 	}
 	close(stop)
 	wg.Wait()
-	if n := len(p.agent.Seen()); n != good || good < 10 {
+	if n := len(p.agent.Seen()); n != good {
 		t.Errorf("b's agent was called %d times for %d calls of a", n, good)
 	}
-	if refused.Load() < 100 || other.Load() > 0 {
+	if other.Load() > 0 {
 		t.Errorf("%d forged calls refused, %d answered otherwise", refused.Load(), other.Load())
 	}
 	t.Logf("%d calls of a among %d forged ones", good, refused.Load())

@@ -695,7 +695,7 @@ func TestWireChangesAnAnswer(t *testing.T) {
 		t.Fatalf("%d %v", want.Status, want.Header)
 	}
 	tries, proven := 0, 0
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); tries++ {
+	for end := time.Now().Add(5 * time.Second); tries < 20 || time.Now().Before(end); tries++ {
 		how := ""
 		p.tap(nil, func(answer []byte) []byte {
 			i := rand.IntN(len(answer))
@@ -730,7 +730,4 @@ func TestWireChangesAnAnswer(t *testing.T) {
 		}
 	}
 	t.Logf("%d tampered answers, %d of them still proven", tries, proven)
-	if tries < 20 {
-		t.Errorf("only %d tampered answers in time", tries)
-	}
 }
