@@ -19,6 +19,7 @@ var (
 			"my password is hunter2!", "the password is: hunter2!", "login with password s3cr3tPw9", "IDENTIFIED BY 's3cr3tPw9'", `{"password_confirmation":"Summer2024!"}`, `{"pass":"hunter2!"}`, "user ann, pass: hunter2!", "ldap_bind_pw = s3cr3tPw9",
 			`{"password":12345678}`, `<Password Type="text">s3cr3tPw9!</Password>`, "<wsse:Password>hunter2!!</wsse:Password>", "mysqldump --password hunter2x db", "mysql -u root -ps3cr3tPw9 db", "sshpass -p 's3cr3tPw9' ssh root@host",
 			"docker login -u ann -p hunter2x registry.example", "curl -u admin:s3cr3tPw9 https://x.example", "redis-cli -a s3cr3tPw9x ping", `<user name="ann" password="Tr0ub4dor&3"/>`, `{"password":"Tr0ub4dor"}`, `{"api_key":"x","password":"user.name1"}`,
+			`{"name":"password","value":"hunter2!"}`, `{"Key":"DB_PASSWORD","type":"s","Value":"hunter2!"}`, `<add key="DbPassword" value="Tr0ub4dor3"/>`, "- name: DB_PASSWORD\n  value: s3cr3tPw9\n", `{"id":"a","pw":[{"field":"password","value":12345678}]}`,
 		},
 		misses: []string{
 			"password: required", "password=${DB_PASSWORD}", "password: ********", "the password is wrong", "password=", `{"password":null}`, `{"password":"<your password>"}`, "password: must be set",
@@ -26,7 +27,8 @@ var (
 			"password = getpass.getpass()", `password = config.get("password")`, "self.passwd = passwd", "password=user.password", `encodePassword: "encodePassword"`, `Env = append(env, "PWD="+cmd.Dir, "x1")`, "pwd: /home/ann/src2", `{"pwd":"/home/ann/src2"}`,
 			"the password is wrong since 2026-11-23", "password sha256sum is old", "password reset2026 mail", "tests pass: 12/15", "boarding pass: AB1234", `{"pass":true,"n":123}`, "password: Optional[str1]", "ssh -p2222 host", "tar -pxvf file1.tgz", "docker run -p 8080:80 nginx1",
 			"mkdir -p some1dir/sub2", "curl -u $USER:$PASS1 https://x.example", "mysql -p db1 2026", "--password-file /run/secrets/db1", "<password hint='none' length='12'></password>", "password is [PASSWORD_REDACTED] 123",
-			"--- PASS: TestVet/7 (0.1s)", `ask("Password: ") + name1`, "fds_to_pass = [listener.fileno()]", `{'pass': 'The 1 statement'}`, "plRPw yJiT2S0WR5ARg6I6Iq",
+			"--- PASS: TestVet/7 (0.1s)", `ask("Password: ") + name1`, `{"type":"password","value":""}`, `{"name":"password","value":"required"}`, `{"value":"hunter2!","name":"password"}`, `{"name":"passwords","value":"hunter2!"}`,
+			"- name: DB_PASSWORD\n  valueFrom: s3cr3tPw9\n", `<add key="DbPassword"/><add value="Tr0ub4dor3"/>`, `{"name":["password"],"value":"hunter2!"}`, "fds_to_pass = [listener.fileno()]", `{'pass': 'The 1 statement'}`, "plRPw yJiT2S0WR5ARg6I6Iq",
 		},
 	}
 	secrets = detector{
@@ -36,16 +38,21 @@ var (
 			"bearer", "bearer token", "private key", "privatekey", "encryption key", "signing key", "account key", "accountkey", "sharedaccesskey", "shared access key", "credential", "credentials", "session key", "master key",
 			"webhook secret", "api secret", "apisecret", "app secret", "consumer secret", "consumer key", "auth key", "authkey", "access id", "api token", "apitoken", "session token", "id token", "security token", "secret access key", "subscription key",
 			"authorization", "app key", "application key", "secret key base", "hmac key", "jwt key", "storage key", "service key", "admin key", "deploy key", "webhook key", "auth", "sig", "phpsessid", "jsessionid",
+			"cookie", // what of it is: see cookies
 		},
 		hits: []string{
 			`{"api_key":"9f86d081884c7d659a2feaa0c55ad015"}`, "client_secret=Zx81kQp0vT5nR7wY2bLd", "AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", `"token": "q7Hx-92kLmPz-0aWe"`,
 			"AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;", "Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==", "authorization: Bearer k3Jd82nAq0Zx91Lm",
 			`{"Authorization":"Basic QWxhZGRpbjpvcGVuIHNlc2FtZTE="}`, "Authorization: ApiKey k3Jd82nAq0Zx91Lm", "SECRET_KEY_BASE=9f86d081884c7d659a2feaa0c55ad015", "DD_APP_KEY=9f86d081884c7d659a2feaa0c55ad015", "--api-key Zx81kQp0vT5nR7wY2bLd",
+			`{"env":[{"name":"API_KEY","value":"Zx81kQp0vT5nR7wY2bLd"}]}`, `[{"name":"Authorization","value":"Bearer k3Jd82nAq0Zx91Lm"}]`,
+			"Set-Cookie: session=8f14e45fceea167a5a36dedd4bea2543; Path=/; HttpOnly", "Cookie: theme=dark; connect.sid=s%3A7Jk2nQ9pLx4vT8wZ1yB5.aGk3mN6rS0uV2xY4zA7cE9fH1jK", `{"headers":{"Cookie":"theme=dark; sessionid=8f14e45fceea167a5a36dedd4bea2543"}}`,
 			"my token is Zx81kQp0vT5nR7wY2bLd", `"auth": "QWxhZGRpbjpvcGVuIHNlc2FtZTE="`, "?sv=2024-11-04&sig=Zx81kQp0vT5nR7wY2bLdZx81kQp0vT5nR7wY2bLd8x0%3D",
 		},
 		misses: []string{
 			`{"max_tokens":"12345678901234567890"}`, `{"token_type":"Bearer"}`, "token: expired", `{"next_page_token":"CAUQAA"}`, "api_key=YOUR_API_KEY", "secret=xxxxxxxxxxxxxxxx", `{"secret":"false"}`, "token: string", "authorization: required",
 			"operator_token: /var/lib/iatp/operator.token can be read by others", `{"private_key":"./tls/key9.pem"}`,
+			`{"type":"token","value":"identifier"}`, `{"kind":"token","value":"variable1"}`,
+			"Cookie: theme=dark; _ga=GA1.2.1234567890.1699999999; lang=en", "cookie: session=abc", "Set-Cookie: sid=; Expires=Thu, 01 Jan 1970 00:00:00 GMT", `{"cookie":"accepted2026"}`, "session=8f14e45fceea167a5a36dedd4bea2543", "the cookie is Zx81kQp0vT5nR7wY2bLd",
 			"token = token[:-1]", "config.PrivateKey = testECDSAPrivateKey", "token = int(lex.Lex(lval1))", "unrecognized token: \"x'012`45ab\"", "token = uint8(tkOTHER12)", `{"auth":"oauth2"}`, "auth: required1", "sig=12ab", "--token-file tokens2026.txt", "the token is OAuth2 based",
 			"PrivateKey: testRSA2048PrivateKey,", "private_key: ed25519.Ed25519PrivateKey,", "withCredentials: kEnumerableProperty",
 		},
@@ -85,6 +92,15 @@ func (f *finder) assigned(i int) int {
 	}
 	d, word := f.endsIn(start, end)
 	if d == nil {
+		if start, end = f.alias(end); start == end {
+			return i + 1
+		}
+		if d, word = f.endsIn(start, end); d == nil {
+			return i + 1
+		}
+	}
+	if f.cookie(word, end) {
+		f.cookies(i + 1)
 		return i + 1
 	}
 	from, to, quoted := f.value(i + 1)
@@ -105,6 +121,45 @@ func (f *finder) assigned(i int) int {
 	}
 	return i + 1
 }
+
+// alias returns what the label that ends at end calls its value by another one before
+// it: the text in value="x" of <add key="DbPassword" value="x"/>, in YAML the next line
+// of "- name: DB_PASSWORD". It returns two equal places if there is none.
+func (f *finder) alias(end int) (int, int) {
+	text, i := f.text, end-len("value")
+	if i < 0 || !hasPrefixFold(text[i:end], "value") || i > 0 && byteKind[text[i-1]] == runByte {
+		return 0, 0
+	}
+	i = f.skipBack(i)
+	last := i
+	for i > 0 && last-i < maxNameLabel && tagBytes[text[i-1]] && text[i-1] != ':' {
+		i--
+	}
+	first := i
+	i = f.skipBack(i)
+	if first == last || i == 0 || text[i-1] != '=' && text[i-1] != ':' {
+		return 0, 0
+	}
+	i = f.skipBack(i - 1)
+	for _, word := range [...]string{"name", "key"} {
+		if n := i - len(word); n >= 0 && hasPrefixFold(text[n:i], word) && (n == 0 || byteKind[text[n-1]] != runByte) {
+			return first, last
+		}
+	}
+	return 0, 0
+}
+
+// skipBack returns where the spaces, quotes and commas before text[i] begin, a few at
+// most: line ends fold to spaces.
+func (f *finder) skipBack(i int) int {
+	for n := 0; n < maxNameLabel/2 && i > 0 && aroundAlias[f.text[i-1]]; n++ {
+		i--
+	}
+	return i
+}
+
+// aroundAlias is what may stand between an alias and what is around it.
+var aroundAlias = bytesOf("\"'\\, \n\r\t")
 
 // endsFold reports whether b ends in end, in any case.
 func endsFold(b, end []byte) bool {
@@ -231,7 +286,7 @@ func (f *finder) stated(i int) int {
 		start--
 	}
 	d, word := f.endsIn(start, end)
-	if d == nil || strictly[string(bytes.ToLower(text[word:end]))] > 0 {
+	if d == nil || strictly[string(bytes.ToLower(text[word:end]))] > 0 || f.cookie(word, end) {
 		return i
 	}
 	v := text[from:to]
@@ -316,7 +371,7 @@ var aroundLabel = bytesOf("\"'\\] *")
 // end a label: most names before a colon are none.
 var labelEnds = func() *pairs {
 	var p pairs
-	for _, w := range slices.Concat(passwords.words, secrets.words) {
+	for _, w := range slices.Concat(passwords.words, secrets.words, []string{"value"}) {
 		p.add(w[len(w)-1], w[len(w)-2])
 	}
 	return &p
@@ -424,6 +479,10 @@ func (f *finder) findNamed() {
 		if by != d || endsFold(sub.text, f.text) {
 			continue
 		}
+		if sub.cookie(word, len(sub.text)) {
+			f.cookies(0)
+			return
+		}
 		from := 0
 		for _, scheme := range schemes {
 			if hasPrefixFold(f.text[from:], scheme) {
@@ -435,6 +494,51 @@ func (f *finder) findNamed() {
 			return
 		}
 	}
+}
+
+// cookie reports whether the word text[i:end], which tells of a secret, is the name of
+// a header whose value is cookies.
+func (f *finder) cookie(i, end int) bool { return hasPrefixFold(f.text[i:end], "cookie") }
+
+// cookies looks for those of a session in what begins at i: a=b; c=d.
+func (f *finder) cookies(i int) {
+	text := f.text
+	if i < f.jar {
+		return // looked through from an earlier word
+	}
+	for {
+		i = f.spaces(i)
+		name := i
+		for i < len(text) && i-name < maxNameLabel && tagBytes[text[i]] && text[i] != ':' {
+			i++
+		}
+		if i == name || i == len(text) || text[i] != '=' {
+			f.jar = i
+			return
+		}
+		value := i + 1
+		i = value
+		for i < len(text) && i-value < maxValue && text[i] > ' ' && bytes.IndexByte([]byte(";,\"'\\"), text[i]) < 0 {
+			i++
+		}
+		if v := text[value:i]; len(v) >= shortestSession && ofSession(text[name:value]) && secrecy(&secrets, v, true) > 0.5 {
+			f.hit(&secrets, value, i, 0.8)
+		}
+		if i == len(text) || text[i] != ';' {
+			f.jar = i
+			return
+		}
+		i++
+	}
+}
+
+// shortestSession is how long the id of a session is.
+const shortestSession = 16
+
+// ofSession reports whether a cookie of this name says who is logged in.
+func ofSession(name []byte) bool {
+	name = bytes.ToLower(name)
+	return slices.ContainsFunc([]string{"sess", "sid", "auth", "token", "jwt", "login", "remember"}, func(w string) bool { return bytes.Contains(name, []byte(w)) })
 }
 
 // secrecy returns the confidence in a value behind a telling name; sure says

@@ -220,10 +220,16 @@ func (c corpus) beside(d *detector, value string) string {
 		words = []string{"value"}
 	}
 	word := words[c.IntN(len(words))]
-	if d == &shortLicences {
+	switch {
+	case d == &shortLicences:
 		word = "dl"
+	case word == "cookie":
+		value = "sid=" + value
 	}
-	if c.IntN(2) == 0 || strings.Contains(value, "\n") {
+	switch n := c.IntN(6); {
+	case n == 0 && !strings.Contains(value, "\n"):
+		return fmt.Sprintf(`{"name":%q,"value":%q}`, word, value)
+	case n < 3 || strings.Contains(value, "\n"):
 		return fmt.Sprintf(`{"%s":%q,"note":"thanks"}`, strings.ReplaceAll(word, " ", "_"), value)
 	}
 	return fmt.Sprintf("Please note: %s: %s, thanks", word, value)
@@ -275,6 +281,13 @@ var lookalikes = []struct {
 	{"prose", func(c corpus) string {
 		return "The " + c.pick("token", "password", "passport", "phone", "account") + " is " + c.pick("missing", "required", "not valid", "unknown") + " since " + c.pick("Monday", "version 2", "then")
 	}},
+	{"named value", func(c corpus) string {
+		return fmt.Sprintf(`{"%s":"%s","value":"%s%s"}`, c.pick("name", "type", "key", "id"), c.pick("order", "node", "sku", "page_token", "reference"), c.from("abcdef", 4), c.digits(8))
+	}},
+	{"cookies", func(c corpus) string {
+		return "Cookie: theme=dark; _ga=GA1.2." + c.digits(10) + "." + c.digits(10) + "; cart=" + c.hex(8)
+	}},
+	{"upper case row", func(c corpus) string { return c.from(letters+"0123456789<", 44) }},
 	{"count", func(c corpus) string { return fmt.Sprintf(`{"max_tokens":%d,"phones":%d}`, c.IntN(9999), c.IntN(99)) }},
 }
 

@@ -73,8 +73,8 @@
 //   - in a stream, a value stretched over more than 8 KiB of the text by
 //     invisible characters and escapes; the rest of a private key or token
 //     behind its first 7 KiB
-//   - a number whose only telling word is in a neighbouring member:
-//     {"kind":"ssn","value":"536904399"}
+//   - a value whose only telling word is in a neighbouring member, but for what
+//     is called value and stands behind a name: {"kind":"ssn","value":"536904399"}
 //   - a row of 17 to 19 digits in JSON that is a number of a card only once it is
 //     rounded to a double
 //   - an identity number that follows other groups of digits

@@ -69,6 +69,7 @@ type finder struct {
 	row   int // end of the last row of base64
 	tries int // how often it was read
 	noKey int // end of the last row that was no long key
+	jar   int // end of the last cookies
 
 	anyAt     bool   // there is an @ in the text
 	named     topics // what the names around tell, if namesRead

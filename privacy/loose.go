@@ -22,7 +22,15 @@ var (
 	passports = detector{
 		kind:  "passport_number",
 		words: []string{"passport", "passport number", "passport no", "passport id", "reisepass", "reisepassnummer", "reisepassnr", "passnummer", "passeport", "pasaporte", "passaporto", "passaporte", "paspoort", "paszport", "travel document"},
-		hits:  []string{"passport no. C01X00T47", "Passport: 512345678", `{"passportNumber":"X1234567"}`}, misses: []string{"C01X00T47", "passport 2026", "passport office 12"},
+		hits: []string{
+			"passport no. C01X00T47", "Passport: 512345678", `{"passportNumber":"X1234567"}`,
+			"P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<\nL898902C36UTO7408122F1204159ZE184226B<<<<<10", "L898902C36UTO7408122F1204159ZE184226B<<<<<10", // ICAO Doc 9303, parts 4 to 6
+			"I<UTOD231458907<<<<<<<<<<<<<<<\n7408122F1204159UTO<<<<<<<<<<<6\nERIKSSON<<ANNA<MARIA<<<<<<<<<<", "I<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<\nD231458907UTO7408122F1204159<<<<<<<6",
+			`{"mrz":"P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<\nL898902C36UTO7408122F1204159ZE184226B<<<<<10"}`,
+		},
+		misses: []string{
+			"C01X00T47", "passport 2026", "passport office 12", "L898902C36UTO7408122F1204159ZE184226B<<<<<11", "L898902C36UTO7408121F1204159ZE184226B<<<<<10", "7408122F1204158UTO<<<<<<<<<<<6", "7408122F1204159UTO<<<<<<<<<<<",
+		},
 		looks: looksPlain(7, 10, 5, 4),
 	}
 	licences = detector{

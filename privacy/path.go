@@ -1,6 +1,7 @@
 package privacy
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"github.com/inter-agent-trust/iatp/internal/ijson"
@@ -29,8 +30,54 @@ type step struct {
 	name   ijson.Token
 	told   topics // what the name tells, if read
 	read   bool
-	labels bool    // the name makes a value one to read
-	outer  [2]bool // and so does the next name around, and the one around that
+	labels bool        // the name makes a value one to read
+	outer  [2]bool     // and so does the next name around, and the one around that
+	role   role        // of the name
+	alias  ijson.Token // what the object calls its value, if it does: see role
+}
+
+// A role is what the name of a member is for, where an object holds one value:
+// {"name":"DB_PASSWORD","value":"..."}. The value then stands under what it is
+// called, if that comes first.
+type role uint8
+
+const (
+	sorts role = iota + 1 // type and the like, unless a name says more
+	calls                 // name, key and the like
+	holds                 // value
+)
+
+// mayCall reports whether the text of a string in a member of this role is what the
+// object calls its value, if another is known or not. In the syntax tree of a program
+// everything is a token.
+func (r role) mayCall(text []byte, known bool) bool {
+	return len(text) <= maxAlias && (r == calls || r == sorts && !known && !bytes.EqualFold(text, []byte("token")))
+}
+
+// maxAlias is how long what an object calls its value may be.
+const maxAlias = 64
+
+// roleOf returns the role of a member by its name.
+func roleOf(name []byte) role {
+	var lower [len("parameter")]byte
+	if len(name) > len(lower) {
+		return 0
+	}
+	for i, c := range name {
+		lower[i] = c
+		if upper(c) {
+			lower[i] = c | 0x20
+		}
+	}
+	switch string(lower[:len(name)]) {
+	case "value", "val", "answer":
+		return holds
+	case "id", "kind", "type":
+		return sorts
+	case "name", "key", "field", "fieldname", "label", "header", "param", "parameter", "property", "attribute", "variable":
+		return calls
+	}
+	return 0
 }
 
 // at returns the step of a depth.
@@ -41,10 +88,18 @@ func (p *path) at(depth int) *step {
 	return &p.steps[depth]
 }
 
+// nameRole is roleOf a name in a document, as judgeName has it.
+func nameRole(doc []byte, tok ijson.Token) role {
+	if tok.Escaped {
+		return 0
+	}
+	return roleOf(doc[tok.Start:tok.End])
+}
+
 // enter notes that an object or array was opened at the given depth.
 func (p *path) enter(depth int) {
 	s := p.at(depth)
-	s.name.Kind = 0
+	s.name.Kind, s.alias.Kind, s.role = 0, 0, 0
 	if depth <= 1 {
 		s.outer = [2]bool{p.labels, p.labels}
 	} else if around := &p.steps[depth-1]; around.name.Kind == ijson.Name {
@@ -67,8 +122,29 @@ func (p *path) labelled(depth int) bool {
 	return s.outer[0] || s.outer[1]
 }
 
-// set makes name the current one of the object at the given depth.
-func (p *path) set(depth int, name ijson.Token) { *p.at(depth) = step{name: name} }
+// set makes name, which has a role, the current one of the object at the given
+// depth. It reports whether the value is called something else.
+func (p *path) set(depth int, name ijson.Token, r role) bool {
+	s := p.at(depth)
+	s.name, s.read, s.role = name, false, r
+	if r != holds || s.alias.Kind == 0 {
+		return false
+	}
+	s.name = s.alias
+	return true
+}
+
+// call notes that a string stands at the given depth: it may be what the object
+// calls its value.
+func (p *path) call(depth int, text ijson.Token) {
+	if depth == 0 {
+		return
+	}
+	if s := &p.steps[depth]; s.role != 0 && s.role.mayCall(p.doc[text.Start:text.End], s.alias.Kind != 0) {
+		s.alias = text
+		s.alias.Kind = ijson.Name
+	}
+}
 
 // A place is where a text stands. It is good until its path moves on.
 type place struct {
@@ -192,6 +268,7 @@ type knownName struct {
 	size       int
 	labels     bool // tells of a value that is secret because it is called so
 	odd        bool // may be sensitive itself
+	role       role
 	topics     topics
 }
 
@@ -211,6 +288,7 @@ type judged struct {
 	read   bool
 	labels bool // it makes its value a secret, or an account, or whatever has no form of its own
 	odd    bool // it may be sensitive itself
+	role   role
 }
 
 // judgeName looks at the name of a member.
@@ -223,10 +301,10 @@ func (f *finder) judgeName(doc []byte, tok ijson.Token) judged {
 		return judged{read: true}
 	case n > 16:
 		told := f.topicsOf(name)
-		return judged{told, n <= maxName+nameAhead, !told.and(f.catalog.labelled).none(), worthReading(doc, tok)}
+		return judged{told: told, read: n <= maxName+nameAhead, labels: !told.and(f.catalog.labelled).none(), odd: worthReading(doc, tok)}
 	}
 	k := f.knownName(name)
-	return judged{k.topics, true, k.labels, k.odd}
+	return judged{k.topics, true, k.labels, k.odd, k.role}
 }
 
 // knownName returns what is known of a name of 2 to 16 bytes.
@@ -249,7 +327,7 @@ func (f *finder) knownName(name []byte) *knownName {
 	other := &f.known[at^1] // so that two names do not drive out each other
 	if *e, *other = *other, *e; e.head != head || e.tail != tail || e.size != n {
 		told := f.catalog.lexicon.read(foldedName(name), 0, maxName)
-		*e = knownName{head, tail, n, !told.and(f.catalog.labelled).none(), n >= shortestText && sift(name), told}
+		*e = knownName{head, tail, n, !told.and(f.catalog.labelled).none(), n >= shortestText && sift(name), roleOf(name), told}
 	}
 	return e
 }

@@ -132,7 +132,9 @@ func (d *redaction) document(dst, doc []byte, found []Finding, nesting int, outs
 			p.enter(r.Depth())
 			continue
 		case ijson.Name:
-			p.set(r.Depth(), tok)
+			p.set(r.Depth(), tok, nameRole(doc, tok))
+		case ijson.String:
+			p.call(r.Depth(), tok)
 		}
 		var here []Finding
 		if here, found = within(found, tok); len(here) == 0 {

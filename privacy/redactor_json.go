@@ -41,10 +41,20 @@ type frame struct {
 	step     []byte // the name as a step of a pointer, once it was asked for
 	renamed  int    // names that were redacted, or look so
 	split    *split // parts of a value
+	role     role   // of the name
+	alias    []byte // what the object calls its value
+}
+
+// called returns the name under which a value stands.
+func (f *frame) called() []byte {
+	if f.role == holds && len(f.alias) > 0 {
+		return f.alias
+	}
+	return f.name
 }
 
 func (f *frame) setName(name []byte, cut bool) {
-	f.name, f.cut, f.step = append(f.name[:0], name...), cut, f.step[:0]
+	f.name, f.cut, f.step, f.role = append(f.name[:0], name...), cut, f.step[:0], 0
 }
 
 // keptName is how much of a name is kept: what tells, and what a pointer wants.
@@ -149,7 +159,7 @@ func (j *jsonReader) push(object bool) {
 		j.frames = append(j.frames, frame{})
 	}
 	f := j.top()
-	*f = frame{object: object, wantName: object, name: f.name[:0], step: f.step[:0]}
+	*f = frame{object: object, wantName: object, name: f.name[:0], step: f.step[:0], alias: f.alias[:0]}
 }
 
 // literal passes true, false and null.
@@ -287,7 +297,7 @@ func (j *jsonReader) names(n int) (found names) {
 	k := 0
 	for i := n - 1; i >= 0 && k < 2; i-- {
 		if f := &j.frames[i]; f.object {
-			found[1-k] = f.name
+			found[1-k] = f.called()
 			k++
 		}
 	}
@@ -322,6 +332,9 @@ func (j *jsonReader) pointer(r *Redactor) string {
 // leaf treats the string or number buf[i:end], and reports whether it is one.
 func (j *jsonReader) leaf(r *Redactor, i, end int) bool {
 	raw, w, around := j.buf[i:end], r.d.work, j.place()
+	if raw[0] == '"' {
+		j.call(raw[1 : len(raw)-1])
+	}
 	if j.completes(r, raw, around, i) {
 		return true
 	}
@@ -356,6 +369,16 @@ func (j *jsonReader) leaf(r *Redactor, i, end int) bool {
 	}
 	r.out = r.d.document(r.out, raw, found, 0, around)
 	return true
+}
+
+// call notes the raw text of a string: it may be what the object calls its value.
+func (j *jsonReader) call(raw []byte) {
+	if len(j.frames) == 0 {
+		return
+	}
+	if top := j.top(); top.role.mayCall(raw, len(top.alias) > 0) && ijson.Check(append(append([]byte{'"'}, raw...), '"'), Limits{}) == nil {
+		top.alias = ijson.AppendDecoded(top.alias[:0], raw)
+	}
 }
 
 // plainText reports whether the text of a JSON string stands for itself: printable
@@ -474,7 +497,8 @@ func (j *jsonReader) member(r *Redactor, i, end int) bool {
 
 	w, clean := r.d.work, text
 	around := j.placeOfName()
-	if w.finder.judgeName(text, ijson.Token{Kind: ijson.Name, End: len(text), Escaped: escaped}).odd || escaped || len(w.finder.catalog.custom) > 0 {
+	name := w.finder.judgeName(text, ijson.Token{Kind: ijson.Name, End: len(text), Escaped: escaped})
+	if top.role = name.role; name.odd || escaped || len(w.finder.catalog.custom) > 0 {
 		if hits := w.find(text, around); len(hits)+len(w.veils) > 0 {
 			pointer := j.pointer(r)
 			if !r.d.catalog.mayBeAt(pointer) {

@@ -193,6 +193,7 @@ func (w *work) scanDocument(n int, lim Limits) error {
 		}
 		switch tok.Kind {
 		case ijson.String:
+			l.path.call(l.reader.Depth(), tok)
 			if custom || telling && tok.End-tok.Start >= shortestNamed || worthReading(l.doc, tok) {
 				w.scanString(n, tok, lim)
 			}
@@ -232,10 +233,14 @@ func (w *work) labelled(n int) bool {
 // around it may make its value one to read.
 func (w *work) scanName(n int, tok ijson.Token, lim Limits) bool {
 	l := &w.levels[n]
-	f, s := &w.finder, l.path.at(l.reader.Depth())
-	j := f.judgeName(l.doc, tok)
-	s.name, s.told, s.read, s.labels = tok, j.told, j.read, j.labels
-	telling := j.labels || s.outer[0]
+	f, depth := &w.finder, l.reader.Depth()
+	j, s := f.judgeName(l.doc, tok), l.path.at(depth)
+	if l.path.set(depth, tok, j.role) {
+		s.labels = !f.topicsOf(nameText(l.doc, s.alias)).and(f.catalog.labelled).none()
+	} else {
+		s.told, s.read, s.labels = j.told, j.read, j.labels
+	}
+	telling := s.labels || s.outer[0]
 	if j.odd || len(f.catalog.custom) > 0 {
 		w.scanString(n, tok, lim)
 	}

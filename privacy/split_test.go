@@ -64,3 +64,27 @@ func TestSplit(t *testing.T) {
 		}
 	}
 }
+
+// TestCalledValues: what an object calls its value tells what the value is, whether
+// the body is read whole or as it passes.
+func TestCalledValues(t *testing.T) {
+	for _, c := range []struct{ body, want string }{
+		{`{"name":"password","value":"hunter2!"}`, `{"name":"password","value":"[PASSWORD_REDACTED]"}`},
+		{`[{"name":"a","value":"hunter2!"},{"name":"pwd","x":{"name":"b"},"value":"hunter2!"}]`, `[{"name":"a","value":"hunter2!"},{"name":"pwd","x":{"name":"b"},"value":"[PASSWORD_REDACTED]"}]`},
+		{`{"key":"pass\u0077ord","value":"hunter2!"}`, `{"key":"pass\u0077ord","value":"[PASSWORD_REDACTED]"}`},
+		{`{"type":"string","name":"ssn","id":"n1","value":536904399}`, `{"type":"string","name":"ssn","id":"n1","value":"[SSN_REDACTED]"}`},
+		{`{"field":"date of birth","value":{"on":"1980-02-14"}}`, `{"field":"date of birth","value":{"on":"[DATE_OF_BIRTH_REDACTED]"}}`},
+		{`{"name":"password"}{"value":"hunter2!"}`, `{"name":"password"}{"value":"hunter2!"}`},
+		{`{"value":"hunter2!","name":"password"}`, `{"value":"hunter2!","name":"password"}`},
+		{`{"name":"` + strings.Repeat("x ", 30) + `password","value":"hunter2!"}`, `{"name":"` + strings.Repeat("x ", 30) + `password","value":"hunter2!"}`},
+	} {
+		if got := redact(t, FormatJSON, nil, []byte(c.body)); got != c.want {
+			t.Errorf("as it passes, %s: %s, want %s", c.body, got, c.want)
+		}
+		if r, err := New().ScanJSON([]byte(c.body), Limits{}); err == nil {
+			if got := string(AppendRedacted(nil, []byte(c.body), r)); got != c.want {
+				t.Errorf("whole, %s: %s, want %s", c.body, got, c.want)
+			}
+		}
+	}
+}

@@ -8,18 +8,22 @@ import (
 
 // wallets finds addresses of cryptocurrencies by their check sums: base58check
 // (Bitcoin, Litecoin, Dogecoin, Dash, Tron, XRP), the CRC of Stellar, bech32 and bech32m (BIP 173, BIP 350),
-// Ethereum's mixed case (ERC-55).
+// Ethereum's mixed case (ERC-55), the hash of Monero. Solana's have none, and need a word.
 var wallets = detector{
-	kind: "crypto_wallet",
+	kind: "crypto_wallet", words: []string{"solana", "sol address", "sol wallet", "phantom wallet"},
 	hits: []string{
 		"1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa", "3J98t1WpEZ73CNmQviecrnyiWrnqRhWNLy", "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4",
 		"BC1QW508D6QEJXTDG4Y5R3ZARVARY0C5XW7KV8F3T4", "bc1p0xlxvlhemja6c4dqv22uapctqupfhlxm9h8z3k2e72q4k9hcz7vqzk5jj0",
 		"0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed", "send to 1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa now",
 		"rEb8TK3gBgk5auZkwc6sHnwrGVJH8DuaLh", "cosmos1fl48vsnmsdzcv85q5d2q4z5ajdha8yu34mf0eh",
 		"GA7QYNF7SOWQ3GLR2BGMZEHXAVIRZA4KVWLTJJFC7MGXUA74P7UJVSGZ",
+		"888tNkZrPN6JsEgekjMnABU4TBzc2Dt29EPAvkRxbANsAnjyPbb3iQ1YBRk1UXcdRsiKc9dhwMVgN5S9cQUiyoogDavup3H",
+		"solana wallet 7EcDhSYGxXyscszYEp35KHN8vvw3svAuLKTzXwCFLtV", `{"solana":"4fYNw3dojWmQ4dXtSGE9epjRGy9pFSx62YypT7avPYvA"}`,
 		"xpub661MyMwAqRbcFtXgS5sYJABqqG9YLmC4Q1Rdap9gSE8NqtwybGhePY2gZ29ESFjqJoCu1Rupje8YtGqsefD265TMg7usUDFdp6W1EGMcet8",
 	},
 	misses: []string{
+		"888tNkZrPN6JsEgekjMnABU4TBzc2Dt29EPAvkRxbANsAnjyPbb3iQ1YBRk1UXcdRsiKc9dhwMVgN5S9cQUiyoogDavup3J",
+		"4fYNw3dojWmQ4dXtSGE9epjRGy9pFSx62YypT7avPYvA", "solana wallet zzzzzzzzdojWmQ4dXtSGE9epjRGy9pFSx62YypT7avPY", "solana wallet 4fYNw3dojWmQ4dXtSGE9epjRGy9pFSx62YypT7avPYv0",
 		"rEb8TK3gBgk5auZkwc6sHnwrGVJH8DuaLi", "GA7QYNF7SOWQ3GLR2BGMZEHXAVIRZA4KVWLTJJFC7MGXUA74P7UJVSGA",
 		"1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNb", "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t5", "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAeD",
 		"5aaeb6053f3e94c9b9a09f33669435e7ef1beaed", "0x0000000000000000000000000000000000000000",
@@ -48,8 +52,33 @@ func (f *finder) wallet(i, end int) int {
 		return f.hit(&privateKeys, i, end, 0.97) // the seed of an account
 	case len(b) >= 38 && len(b) <= 90 && bech32(b):
 		return f.hit(&wallets, i, end, 0.97)
+	case (len(b) == 95 && (b[0] == '4' || b[0] == '8') || len(b) == 106 && b[0] == '4') && monero(b):
+		return f.hit(&wallets, i, end, 0.97)
+	case len(b) >= 43 && len(b) <= 44:
+		var key [32]byte
+		if t := (telling{f: f, start: i}); base58Bytes(key[:], b, &base58Digits) && key[0] != 0 && t.yes(&wallets, end) {
+			return f.hit(&wallets, i, end, 0.85)
+		}
 	}
 	return 0
+}
+
+// monero checks the address of a wallet: base58 of blocks of eight bytes, the last four
+// bytes the beginning of the hash of the others.
+func monero(b []byte) bool {
+	const block, digits, rest, restDigits = 8, 11, 5, 7
+	var raw [9*block + rest]byte
+	n := 0
+	for ; len(b) > restDigits; b, n = b[digits:], n+block {
+		if !base58Bytes(raw[n:n+block], b[:digits], &base58Digits) {
+			return false
+		}
+	}
+	if !base58Bytes(raw[n:n+rest], b, &base58Digits) {
+		return false
+	}
+	sum := keccak256(raw[:n+1])
+	return [4]byte(sum[:4]) == [4]byte(raw[n+1:])
 }
 
 const base58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
@@ -83,6 +112,16 @@ const maxBase58 = 82
 func base58check(b []byte, n int, digits *[256]uint8) bool {
 	var buf [maxBase58]byte
 	out := buf[:n]
+	if !base58Bytes(out, b, digits) {
+		return false
+	}
+	once := sha256.Sum256(out[:n-4])
+	twice := sha256.Sum256(once[:])
+	return [4]byte(twice[:4]) == [4]byte(out[n-4:])
+}
+
+// base58Bytes decodes b into out, which is all zeros, and reports whether it fits.
+func base58Bytes(out, b []byte, digits *[256]uint8) bool {
 	for _, c := range b {
 		carry := int(digits[c])
 		if carry == 58 {
@@ -97,9 +136,7 @@ func base58check(b []byte, n int, digits *[256]uint8) bool {
 			return false
 		}
 	}
-	once := sha256.Sum256(out[:n-4])
-	twice := sha256.Sum256(once[:])
-	return [4]byte(twice[:4]) == [4]byte(out[n-4:])
+	return true
 }
 
 // stellar checks the CRC-16 of a key of Stellar: SEP 23.

@@ -32,7 +32,7 @@ var byteKind = func() (t [256]uint8) {
 // what may begin with it. The first hits found are of digits.
 func (f *finder) findWords(found int) {
 	f.lastLabel, f.labels, f.labelled, f.mayLabel = -1, topics{}, 0, 0
-	f.row, f.noKey = 0, 0
+	f.row, f.noKey, f.jar = 0, 0, 0
 	f.findNamed()
 	text := f.text
 	taken := f.hits[:found]
@@ -147,6 +147,11 @@ func (f *finder) word(r row) int {
 		}
 		if n <= 6 && (end+1 >= len(text) || !mayFollow(text[end]) || !isDigit(text[end+1])) {
 			return end
+		}
+	}
+	if digits > 0 && n >= 6 {
+		if last := f.mrz(i); last > i {
+			return last
 		}
 	}
 	if digits > 0 && digits < n && i > 0 && mayStand[text[i-1]] {
