@@ -107,6 +107,7 @@ type catalog struct {
 	byCount [maxDigits + 1]topics
 	always  []*detector
 	opens   [maxDigits + 1]bool // how long a group is that may begin a value anywhere in a chain
+	plain   []plainForm         // of those that need none
 
 	alone  topics // who may report without a telling word
 	byForm formIndex
@@ -247,6 +248,7 @@ func (x *formIndex) of(w *walk) topics {
 func (c *catalog) addAlways(d *detector) {
 	c.always = append(c.always, d)
 	c.first.add(d)
+	c.addPlain(d)
 	for n := d.min; n <= d.max; n++ {
 		c.opens[n] = true
 	}

@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"pgregory.net/rapid"
 )
 
 // slowRow is rowAt, a byte at a time.
@@ -129,4 +131,47 @@ func FuzzRows(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, b []byte) { checkRows(t, b) })
+}
+
+// TestWholeNumber holds what is found in a value in its plain form to what is found
+// in any text.
+func TestWholeNumber(t *testing.T) {
+	f := finder{catalog: builtin(), least: reported, known: new(nameCache)}
+	if len(f.catalog.plain) < 10 {
+		t.Fatalf("%d plain forms", len(f.catalog.plain))
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		p := rapid.SampledFrom(f.catalog.plain).Draw(t, "form")
+		digit := rapid.SampledFrom([]byte("0123456789"))
+		var text []byte
+		for k, n := range []byte(p.form.lengths) {
+			if k > 0 {
+				text = append(text, rapid.SampledFrom([]byte("---- ./_+x")).Draw(t, "separator"))
+			}
+			for range n - '0' {
+				text = append(text, digit.Draw(t, "digit"))
+			}
+		}
+		last := len(text) - 1
+		for text[last] = '0'; text[last] <= '9'; text[last]++ { // one of them checks the others
+			by, confidence := f.wholeNumber(text)
+			hits := f.find(text, place{})
+			if by == nil {
+				continue
+			}
+			if want := []hit{{by: by, start: 0, end: len(text), confidence: confidence}}; !slices.Equal(hits, want) {
+				t.Fatalf("%q: %v, want %v", text, hits, want)
+			}
+		}
+	})
+	for _, text := range []string{"4532-0151-1283-0366", "4532 0151 1283 0366", "3782-822463-10005", "536-90-4399", "536 90 4399"} {
+		if by, _ := f.wholeNumber([]byte(text)); by == nil {
+			t.Errorf("%q is not known", text)
+		}
+	}
+	for _, text := range []string{"4532-0151 1283-0366", "4532.0151.1283.0366", "4532-0151-1283-0367", "666-90-4399", "536-90-43990", "a36-90-4399"} {
+		if by, _ := f.wholeNumber([]byte(text)); by != nil {
+			t.Errorf("%q is known", text)
+		}
+	}
 }

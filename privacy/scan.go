@@ -263,6 +263,10 @@ func worthReading(doc []byte, tok ijson.Token) bool {
 func (w *work) scanString(n int, tok ijson.Token, lim Limits) bool {
 	l := &w.levels[n]
 	text, from := l.doc[tok.Start:tok.End], []int32(nil)
+	if by, confidence := w.finder.wholeNumber(text); by != nil {
+		w.add(n, tok.Kind == ijson.Name, &hit{by: by, start: tok.Start, end: tok.End, confidence: confidence})
+		return true
+	}
 	if tok.Escaped {
 		l.text, l.from = decode(l.text[:0], l.from[:0], text)
 		text, from = l.text, l.from
