@@ -67,6 +67,7 @@ type Link struct {
 
 // Call is a call of the wrapped agent to a peer, as far as undoing it goes.
 type Call struct {
+	ID            string       `json:"id"` // call_…, which only our side knows
 	Peer          string       `json:"peer"`
 	TraceID       iatp.TraceID `json:"trace_id"`
 	State         string       `json:"state"`
@@ -91,6 +92,7 @@ type Saga struct {
 	OpenedAt  time.Time  `json:"opened_at"`
 	EndedAt   *time.Time `json:"ended_at,omitempty"`
 	Calls     []Call     `json:"calls"`
+	Manual    bool       `json:"manual_intervention,omitempty"` // it could not be undone, and a person is asked
 	Chain     []Link     `json:"compensation_chain,omitempty"`
 }
 

@@ -42,7 +42,7 @@ func (c *Client) Transaction(ctx context.Context, id string) (*api.Transaction, 
 }
 
 // Undo has a transaction undone, and returns how it stands: a State of "compensating"
-// says that it goes on. A call of ours at a peer is named by ask.TraceID too. It needs
+// says that it goes on. A call of ours is named by its own id, or by that at the peer and ask.TraceID. It needs
 // the token.
 func (c *Client) Undo(ctx context.Context, id string, ask api.UndoRequest) (*api.Compensation, error) {
 	path, err := undoPath("/transactions/", id, "/undo")
@@ -62,6 +62,27 @@ func (c *Client) Resolve(ctx context.Context, id string, word api.Resolution) (*
 	}
 	var t api.Transaction
 	return &t, c.post(ctx, path, word, &t)
+}
+
+// ResolveCall is Resolve for a call to a peer, by its own id (call_…).
+func (c *Client) ResolveCall(ctx context.Context, id string, word api.Resolution) (*api.Call, error) {
+	path, err := undoPath("/transactions/", id, "/resolve")
+	if err != nil {
+		return nil, err
+	}
+	var r api.Call
+	return &r, c.post(ctx, path, word, &r)
+}
+
+// ResolveSaga is Resolve for a saga that could not be undone. What became of its calls is
+// said of each.
+func (c *Client) ResolveSaga(ctx context.Context, id string, word api.Resolution) (*api.Saga, error) {
+	path, err := undoPath("/transactions/", id, "/resolve")
+	if err != nil {
+		return nil, err
+	}
+	var s api.Saga
+	return &s, c.post(ctx, path, word, &s)
 }
 
 // OpenSaga begins a saga: calls that name its id in IATP-Saga are kept or undone

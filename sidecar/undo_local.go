@@ -120,10 +120,7 @@ func (s *Sidecar) serveSaga(w http.ResponseWriter, r *http.Request, id, verb str
 }
 
 func (s *Sidecar) showSaga(w http.ResponseWriter, r *http.Request, ref undo.Ref) *iatp.Problem {
-	t, err := s.mesh.undo.Load(ref)
-	if err == nil && t.Kind != flight.TxSaga {
-		err = undo.ErrUnknown
-	}
+	t, err := s.ofKind(flight.TxSaga, ref, nil)
 	if err != nil {
 		return s.undoProblem(err)
 	}
@@ -167,7 +164,7 @@ func (s *Sidecar) writeSaga(w http.ResponseWriter, r *http.Request, status int, 
 
 // saga is a saga as its opener sees it.
 func (s *Sidecar) saga(t *undo.Thing) (*api.Saga, error) {
-	v := &api.Saga{ID: t.SagaID(), State: string(t.State), OnFailure: "keep", Deadline: t.Until.UTC(), Calls: []api.Call{}}
+	v := &api.Saga{ID: t.SagaID(), State: string(t.State), OnFailure: "keep", Deadline: t.Until.UTC(), Calls: []api.Call{}, Manual: t.Asks()}
 	if t.OnFailure {
 		v.OnFailure = "compensate"
 	}
@@ -195,7 +192,7 @@ func (s *Sidecar) saga(t *undo.Thing) (*api.Saga, error) {
 // callView is a call of ours to a peer, as its maker sees it.
 func callView(c *undo.Thing, now time.Time) api.Call {
 	return api.Call{
-		Peer: c.Peer, TraceID: c.TraceID, State: string(c.Shown(now)), TransactionID: c.Remote, Level: c.Level, UndoUntil: timeOf(c.Until),
+		ID: c.CallID(), Peer: c.Peer, TraceID: c.TraceID, State: string(c.Shown(now)), TransactionID: c.Remote, Level: c.Level, UndoUntil: timeOf(c.Until),
 		MaxFee: c.MaxFee, Fee: c.Fee, Returned: c.Returned, Currency: c.Currency, Breach: c.Breach, Manual: c.Manual, Code: c.Code,
 	}
 }
@@ -234,21 +231,43 @@ func (s *Sidecar) serveTransactions(w http.ResponseWriter, r *http.Request, path
 // taskNamed is the task here with that id.
 func (s *Sidecar) taskNamed(id string) (*undo.Thing, error) {
 	ref, err := undo.ParseID(id)
+	return s.ofKind(flight.TxTask, ref, err)
+}
+
+// ofKind is the thing with that reference, if it is of that kind.
+func (s *Sidecar) ofKind(kind flight.TxKind, ref undo.Ref, err error) (*undo.Thing, error) {
 	if err != nil {
 		return nil, err
 	}
 	t, err := s.mesh.undo.Load(ref)
-	if err == nil && t.Kind != flight.TxTask {
+	if err == nil && t.Kind != kind {
 		return nil, undo.ErrUnknown
 	}
 	return t, err
 }
 
-// found is the transaction that an operator means: a task here or, with the trace in
-// which it was made, a call of ours.
+// thingNamed is the task, call or saga with that id.
+func (s *Sidecar) thingNamed(id string) (*undo.Thing, error) {
+	kind, parse := flight.TxTask, undo.ParseID
+	switch prefix, _, _ := strings.Cut(id, "_"); prefix {
+	case "call":
+		kind, parse = flight.TxCall, undo.ParseCallID
+	case "saga":
+		kind, parse = flight.TxSaga, undo.ParseSagaID
+	}
+	ref, err := parse(id)
+	return s.ofKind(kind, ref, err)
+}
+
+// found is what an operator means that is to be undone: a task here, a call of ours by its
+// own id or, with the trace in which it was made, by that of the transaction at its peer.
 func (s *Sidecar) found(id string, trace iatp.TraceID) (*undo.Thing, error) {
 	if trace == "" {
-		return s.taskNamed(id)
+		t, err := s.thingNamed(id)
+		if err == nil && t.Kind == flight.TxSaga {
+			return nil, undo.ErrUnknown // that is cancelled
+		}
+		return t, err
 	}
 	calls, err := s.mesh.undo.InTrace(trace)
 	if err != nil {
@@ -317,7 +336,7 @@ func (s *Sidecar) resolve(w http.ResponseWriter, r *http.Request, id string, bod
 		State: undo.State(said.State), By: s.scanner().RedactText(said.By), Note: s.scanner().RedactText(said.Note),
 		Fee: said.Fee, Returned: said.Returned, Currency: said.Currency,
 	}
-	t, err := s.taskNamed(id)
+	t, err := s.thingNamed(id)
 	if err == nil {
 		if aboveMax(t, fee) {
 			word.Breach, word.Code = true, feeBreach
@@ -327,7 +346,13 @@ func (s *Sidecar) resolve(w http.ResponseWriter, r *http.Request, id string, bod
 	if err != nil {
 		return s.undoProblem(err)
 	}
-	if word.Breach {
+	switch {
+	case t.Kind == flight.TxSaga:
+		return s.writeSaga(w, r, http.StatusOK, t)
+	case t.Kind == flight.TxCall:
+		writeJSON(w, r, http.StatusOK, callView(t, s.now()))
+		return nil
+	case word.Breach:
 		s.tellBreach(t)
 	}
 	writeJSON(w, r, http.StatusOK, taskView(t, s.now()))

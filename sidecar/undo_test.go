@@ -187,10 +187,10 @@ func TestSagaIsUndone(t *testing.T) {
 	}
 	for i, c := range got.Calls {
 		want := api.Call{
-			Peer: c.Peer, TraceID: c.TraceID, State: "partially_compensated", TransactionID: c.TransactionID, Level: "partial",
+			ID: c.ID, Peer: c.Peer, TraceID: c.TraceID, State: "partially_compensated", TransactionID: c.TransactionID, Level: "partial",
 			UndoUntil: c.UndoUntil, MaxFee: "50.00", Fee: "50.00", Returned: "150.00", Currency: "USD",
 		}
-		if diff := cmp.Diff(want, c); diff != "" || c.UndoUntil == nil {
+		if diff := cmp.Diff(want, c); diff != "" || c.UndoUntil == nil || !strings.HasPrefix(c.ID, "call_") {
 			t.Errorf("call %d (-want +got):\n%s", i, diff)
 		}
 		link := api.Link{AgentID: "booking", TransactionID: got.Calls[1-i].TransactionID, Method: "refund_minus_fee", Status: "partially_compensated"}

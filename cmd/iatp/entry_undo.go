@@ -48,6 +48,9 @@ func (e *entry) compensation() (string, ink) {
 	case "partially_compensated":
 		return join(", ", what+" is undone in part", s.money()), yellow
 	case "compensation_failed":
+		if s.Who == "operator" {
+			return join(": ", what+" stays as it is, a person says", shown(e.Note)), plain
+		}
 		return join("; ", what+" could not be undone", words(e.Error), "a person is asked"), red
 	case "committed":
 		return what + " has taken effect, as was found out later", plain

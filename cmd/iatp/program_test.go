@@ -196,6 +196,7 @@ func TestEntriesAreRead(t *testing.T) {
 		{`{"type":"compensation","dir":"out","tx":{"kind":"call","state":"partially_compensated","fee":"5.00","returned":"15.00","cur":"USD"}}`, "it is undone in part, for a fee of 5.00 USD, given back 15.00 USD"},
 		{`{"type":"compensation","dir":"out","tx":{"kind":"call","state":"compensated","fee":"5.00","cur":"USD","breach":true}}`, "for a fee of 5.00 USD, which is more than was agreed"},
 		{`{"type":"compensation","dir":"in","error":"not_in_time","tx":{"kind":"task","state":"compensation_failed","manual":true}}`, "it could not be undone; not in time; a person is asked"},
+		{`{"type":"compensation","dir":"out","note":"they refuse","tx":{"kind":"call","state":"compensation_failed","who":"operator"}}`, "it stays as it is, a person says: they refuse"},
 		{`{"type":"compensation","dir":"in","error":"manual_intervention","tx":{"kind":"task","manual":true}}`, "it waits for a person; manual intervention"},
 		{`{"type":"compensation","dir":"out","tx":{"kind":"call","state":"failed"}}`, "it did not take effect"},
 		{`{"type":"request","dir":"in","decision":"allow","method":"POST","path":"/task","peer":"https://\u001ba.example"}`, `POST /task from https://\x1ba.example: allowed`},

@@ -67,6 +67,7 @@ func (p *program) transactions(ctx context.Context, f *transactionsFlags) error 
 	}
 	for i := range all.Calls {
 		printCall(p.out, &all.Calls[i], now)
+		printCallAsks(p.out, &all.Calls[i])
 	}
 	return nil
 }
@@ -96,6 +97,18 @@ func printAsks(out page, t *api.Transaction) {
 	}
 }
 
+// printCallAsks is printAsks for a call. One of which its peer has proven no transaction
+// cannot be tried again.
+func printCallAsks(out page, c *api.Call) {
+	switch again := "iatp undo " + shown(c.ID); {
+	case !c.Manual:
+	case c.TransactionID == "":
+		out.row("asks", undoWidth, again+" --resolve STATE --by NAME to say what became of it: ask "+shown(c.Peer))
+	default:
+		out.row("asks", undoWidth, again+" --yes to have it tried again, or --resolve STATE --by NAME to say what became of it")
+	}
+}
+
 func printCall(out page, c *api.Call, now time.Time) {
 	id := c.TransactionID
 	if id == "" {
@@ -107,13 +120,16 @@ func printCall(out page, c *api.Call, now time.Time) {
 }
 
 func printSaga(out page, s *api.Saga, now time.Time) {
-	out.line("%s  %s  %s", out.in(bold, shown(s.ID)), out.in(stateInk(s.State, false), words(s.State)), fmt.Sprintf("%d call%s", len(s.Calls), chosen(len(s.Calls) == 1, "", "s")))
+	out.line("%s  %s  %s", out.in(bold, shown(s.ID)), out.in(stateInk(s.State, s.Manual), words(s.State)), fmt.Sprintf("%d call%s", len(s.Calls), chosen(len(s.Calls) == 1, "", "s")))
 	if s.State == "active" {
 		out.row("until", undoWidth, s.Deadline.UTC().Format("2006-01-02 15:04:05 UTC")+", then it is undone")
 	}
 	for i := range s.Calls {
 		c := &s.Calls[i]
-		out.row("call", undoWidth, join("  ", shown(c.TransactionID), words(c.State), shown(c.Peer)))
+		out.row("call", undoWidth, join("  ", chosen(c.TransactionID == "", shown(c.ID), shown(c.TransactionID)), words(c.State), shown(c.Peer)))
+	}
+	if s.Manual {
+		out.row("asks", undoWidth, "iatp undo "+shown(s.ID)+" --yes to have it tried again, or, with its calls at an end, --resolve STATE --by NAME")
 	}
 }
 

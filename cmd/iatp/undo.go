@@ -30,16 +30,18 @@ func (p *program) undoCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "undo ID",
 		Short: "Undo a transaction, a saga or the calls of a trace, after showing what it costs",
-		Long: `Undo a transaction (tx_…), a saga (saga_…), or all calls to peers of a trace.
+		Long: `Undo a transaction (tx_…), a call to a peer (call_…), a saga (saga_…), or all
+calls to peers of a trace.
 
 Without --yes it shows what would be undone, until when that is possible and
 what it costs at most, and changes nothing. With --json it writes one document:
 an object, or for a trace a list with one for each call, the last call first.
 
 Where the sidecar asks for a person (manual intervention, or an undo that
-failed), --resolve records what you have done yourself: compensated,
-partially_compensated or compensation_failed; committed or failed where nobody
-knew what became of a task.`,
+failed), --resolve records what you have done yourself: compensated or
+partially_compensated; failed if there is nothing to undo; compensation_failed if
+it stays as it is; committed where nobody knew what became of a task. That is the
+last word: nobody is asked again.`,
 		Example: `  iatp undo tx_AAAAAAAAAAC3Oz2aYNC1EQ
   iatp undo tx_AAAAAAAAAAC3Oz2aYNC1EQ --yes --reason 'booked twice'
   iatp undo saga_AAAAAAAAAAC3Oz2aYNC1EQ --yes
@@ -80,7 +82,7 @@ func (p *program) undo(ctx context.Context, id string, f *undoFlags) error {
 		err = p.resolve(ctx, c, id, f)
 	case strings.HasPrefix(id, "saga_"):
 		err = p.undoSaga(ctx, c, id, f)
-	case strings.HasPrefix(id, "tx_"):
+	case strings.HasPrefix(id, "tx_"), strings.HasPrefix(id, "call_"):
 		err = p.undoTransaction(ctx, c, id, f)
 	default:
 		err = p.undoTrace(ctx, c, id, f)
@@ -92,15 +94,40 @@ func (p *program) undo(ctx context.Context, id string, f *undoFlags) error {
 }
 
 func (p *program) resolve(ctx context.Context, c *client.Client, id string, f *undoFlags) error {
-	t, err := c.Resolve(ctx, id, api.Resolution{State: f.state, By: f.by, Note: f.note, Fee: f.fee, Returned: f.returned, Currency: f.currency})
-	if err != nil {
+	if _, err := c.Transaction(ctx, id); strings.HasPrefix(id, "tx_") && notFound(err) { // it is at a peer
+		call, found, err := callNamed(ctx, c, id)
+		if err != nil {
+			return err
+		}
+		if found {
+			id = call.ID
+		}
+	}
+	word := api.Resolution{State: f.state, By: f.by, Note: f.note, Fee: f.fee, Returned: f.returned, Currency: f.currency}
+	var told any
+	var print func()
+	var err error
+	switch {
+	case strings.HasPrefix(id, "saga_"):
+		var s *api.Saga
+		s, err = c.ResolveSaga(ctx, id, word)
+		told, print = s, func() { printSaga(p.out, s, time.Now()) }
+	case strings.HasPrefix(id, "call_"):
+		var r *api.Call
+		r, err = c.ResolveCall(ctx, id, word)
+		told, print = r, func() { printCall(p.out, r, time.Now()) }
+	default:
+		var t *api.Transaction
+		t, err = c.Resolve(ctx, id, word)
+		told, print = t, func() { printTransaction(p.out, t, time.Now()) }
+	}
+	switch {
+	case err != nil:
 		return err
+	case f.asJSON:
+		return writeJSON(p.stdout, told)
 	}
-	if f.asJSON {
-		return writeJSON(p.stdout, t)
-	}
-	printTransaction(p.out, t, time.Now())
-	printAsks(p.out, t)
+	print()
 	return nil
 }
 
@@ -118,20 +145,22 @@ func (p *program) notYet(id, state string) {
 
 // undoTransaction undoes a task of our agent, or a call of its to a peer.
 func (p *program) undoTransaction(ctx context.Context, c *client.Client, id string, f *undoFlags) error {
-	t, err := c.Transaction(ctx, id)
-	var trace iatp.TraceID
+	t, err := c.Transaction(ctx, id) // 404 for a call
 	state := ""
-	if e, ok := errors.AsType[*client.Error](err); ok && e.Status == 404 {
+	if notFound(err) {
 		call, found, listErr := callNamed(ctx, c, id)
 		if listErr != nil || !found {
 			return errors.Join(listErr, err)
 		}
-		trace, state, err = call.TraceID, call.State, nil
+		id, state, err = call.ID, call.State, nil
 		if !f.yes && f.asJSON {
 			return writeJSON(p.stdout, call)
 		}
 		if !f.asJSON {
 			printCall(p.out, call, time.Now())
+		}
+		if !f.yes {
+			printCallAsks(p.out, call)
 		}
 	} else if err == nil {
 		if !f.yes && f.asJSON {
@@ -151,21 +180,27 @@ func (p *program) undoTransaction(ctx context.Context, c *client.Client, id stri
 		p.notYet(id, state)
 		return nil
 	}
-	r, err := p.undoOne(ctx, c, id, trace, f)
+	r, err := p.undoOne(ctx, c, id, "", f)
 	if err != nil {
 		return err
 	}
 	return p.tellUndo(r, f)
 }
 
-// callNamed finds the newest call of ours whose transaction at the peer has that id.
+func notFound(err error) bool {
+	e, ok := errors.AsType[*client.Error](err)
+	return ok && e.Status == http.StatusNotFound
+}
+
+// callNamed finds the newest call of ours that has that id, or whose transaction at the peer
+// has it.
 func callNamed(ctx context.Context, c *client.Client, id string) (*api.Call, bool, error) {
 	all, err := c.Transactions(ctx, 1000)
 	if err != nil {
 		return nil, false, err
 	}
 	for i := range all.Calls {
-		if all.Calls[i].TransactionID == id {
+		if all.Calls[i].TransactionID == id || all.Calls[i].ID == id {
 			return &all.Calls[i], true, nil
 		}
 	}

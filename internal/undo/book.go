@@ -106,6 +106,7 @@ type motion struct {
 	undone  bool // its undo was promised
 	asked   bool // an undo is to follow
 	manual  bool // nothing goes on before a person has spoken
+	settled bool // a person has said that it stays as it is
 	until   time.Time
 	alone   bool // call: no saga and no task undoes it
 	busy    bool // a worker has it
@@ -301,7 +302,7 @@ func (b *Book) Moving(limit int) []Ref {
 }
 
 // asksPerson reports whether a person is asked about it.
-func (m *motion) asksPerson() bool { return m.manual || m.state == CompensationFailed }
+func (m *motion) asksPerson() bool { return m.manual || m.state == CompensationFailed && !m.settled }
 
 // rank is how urgent it is for a person to see it.
 func (m *motion) rank() int {

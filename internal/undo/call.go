@@ -68,7 +68,10 @@ func (b *Book) learnFate(ctx context.Context, c *Thing) (*Thing, time.Duration, 
 		if b.opt.Now().Sub(c.Ended) < b.opt.GiveUp {
 			return nil, b.patience(c.Ended), nil
 		}
-		next, err := b.advance(c.Ref, func(*Thing) (*move, error) {
+		next, err := b.advance(c.Ref, func(t *Thing) (*move, error) {
+			if t.State != Unknown {
+				return nil, nil
+			}
 			return &move{to: CompensationFailed, who: ByRecovery, code: "outcome_unknown", tx: flight.Tx{Manual: true}}, nil
 		})
 		return next, 0, err
@@ -178,8 +181,11 @@ func (b *Book) UndoCall(ctx context.Context, ref Ref, a Ask) (*Thing, error) {
 	if c.State == Committed && !c.Undoable() {
 		return c, ErrIrreversible
 	}
+	if c.State == CompensationFailed && c.Remote == "" {
+		return c, ErrConflict // there is nothing to ask the peer for
+	}
 	return b.advance(ref, func(t *Thing) (*move, error) {
-		if t.State == Committed || t.State == CompensationFailed {
+		if t.State == Committed || t.State == CompensationFailed && !t.Settled {
 			return &move{to: Compensating, who: ByOperator, why: a.Reason, more: a.More}, nil
 		}
 		return nil, nil

@@ -103,6 +103,7 @@ func (t *Thing) enter(next State, who string, seq int64, l *lineJSON) {
 		t.Ended, t.EndedAt = l.Timestamp, seq
 	}
 	t.Manual, t.Code = false, "" // of the state that it leaves; learn has those of this one
+	t.Settled = next == CompensationFailed && who == ByOperator
 	if next == Compensating {
 		t.Began, t.Who = l.Timestamp, who
 		if t.Reason == "" { // for good: whoever is asked to undo it gets the same bytes each time

@@ -219,6 +219,8 @@ func TestModel(t *testing.T) {
 				t.Errorf("the undo of %s had effect twice", ref.ID())
 			case thing.State == Compensating && !thing.Manual:
 				t.Errorf("%s is still being undone", ref.ID())
+			case thing.Asks() != slices.Contains(w.book.Moving(MaxMoving), ref) && (thing.Asks() || thing.Settled):
+				t.Errorf("%s asks for a person: %t, and does not rest accordingly", ref.ID(), thing.Asks())
 			case wished[ref] && !thing.State.Over() && !thing.Manual:
 				t.Errorf("%s was to be undone and is %s", ref.ID(), thing.State)
 			case thing.State == Compensated && w.effects[ref.ID()] == 0 && thing.Who != "" && !resolved(thing):
@@ -607,7 +609,7 @@ func TestWhatIsKeptIsReadAgain(t *testing.T) {
 // TestWordEndsTheQuestion: once a person has said what became of it, nothing is asked any
 // more, and why somebody was asked is not said of what it is now.
 func TestWordEndsTheQuestion(t *testing.T) {
-	for _, word := range []State{Committed, Failed, Compensated, Partially} {
+	for _, word := range []State{Committed, Failed, Compensated, Partially, CompensationFailed} {
 		w := newWorld(t)
 		w.alone = true
 		ref := w.begin("full")
@@ -625,7 +627,7 @@ func TestWordEndsTheQuestion(t *testing.T) {
 			t.Fatalf("it is %+v, and a person must be asked", got)
 		}
 		got, err := w.book.Resolve(ref, Resolution{State: word, By: "alice"})
-		if err != nil || got.State != word || got.Manual || got.Code != "" {
+		if err != nil || got.State != word || got.Asks() || got.Code != "" {
 			t.Errorf("after the word it is %+v, %v; want %s, and no question", got, err, word)
 		}
 		if end := w.now.Add(time.Hour); word == Committed && !got.Until.Equal(end) {
@@ -635,5 +637,33 @@ func TestWordEndsTheQuestion(t *testing.T) {
 			t.Errorf("%s: a second word is taken: %v", word, err)
 		}
 		w.end()
+	}
+}
+
+// TestCallOfWhichNothingIsKnown: a call of which the peer never said what became of it
+// cannot be tried again, and ends with a person's word.
+func TestCallOfWhichNothingIsKnown(t *testing.T) {
+	w := newWorld(t)
+	defer w.end()
+	label := w.book.LabelOf([8]byte{7})
+	at, err := w.log.Append(&flight.Entry{Type: flight.Request, TraceID: "t", Peer: "https://b.example", Dir: flight.Out, Tx: &flight.Tx{
+		Kind: flight.TxCall, At: flight.TxBegins, Label: label, State: string(Active), Level: "full",
+	}}, flight.Durable)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := Ref{at, label}
+	if err := w.book.Run(); err != nil { // it had no end when the process died
+		t.Fatal(err)
+	}
+	w.now = w.now.Add(2 * time.Hour)
+	if c, _, err := w.book.learnFate(t.Context(), w.load(ref)); err != nil || c.State != CompensationFailed || !c.Asks() {
+		t.Fatalf("learnFate = %+v, %v; a person must be asked", c, err)
+	}
+	if _, err := w.book.UndoCall(t.Context(), ref, Ask{Who: ByOperator, At: w.now}); !errors.Is(err, ErrConflict) {
+		t.Errorf("an undo of nothing that is known = %v", err)
+	}
+	if c, err := w.book.Resolve(ref, Resolution{State: Failed, By: "alice"}); err != nil || c.State != Failed || c.Asks() || len(w.book.Moving(9)) != 0 {
+		t.Errorf("after a person's word it is %+v, %v, and %d are in motion", c, err, len(w.book.Moving(9)))
 	}
 }

@@ -119,8 +119,8 @@ func (b *Book) CloseSaga(ref Ref) (*Thing, error) {
 	})
 }
 
-// CancelSaga undoes what was done. A saga that is kept is cancelled by an operator
-// only.
+// CancelSaga undoes what was done. One that could not be undone is tried again for an
+// operator only; one that is kept stays.
 func (b *Book) CancelSaga(ref Ref, a Ask) (*Thing, error) {
 	if a.Who == ByOperator {
 		if err := b.tryAgain(ref); err != nil {
@@ -133,7 +133,7 @@ func (b *Book) CancelSaga(ref Ref, a Ask) (*Thing, error) {
 			return nil, ErrUnknown
 		case t.State == Closed:
 			return nil, ErrOver
-		case t.State == Active, t.State == CompensationFailed && a.Who == ByOperator:
+		case t.State == Active, t.State == CompensationFailed && !t.Settled && a.Who == ByOperator:
 			return &move{to: Compensating, who: a.Who, why: a.Reason, more: a.More}, nil
 		}
 		return nil, nil
@@ -144,12 +144,12 @@ func (b *Book) CancelSaga(ref Ref, a Ask) (*Thing, error) {
 // being undone.
 func (b *Book) tryAgain(ref Ref) error {
 	t, err := b.Load(ref)
-	if err != nil || t.State != CompensationFailed {
+	if err != nil || t.State != CompensationFailed || t.Settled {
 		return err
 	}
 	calls, err := b.calls(t.Label, t.At)
 	for _, c := range calls {
-		if c.State == CompensationFailed && c.Remote != "" && err == nil {
+		if c.State == CompensationFailed && !c.Settled && c.Remote != "" && err == nil {
 			_, err = b.advance(c.Ref, func(*Thing) (*move, error) { return &move{to: Compensating, who: BySaga}, nil })
 		}
 	}

@@ -49,7 +49,7 @@ func (b *Book) Undo(ref Ref, a Ask) (*Thing, error) {
 		case Unknown:
 			return m, t.mayUndo(a)
 		case CompensationFailed:
-			if a.Who == ByOperator {
+			if a.Who == ByOperator && !t.Settled {
 				return m, nil
 			}
 		case Closed:
@@ -102,10 +102,11 @@ type Resolution struct {
 	Code                    string // for a breach, a fixed word
 }
 
-// Resolve records it. Only what waits for a person can be resolved.
+// Resolve records it. Only what waits for a person can be resolved, and once: that it stays
+// as it is, compensation_failed, is a last word too.
 func (b *Book) Resolve(ref Ref, r Resolution) (*Thing, error) {
 	return b.advance(ref, func(t *Thing) (*move, error) {
-		if !t.Manual && t.State != CompensationFailed || !t.State.mayFollow(r.State) || r.State == Compensating {
+		if !t.Asks() || !t.State.mayFollow(r.State) || r.State == Compensating {
 			return nil, ErrConflict
 		}
 		m := &move{to: r.State, who: ByOperator, why: r.Note, code: r.Code,

@@ -62,7 +62,7 @@ var follows = map[State][]State{
 	Unknown:            {Committed, Failed, Compensating, Compensated, Partially, CompensationFailed},
 	Committed:          {Compensating, Compensated, Partially},
 	Compensating:       {Compensated, Partially, CompensationFailed, Failed},
-	CompensationFailed: {Compensating, Compensated, Partially, Failed},
+	CompensationFailed: {Compensating, Compensated, Partially, Failed, CompensationFailed},
 }
 
 // mayFollow reports whether next may come after s.
@@ -82,6 +82,7 @@ type Ref struct {
 // The prefixes of ids.
 const (
 	taskPrefix = "tx_"
+	callPrefix = "call_"
 	sagaPrefix = "saga_"
 )
 
@@ -93,6 +94,9 @@ func (r Ref) text() string {
 // ID is the id of a task.
 func (r Ref) ID() string { return taskPrefix + r.text() }
 
+// CallID is the id of a call, which only our side knows.
+func (r Ref) CallID() string { return callPrefix + r.text() }
+
 // SagaID is the id of a saga.
 func (r Ref) SagaID() string { return sagaPrefix + r.text() }
 
@@ -101,6 +105,9 @@ var ErrUnknown = errors.New("there is no such transaction")
 
 // ParseID reads the id of a task. There may be none that has it.
 func ParseID(id string) (Ref, error) { return parseRef(id, taskPrefix) }
+
+// ParseCallID reads the id of a call. There may be none that has it.
+func ParseCallID(id string) (Ref, error) { return parseRef(id, callPrefix) }
 
 // ParseSagaID reads the id of a saga.
 func ParseSagaID(id string) (Ref, error) { return parseRef(id, sagaPrefix) }
@@ -143,6 +150,7 @@ type Thing struct {
 	Currency               string
 	Cost                   string // task: what its caller was charged
 	Breach, Manual         bool
+	Settled                bool      // a person has said that it stays as it is: nobody is asked any more
 	Proven                 bool      // task: a receipt of how it ended is on a line
 	Held                   time.Time // when an undo was asked for in time, and could not be taken
 	OnFailure              bool      // saga: a call that does not end well cancels it
@@ -176,6 +184,9 @@ type Link struct {
 func (t *Thing) Undoable() bool {
 	return t.Level != "" && t.Level != string(iatp.ReversibilityNone) && (t.Kind != flight.TxCall || t.Remote != "")
 }
+
+// Asks reports whether a person is asked about it.
+func (t *Thing) Asks() bool { return t.Manual || t.State == CompensationFailed && !t.Settled }
 
 // needs are the files of the vault that its undo needs.
 func (t *Thing) needs() []int64 {

@@ -64,6 +64,7 @@ func (m *motion) follow(s *flight.Tx) {
 	}
 	if s.State != "" {
 		m.state, m.manual, m.try = State(s.State), false, 0
+		m.settled = m.state == CompensationFailed && s.Who == ByOperator
 	}
 	if m.state == Compensating {
 		m.asked = false
@@ -80,8 +81,10 @@ func (m *motion) follow(s *flight.Tx) {
 // rests reports whether nothing is to be done about the thing, by us or a person.
 func (m *motion) rests() bool {
 	switch m.state {
-	case Active, Compensating, CompensationFailed:
+	case Active, Compensating:
 		return false
+	case CompensationFailed:
+		return m.settled
 	case Unknown:
 		// Whoever undoes a call asks what became of it; of a task that cannot be undone
 		// its caller knows as much as we do.
