@@ -220,7 +220,7 @@ func reload(s *sidecar.Sidecar, load func() (sidecar.Config, error), log *slog.L
 		fixed, err = s.Reload(cfg)
 	}
 	if err != nil {
-		log.Error("nothing was reloaded; what was in force stays in force", "error", err)
+		log.Error("nothing was reloaded; what was in force stays in force", "error", scrubbed(err.Error())) // it quotes files
 		return
 	}
 	if len(fixed) > 0 {
