@@ -278,7 +278,7 @@ func drawTold(t *rapid.T, depth int) string {
 	switch kind := rapid.IntRange(0, 5).Draw(t, "kind"); {
 	case depth == 0 || kind < 3:
 		return pick("leaf", `"123"`, `123`, `"hunter2"`, `"A1234567"`, `123456789`, `536904399.4`, `5.36904399e8`, `"536904399"`, `"\u0035\u0033\u0036904399"`, `"\t"`,
-			`"4532-0151-1283-0366"`, `"4532"`, `"0366"`, `""`, `null`, `"{\"cvv\":{\"value\":123}}"`, `"a@b.co"`, `"111222333"`)
+			`"4532-0151-1283-0366"`, `"4532"`, `"0366"`, `""`, `null`, `"{\"cvv\":{\"value\":123}}"`, `"a@b.co"`, `"111222333"`, `"ssn"`, `"password"`, `"cvv"`, `"passport number"`)
 	case kind == 3:
 		var list []string
 		for range rapid.IntRange(0, 3).Draw(t, "n") {
@@ -289,7 +289,7 @@ func drawTold(t *rapid.T, depth int) string {
 	var list []string
 	seen := map[string]bool{}
 	for range rapid.IntRange(0, 3).Draw(t, "n") {
-		name := pick("name", "ssn", "cvv", "password", "passport", "bsn", "value", "id", "", "\\u0073sn", "a/b", "the social security number of the person", "a@b.co")
+		name := pick("name", "ssn", "cvv", "password", "passport", "bsn", "name", "key", "type", "value", "id", "", "\\u0073sn", "a/b", "the social security number of the person", "a@b.co")
 		if !seen[name] {
 			seen[name] = true
 			list = append(list, `"`+name+`":`+drawTold(t, depth-1))
