@@ -314,6 +314,34 @@ func TestHalfDone(t *testing.T) {
 }
 
 // TestMail cannot take a mail back, and sends none twice.
+// An order that comes again while the first is at work, as after a broken connection, is
+// answered as that one is.
+func TestRepeatedWhileAtWork(t *testing.T) {
+	c := open(t, "stock")
+	items := make(map[string]int)
+	for i := range 200 {
+		items[fmt.Sprint("item", i)] = 1
+	}
+	fill, err := json.Marshal(map[string]any{"task": "fill", "data": map[string]any{"shelf": "a", "items": items}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.order(200, string(fill))
+	var all sync.WaitGroup
+	replies := make([]reply, 4)
+	for i := range replies {
+		all.Go(func() {
+			replies[i] = c.send("POST", "/", `{"task":"clear","data":{"shelf":"a"}}`, headerKey+": \"one\"")
+		})
+	}
+	all.Wait()
+	for _, r := range replies {
+		if r != replies[0] || r.status != 200 || !strings.Contains(r.body, `"cleared":200`) {
+			t.Errorf("%+v, and the first got %+v", r, replies[0])
+		}
+	}
+}
+
 func TestMail(t *testing.T) {
 	c := open(t, "mail")
 	const send = `{"task":"send","data":{"to":"alice","text":"booked"}}`

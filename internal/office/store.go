@@ -157,11 +157,15 @@ func known(t *sql.Tx, o *order) (*operation, error) {
 	case op == nil || err != nil:
 		return nil, err
 	case op.state == stateVoid || op.state == stateUndone:
-		return nil, refuse(http.StatusConflict, "this was undone, and will not be done again")
+		return nil, undoneBefore()
 	case string(op.sum) != string(o.sum):
 		return nil, refuse(http.StatusUnprocessableEntity, "this idempotency key was used for another order")
 	}
 	return op, nil
+}
+
+func undoneBefore() error {
+	return refuse(http.StatusConflict, "this was undone, and will not be done again")
 }
 
 // goOn does what takes more than one transaction of the database, each of which
@@ -169,6 +173,17 @@ func known(t *sql.Tx, o *order) (*operation, error) {
 func (a *Agent) goOn(ctx context.Context, op *operation, o *order) error {
 	for op.state == stateWorking {
 		err := a.store.atomically(ctx, func(t *sql.Tx) error {
+			// A repetition may have ended it in between, or the compensation come.
+			now, err := find(t, "id", op.id)
+			if err != nil {
+				return err
+			}
+			if *op = *now; op.state == stateDone {
+				return nil
+			}
+			if op.state != stateWorking {
+				return undoneBefore()
+			}
 			result, err := a.trade.step(t, op.id, o)
 			if err != nil || result == nil {
 				return err
