@@ -89,12 +89,12 @@ var keyFormats = []keyFormat{
 	{"tskey-", wordBytes, 20, 100},                                                           // Tailscale
 	{"hvs.", wordBytes, 24, 300}, {"hvb.", wordBytes, 24, 300}, {"hvr.", wordBytes, 24, 300}, // HashiCorp Vault
 	{"dp.pt.", alnumBytes, 40, 48}, {"dp.st.", tokenBytes, 40, 90}, {"dp.ct.", alnumBytes, 40, 48}, {"dp.sa.", alnumBytes, 40, 48}, // Doppler
-	{"pul-", hexBytes, 40, 40},                                     // Pulumi
-	{"scw", upperBytes, 17, 17},                                    // Scaleway
-	{"SCW", upperBytes, 17, 17},                                    // Scaleway
-	{"ops_", base64Bytes, 250, 4000},                               // 1Password service account
-	{"A3-", wordBytes, 32, 40},                                     // 1Password secret key
-	{"v1.0-", hexBytes, 100, 200},                                  // Cloudflare origin CA
+	{"pul-", hexBytes, 40, 40},                                                              // Pulumi
+	{"SCW", upperBytes, 17, 17},                                                             // Scaleway
+	{"ops_", base64Bytes, 250, 4000},                                                        // 1Password service account
+	{"A3-", wordBytes, 32, 40},                                                              // 1Password secret key
+	{"v1.0-", hexBytes, 100, 200},                                                           // Cloudflare origin CA
+	{"cfk_", wordBytes, 41, 64}, {"cfut_", wordBytes, 41, 64}, {"cfat_", wordBytes, 41, 64}, // Cloudflare
 	{"kaggle_", alnumBytes, 32, 64},                                // Kaggle
 	{"FLWSECK-", wordBytes, 32, 60},                                // Flutterwave
 	{"EAAAE", wordBytes, 55, 70},                                   // Square
@@ -115,11 +115,11 @@ var keyFormats = []keyFormat{
 	{"AKCp", alnumBytes, 60, 80}, {"cmVmdGtu", base64Bytes, 56, 64}, // JFrog
 	{"sqp_", hexBytes, 40, 40}, {"squ_", hexBytes, 40, 40}, {"sqa_", hexBytes, 40, 40}, // SonarQube; sqb_ is of badges
 	{"CCIPAT_", wordBytes, 40, 80}, {"CCIPRJ_", wordBytes, 40, 80}, // CircleCI
-	{"bkua_", alnumBytes, 40, 40},                           // Buildkite
+	{"bkua_", alnumBytes, 40, 64}, {"bkaa_", wordBytes, 60, 90}, {"bkaj_", tokenBytes, 40, 600}, // Buildkite
 	{"sgp_", wordBytes, 40, 60}, {"slk_", hexBytes, 64, 64}, // Sourcegraph
-	{"PMAK-", wordBytes, 59, 59},                                     // Postman
-	{"snyk_", tokenBytes, 36, 100},                                   // Snyk
-	{"sntrys_", base64Bytes, 80, 400}, {"sntryu_", hexBytes, 64, 64}, // Sentry
+	{"PMAK-", wordBytes, 59, 59},                                                                                                   // Postman
+	{"snyk_", tokenBytes, 36, 100},                                                                                                 // Snyk
+	{"sntrys_", base64Bytes, 80, 400}, {"sntryu_", hexBytes, 64, 64}, {"sntrya_", hexBytes, 64, 64}, {"sntryi_", hexBytes, 64, 64}, // Sentry
 
 	// Language models.
 	{"sk-ant-", wordBytes, 80, 130},                                                                                                            // Anthropic
@@ -165,7 +165,7 @@ var keyFormats = []keyFormat{
 	{"dapi", hexBytes, 32, 34},                                                                                                                                                                                                                   // Databricks
 	{"dt0c01.", dottedBytes, 89, 89}, {"dt0s01.", dottedBytes, 89, 89}, {"dt0s02.", dottedBytes, 89, 89}, {"dt0s03.", dottedBytes, 89, 89}, {"dt0s06.", dottedBytes, 89, 89}, {"dt0s08.", dottedBytes, 89, 89}, {"dt0s16.", dottedBytes, 89, 89}, // Dynatrace
 	{"glsa_", wordBytes, 41, 41}, {"glc_", base64Bytes, 32, 400}, // Grafana
-	{"phc_", wordBytes, 40, 48}, {"phx_", wordBytes, 40, 48}, // PostHog
+	{"phx_", alnumBytes, 40, 48},                                                                                           // PostHog; phc_ is public
 	{"sdk-", wordBytes, 36, 36},                                                                                            // LaunchDarkly; mob- need not be secret
 	{"pdt", wordBytes, 60, 70},                                                                                             // Paddle
 	{"shpat_", hexBytes, 32, 32}, {"shpca_", hexBytes, 32, 32}, {"shppa_", hexBytes, 32, 32}, {"shpss_", hexBytes, 32, 32}, // Shopify
@@ -179,7 +179,7 @@ var keyFormats = []keyFormat{
 
 	// Payments.
 	{"sk_live_", alnumBytes, 16, 247}, {"sk_test_", alnumBytes, 16, 247}, {"rk_live_", alnumBytes, 16, 247}, {"rk_test_", alnumBytes, 16, 247}, {"whsec_", base64Bytes, 24, 64}, // Stripe
-	{"access-sandbox-", wordBytes, 36, 36}, {"access-production-", wordBytes, 36, 36}, // Plaid
+	{"access-sandbox-", wordBytes, 36, 36}, {"access-development-", wordBytes, 36, 36}, {"access-production-", wordBytes, 36, 36}, // Plaid
 	{"access_token$production$", alnumBytes, 32, 50}, {"access_token$sandbox$", alnumBytes, 32, 50}, // Braintree
 	{"live_", alnumBytes, 30, 64}, {"rzp_live_", alnumBytes, 14, 14}, {"rzp_test_", alnumBytes, 14, 14}, // Mollie, Razorpay
 	{"APP_USR-", wordBytes, 50, 90}, // Mercado Pago
