@@ -90,20 +90,24 @@ func (b *bench) ready(names ...string) ([]*running, error) {
 	return out, nil
 }
 
-// known are all targets; with --against also that binary.
+// known are all targets; with --against also that binary, alone and as two sidecars.
 func (b *bench) known() []*target {
 	list := targets()
-	if b.against != "" {
-		list = append(list, &target{"other", "as iatp, the binary of --against", func(y *yard, dir string) (*running, error) {
+	if b.against == "" {
+		return list
+	}
+	with := func(start func(*yard, string) (*running, error)) func(*yard, string) (*running, error) {
+		return func(y *yard, dir string) (*running, error) {
 			twin := *y
 			twin.iatp = b.against
-			r := new(running)
-			err := twin.sidecar(r, dir, friend, "")
+			r, err := start(&twin, dir)
 			y.all = twin.all
 			return r, err
-		}})
+		}
 	}
-	return list
+	return append(list,
+		&target{"other", "as iatp, the binary of --against", with(sidecarTarget(""))},
+		&target{"other-pair", "as pair, the binary of --against", with(startPair)})
 }
 
 func (b *bench) leaveOut(why string) {
@@ -141,7 +145,7 @@ func (b *bench) keep(t *table, name string, s *sample) {
 const warmUp = 300 * time.Millisecond
 
 func (b *bench) saturated() error {
-	list, err := b.ready("direct", "rp", "nginx", "haproxy", "iatp", "strict", "pair", "large", "other")
+	list, err := b.ready("direct", "rp", "nginx", "haproxy", "iatp", "strict", "pair", "large", "other", "other-pair")
 	if err != nil {
 		return err
 	}
