@@ -144,8 +144,9 @@ func (c *limitedConn) note(d *deadline, t time.Time, set func(time.Time) error) 
 	return set(t)
 }
 
-// watched takes the connection of a request whose call is looked after by
-// Sidecar.calls: there the caller is asked for, and only if the call takes its time.
+// watched takes the connection of a request whose caller is asked for where it
+// matters whether he is there: by Sidecar.calls, if the call takes its time, and by
+// exchange.left.
 // net/http would start a goroutine to read one byte ahead, and wake it to end it; as
 // long as the connection is taken, that read finds nothing and is over at once. Nil
 // for a connection of which nobody can tell whether its other end is there, and for
@@ -185,6 +186,13 @@ func (x *exchange) gone() bool {
 		return x.line.gone()
 	}
 	return x.r.Context().Err() != nil
+}
+
+// left reports whether the caller has left while something before his call was
+// waited for. To look is a system call: who has waited for a moment only is not
+// looked at.
+func (x *exchange) left(now time.Time) bool {
+	return x.line != nil && now.Sub(x.ready) >= lookEach && x.line.gone()
 }
 
 // reset closes a connection such that the other side sees an error and no end,

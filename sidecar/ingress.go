@@ -19,7 +19,7 @@ func (s *Sidecar) serveKeys(w http.ResponseWriter, r *http.Request) {
 
 // task is the public listener's relay route.
 func (s *Sidecar) task(w http.ResponseWriter, r *http.Request) {
-	s.relay(w, r, &exchange{dir: flight.In})
+	s.relay(w, r, &exchange{dir: flight.In, line: watched(r)})
 }
 
 // receiveSigned reads a call of another sidecar.

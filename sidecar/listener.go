@@ -165,7 +165,7 @@ func (s *Sidecar) proxy(w http.ResponseWriter, r *http.Request, peer string) {
 		return
 	}
 	if peer != "" {
-		s.relay(w, r, &exchange{dir: flight.Out, peer: peer})
+		s.relay(w, r, &exchange{dir: flight.Out, peer: peer, line: watched(r)})
 		return
 	}
 	x := exchanges.Get().(*exchange)

@@ -165,7 +165,7 @@ func (s *Sidecar) meet(x *exchange) *iatp.Problem {
 	own := s.standing.Load()
 	x.st = own
 	if x.dir == flight.Out {
-		met, p := s.mesh.peers().Meet(x.r.Context(), x.peer)
+		met, p := s.visit(x, x.peer)
 		if p != nil {
 			return p
 		}
@@ -181,6 +181,20 @@ func (s *Sidecar) meet(x *exchange) *iatp.Problem {
 		return s.addPeerHeaders(x)
 	}
 	return nil
+}
+
+// visit meets a peer, unless the caller has no time left for that.
+func (s *Sidecar) visit(x *exchange, name string) (*handshake.Met, *iatp.Problem) {
+	met, p := s.mesh.peers().Meet(x.r.Context(), name)
+	if p == nil && x.left(s.now()) {
+		return nil, outOfTime("there was no time left to meet the peer")
+	}
+	return met, p
+}
+
+// outOfTime refuses a call whose caller did not wait until it could be sent.
+func outOfTime(why string) *iatp.Problem {
+	return &iatp.Problem{Slug: iatp.SlugDeadlineExceeded, Status: http.StatusGatewayTimeout, Outcome: iatp.OutcomeNone, Error: why}
 }
 
 // of is how a peer stands: its own manifest and evidence under our rules. forked
@@ -249,7 +263,7 @@ func (s *Sidecar) callerLevel(x *exchange, least string) *iatp.Problem {
 	met := x.caller.Met
 	if met == nil {
 		var p *iatp.Problem
-		if met, p = s.mesh.peers().Meet(x.r.Context(), x.caller.Name); p != nil {
+		if met, p = s.visit(x, x.caller.Name); p != nil {
 			return p
 		}
 	}

@@ -96,7 +96,10 @@ func (s *Sidecar) agreeAnew(x *exchange) *iatp.Problem {
 	select {
 	case <-one.done:
 	case <-x.r.Context().Done():
-		return &iatp.Problem{Slug: iatp.SlugDeadlineExceeded, Status: http.StatusGatewayTimeout, Outcome: iatp.OutcomeNone, Error: "there was no time left to agree with the peer"}
+		return outOfTime("there was no time left to agree with the peer")
+	}
+	if x.left(s.now()) {
+		return outOfTime("there was no time left to agree with the peer")
 	}
 	if one.problem != nil {
 		p := *one.problem
