@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 
 	"github.com/inter-agent-trust/iatp/flight"
@@ -155,7 +156,9 @@ func (s *sealedFile) sync(end int64) error {
 }
 
 // awaitSynced returns when the file is on the disk up to end. Whoever finds
-// nobody syncing does it for all that have written so far. An error is final:
+// nobody syncing does it for all that have written by then; he steps aside first, for
+// those that can run are about to write theirs, and alone that costs next to nothing.
+// An error is final:
 // after it nobody knows what the disk holds, and a second sync may report a
 // success that never was. It needs mu.
 func (s *sealedFile) awaitSynced(end int64) error {
@@ -165,6 +168,9 @@ func (s *sealedFile) awaitSynced(end int64) error {
 			continue
 		}
 		s.syncing = true
+		s.mu.Unlock()
+		runtime.Gosched()
+		s.mu.Lock()
 		mark := s.size
 		s.mu.Unlock()
 		err := s.f.Sync()
