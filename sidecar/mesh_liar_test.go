@@ -423,6 +423,41 @@ func TestPeerLeavesUsWaiting(t *testing.T) {
 	}
 }
 
+// Of a call whose caller leaves while its peer is looked up nothing is sent.
+func TestCallerLeavesBeforeWeMeet(t *testing.T) {
+	a, l := startLiar(t, nil)
+	asked, say := make(chan struct{}), make(chan struct{})
+	answer := l.manifest
+	var once sync.Once
+	l.set(func() {
+		l.manifest = func(w http.ResponseWriter, r *http.Request) {
+			once.Do(func() { close(asked) })
+			<-say
+			answer(w, r)
+		}
+	})
+	caller, err := net.Dial("tcp", strings.TrimPrefix(a.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(caller, "POST /proxy/b HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(bookNYC), bookNYC)
+	<-asked
+	time.Sleep(50 * time.Millisecond) // who has waited for a moment only is not looked at
+	caller.Close()
+	close(say)
+	over := func() bool {
+		return strings.Contains(string(a.Get(t, "/metrics", nil).Body), `iatp_requests_total{decision="refused"} 1`)
+	}
+	for end := time.Now().Add(10 * time.Second); !over(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the call was not refused")
+		}
+	}
+	if n := l.count("/task"); n != 0 {
+		t.Errorf("the peer got %d calls whose caller had left", n)
+	}
+}
+
 // A peer that lies about itself gets no byte of a call.
 func TestLiesAboutOneself(t *testing.T) {
 	other := newKey(t)
