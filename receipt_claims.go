@@ -4,6 +4,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/inter-agent-trust/iatp/internal/ijson"
 )
@@ -123,7 +124,9 @@ func readPlainReceipt(claims []byte) (*Receipt, bool) {
 	if len(claims) > MaxStatementSize {
 		return nil, false
 	}
-	c := claimReader{data: claims}
+	c := claimReaders.Get().(*claimReader)
+	defer c.put()
+	c.data, c.strange = string(claims), false
 	c.r.Reset(claims, ijson.Limits{Depth: MaxManifestDepth})
 	r := new(Receipt)
 	required := c.object(func(name string) bool { return c.receipt(r, name) })
@@ -135,9 +138,18 @@ func readPlainReceipt(claims []byte) (*Receipt, bool) {
 
 // A claimReader reads claims that are spelled plainly. strange says that they are not.
 type claimReader struct {
-	data    []byte
+	data    string // what is read is a part of it
 	r       ijson.Reader
 	strange bool
+}
+
+var claimReaders = sync.Pool{New: func() any { return new(claimReader) }}
+
+// put gives the reader to another one, without the claims that it read.
+func (c *claimReader) put() {
+	c.data = ""
+	c.r.Reset(nil, ijson.Limits{})
+	claimReaders.Put(c)
 }
 
 // object reads an object, with read for each member, and returns how many of them
@@ -153,7 +165,7 @@ func (c *claimReader) object(read func(name string) bool) (required int) {
 			c.strange = true
 		case tok.Kind == ijson.EndObject:
 			return required
-		case read(string(c.data[tok.Start:tok.End])):
+		case read(c.data[tok.Start:tok.End]):
 			required++
 		}
 	}
@@ -260,7 +272,7 @@ func (c *claimReader) scalar(kind ijson.Kind) string {
 		c.strange = true
 		return ""
 	}
-	return string(c.data[tok.Start:tok.End])
+	return c.data[tok.Start:tok.End]
 }
 
 func (c *claimReader) text() string { return c.scalar(ijson.String) }

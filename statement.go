@@ -1,6 +1,7 @@
 package iatp
 
 import (
+	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -34,9 +35,10 @@ func protect(k PrivateKey, typ string) string {
 	return base64.RawURLEncoding.EncodeToString(append(header, '}'))
 }
 
-// signingInput is that of RFC 7515, section 5.1.
+// signingInput is that of RFC 7515, section 5.1, with room for a signature behind it.
 func signingInput(protected string, payload []byte) []byte {
-	input := make([]byte, 0, len(protected)+1+base64.RawURLEncoding.EncodedLen(len(payload)))
+	const signature = 1 + (ed25519.SignatureSize*8+5)/6
+	input := make([]byte, 0, len(protected)+1+base64.RawURLEncoding.EncodedLen(len(payload))+signature)
 	input = append(append(input, protected...), '.')
 	return base64.RawURLEncoding.AppendEncode(input, payload)
 }
@@ -54,10 +56,15 @@ func signPayload(k PrivateKey, typ string, payload []byte) (ManifestSignature, e
 // verifyPayload checks one signature of known algorithm on an object of that
 // type, and returns the key that find knows under its kid.
 func verifyPayload(s ManifestSignature, h protectedHeader, typ string, payload []byte, find func(kid string) (Key, bool)) (Key, error) {
+	return verifyInput(signingInput(s.Protected, payload), s.Signature, h, typ, find)
+}
+
+// verifyInput is verifyPayload for a signing input that is there.
+func verifyInput(input []byte, signature string, h protectedHeader, typ string, find func(kid string) (Key, bool)) (Key, error) {
 	if h.typ != typ {
 		return Key{}, fmt.Errorf("typ must be %q, got %s", typ, snippet(h.typ))
 	}
-	sig, ok := decodeBase64URL(s.Signature)
+	sig, ok := decodeBase64URL(signature)
 	if !ok {
 		return Key{}, errors.New("signature is not canonical base64url")
 	}
@@ -65,7 +72,7 @@ func verifyPayload(s ManifestSignature, h protectedHeader, typ string, payload [
 	if !ok || key.Thumbprint() != h.kid {
 		return Key{}, fmt.Errorf("no known key has the kid %s", snippet(h.kid))
 	}
-	if !key.Verify(signingInput(s.Protected, payload), sig) {
+	if !key.Verify(input, sig) {
 		return Key{}, errors.New("does not verify: the document was changed after it was signed, or signed with another key")
 	}
 	return key, nil
@@ -86,15 +93,16 @@ func SignStatement(k PrivateKey, typ string, claims []byte) (string, error) {
 
 // signCompact signs a payload that is known to be good.
 func signCompact(k PrivateKey, typ string, payload []byte) (string, error) {
-	s, err := signPayload(k, typ, payload)
-	if err != nil {
-		return "", err
+	if !k.public.valid {
+		return "", errNoKey
 	}
-	jws := string(signingInput(s.Protected, payload)) + "." + s.Signature
+	jws := signingInput(protect(k, typ), payload)
+	signature := k.Sign(jws)
+	jws = base64.RawURLEncoding.AppendEncode(append(jws, '.'), signature)
 	if len(jws) > MaxStatementSize {
 		return "", fmt.Errorf("statement has %d bytes, at most %d are read", len(jws), MaxStatementSize)
 	}
-	return jws, nil
+	return string(jws), nil
 }
 
 // VerifyStatement checks a compact JWS of that typ and returns its payload and
@@ -134,7 +142,8 @@ func verifyCompact(jws, typ string, find func(kid string) (Key, bool)) (payload 
 	if !isEdDSA(h.alg) {
 		return nil, Key{}, fmt.Errorf("alg must be EdDSA, got %s", snippet(h.alg))
 	}
-	signer, err = verifyPayload(ManifestSignature{protected, signature}, h, typ, payload, find)
+	// Each part has one spelling, so the text is what encoding them again would give.
+	signer, err = verifyInput([]byte(jws[:len(protected)+1+len(body)]), signature, h, typ, find)
 	return payload, signer, err
 }
 
