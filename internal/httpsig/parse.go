@@ -1,6 +1,7 @@
 package httpsig
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"net/http"
 	"net/textproto"
@@ -211,7 +212,11 @@ func validValue(s string) bool {
 
 // build returns the signature base (RFC 9421, section 2.5).
 func (p *Pending) build(m *Message, in input) []byte {
-	base := make([]byte, 0, 2<<10)
+	size := len(componentMethod) + len(m.Method) + len(componentTarget) + len(m.TargetURI) + len(in.text) + 64
+	for i, value := range p.values {
+		size += len(in.components[i+2]) + len(value) + 3
+	}
+	base := make([]byte, 0, size)
 	base = append(append(base, componentMethod+": "...), m.Method...)
 	base = append(append(base, "\n"+componentTarget+": "...), m.TargetURI...)
 	base = append(base, '\n')
@@ -267,19 +272,30 @@ func (v *Verified) Head() http.Header {
 	return head
 }
 
+// Field returns the line of a covered field, as Head has it; none if it is not covered.
+func (v *Verified) Field(name string) []string {
+	for i, covered := range v.Covered {
+		if len(covered) == len(name) && strings.EqualFold(covered, name) && covered != fieldAgent {
+			return v.values[i : i+1 : i+1]
+		}
+	}
+	return nil
+}
+
 // Fingerprint is the same for two requests that differ in nothing but who signed
 // them when, deadline, trace, and the manifest and agreement that they were made
 // on: a caller that tries again may have another one of each by then, and asks for
 // the same thing. It is a plain digest of what was sent; key it before it is stored.
 func (v *Verified) Fingerprint() iatp.Digest {
-	line, rest, _ := strings.Cut(string(v.SignatureBase), "\n")
-	target, _, _ := strings.Cut(rest, "\n")
-	text := []byte("iatp-request-v1\n" + line + "\n" + target + "\n")
+	line := bytes.IndexByte(v.SignatureBase, '\n') + 1                            // the method
+	line += bytes.IndexByte(v.SignatureBase[line:], '\n') + 1                     // the target
+	text := append(make([]byte, 0, len(v.SignatureBase)), "iatp-request-v1\n"...) // what is longer than there is left out below
+	text = append(text, v.SignatureBase[:line]...)
 	for i, name := range v.Covered {
 		switch name {
 		case "iatp-deadline", "x-agent-trace-id", "traceparent", "tracestate", "iatp-manifest", "iatp-agreement", fieldAgent:
 		default:
-			text = append(text, name+": "+v.values[i]+"\n"...)
+			text = append(append(append(append(text, name...), ": "...), v.values[i]...), '\n')
 		}
 	}
 	return iatp.DigestOf(text)
