@@ -1,7 +1,6 @@
 package sidecar
 
 import (
-	"crypto/sha256"
 	"errors"
 	"io"
 	"net/http"
@@ -23,11 +22,14 @@ func codingMemory(codings string) int64 {
 }
 
 // codingOf returns the content codings of a head; "" if there are none.
-func codingOf(h http.Header) string {
-	if len(h["Content-Encoding"]) == 0 {
+func codingOf(h http.Header) string { return codingIn(h["Content-Encoding"]) }
+
+// codingIn is codingOf for the lines of Content-Encoding.
+func codingIn(lines []string) string {
+	if len(lines) == 0 {
 		return ""
 	}
-	v := strings.TrimSpace(strings.Join(h["Content-Encoding"], ","))
+	v := strings.TrimSpace(strings.Join(lines, ","))
 	if strings.EqualFold(v, "identity") {
 		return ""
 	}
@@ -38,9 +40,6 @@ func codingOf(h http.Header) string {
 // body as it was read here. A call from another sidecar stays committed to the
 // bytes that were signed.
 func (s *Sidecar) decode(x *exchange) *iatp.Problem {
-	if x.dir == flight.In {
-		x.bodySum = sha256.Sum256(x.body)
-	}
 	if x.in.coding == "" {
 		return nil
 	}

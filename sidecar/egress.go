@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -48,23 +49,29 @@ const userAgent = "iatp-sidecar"
 // digest of the manifest that was assessed, a deadline and a key. It is in the
 // book, with what names its signature, before it leaves (hardening 19).
 func (s *Sidecar) peerRequest(c *call, x *exchange) (*upstream.Request, error) {
-	h := x.in.forward.Clone()
-	h.Set("Content-Digest", iatp.Digest(x.bodySum).ContentDigest())
-	h.Set(iatp.HeaderIdempotencyKey, iatp.FormatIdempotencyKey(x.sentKey))
-	h.Set(iatp.HeaderTraceID, string(x.sentTrace))
-	h.Set(iatp.HeaderTraceParent, x.in.trace.outgoing())
-	h.Set(iatp.HeaderDeadline, iatp.FormatDeadline(c.end.Add(time.Second-1)))
+	h := x.kit.newSigned()
+	maps.Copy(h, x.in.forward) // whose values nobody writes to
+	values := make([]string, 0, 10)
+	set := func(name, value string) {
+		values = append(values, value)
+		h[name] = values[len(values)-1:][:1:1]
+	}
+	set("Content-Digest", iatp.Digest(x.bodySum).ContentDigest())
+	set(iatp.HeaderIdempotencyKey, iatp.FormatIdempotencyKey(x.sentKey))
+	set(iatp.HeaderTraceID, string(x.sentTrace))
+	set(iatp.HeaderTraceParent, x.in.trace.outgoing())
+	set(iatp.HeaderDeadline, iatp.FormatDeadline(c.end.Add(time.Second-1)))
 	if x.money != nil {
-		h.Set(iatp.HeaderBudget, x.money.Amount.Budget())
+		set(iatp.HeaderBudget, x.money.Amount.Budget())
 	}
 	if !x.st.mft.IsZero() {
-		h.Set(iatp.HeaderManifest, x.st.mft.ByteSequence())
+		set(iatp.HeaderManifest, x.st.mft.ByteSequence())
 	}
 	if x.agreed != nil {
-		h.Set(iatp.HeaderAgreement, x.agreed.ID().ByteSequence())
+		set(iatp.HeaderAgreement, x.agreed.ID().ByteSequence())
 	}
-	h.Set("Accept-Encoding", "identity")
-	h.Set("User-Agent", userAgent)
+	set("Accept-Encoding", "identity")
+	set("User-Agent", userAgent)
 	base, err := s.sign(x, http.MethodPost, x.met.Peer.URI+taskPath, h)
 	if err != nil {
 		return nil, err
@@ -75,7 +82,8 @@ func (s *Sidecar) peerRequest(c *call, x *exchange) (*upstream.Request, error) {
 	if _, err := s.book.Append(&e, flight.Durable); err != nil {
 		return nil, fmt.Errorf("record attempt: %w", err)
 	}
-	req := &upstream.Request{Method: http.MethodPost, Target: taskPath, Fields: make([]upstream.Field, 0, len(h)), Body: x.body}
+	req := x.kit.newRequest()
+	req.Method, req.Target, req.Body = http.MethodPost, taskPath, x.body
 	for name, values := range h { // one of each: they are signed
 		req.Fields = append(req.Fields, upstream.Field{Name: name, Value: values[0]})
 	}

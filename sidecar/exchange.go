@@ -41,6 +41,8 @@ type exchange struct {
 	line  *limitedConn // the caller's connection, if it is asked whether he has left
 	kit   *kit         // memory; may be nil
 
+	relayed bool // a call, and no request to this sidecar itself: see recycle
+
 	in      inbound
 	body    []byte
 	held    int64 // bytes to give back to Sidecar.bodies
@@ -194,9 +196,7 @@ func (s *Sidecar) receive(x *exchange) (p *iatp.Problem) {
 	if p = s.enter(x); p != nil {
 		return p
 	}
-	if x.dir == flight.Local {
-		x.kit = kits.Get().(*kit)
-	}
+	x.equip()
 	if x.in, p = s.readHead(x.r, x.kit); p != nil {
 		return p
 	}

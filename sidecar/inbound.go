@@ -87,7 +87,7 @@ func (s *Sidecar) readHead(r *http.Request, k *kit) (inbound, *iatp.Problem) {
 	if p := in.readIdempotencyKey(h); p != nil {
 		return in, p
 	}
-	if p := in.readTrace(h); p != nil {
+	if p := in.readTrace(first(h, iatp.HeaderTraceID), first(h, iatp.HeaderTraceParent)); p != nil {
 		return in, p
 	}
 	if p := in.readBudget(h); p != nil {
@@ -105,9 +105,12 @@ func (s *Sidecar) readHead(r *http.Request, k *kit) (inbound, *iatp.Problem) {
 }
 
 // first is h.Get for a name that is spelled canonically.
-func first(h http.Header, name string) string {
-	if v := h[name]; len(v) > 0 {
-		return v[0]
+func first(h http.Header, name string) string { return one(h[name]) }
+
+// one is the first line of a field, "" if there is none.
+func one(lines []string) string {
+	if len(lines) > 0 {
+		return lines[0]
 	}
 	return ""
 }
@@ -191,16 +194,15 @@ func (in *inbound) readIdempotencyKey(h http.Header) *iatp.Problem {
 
 // readTrace keeps the caller's trace id if it is well-formed, takes it from
 // traceparent if that is all there is, and otherwise has one made by mint.
-func (in *inbound) readTrace(h http.Header) *iatp.Problem {
+func (in *inbound) readTrace(given, parent string) *iatp.Problem {
 	t := &in.trace
 	rand.Read(t.parent.SpanID[:])
 	t.parent.Flags = 1
-	outer, err := iatp.ParseTraceParent(first(h, "Traceparent"))
+	outer, err := iatp.ParseTraceParent(parent)
 	haveParent := err == nil // anything else: the trace starts here, as W3C says
 	if haveParent {
 		t.parent.TraceID, t.parent.Flags, t.from = outer.TraceID, outer.Flags, outer.SpanID
 	}
-	given := first(h, iatp.HeaderTraceID)
 	if given == "" {
 		if !haveParent {
 			t.id, t.minted = mintTrace(), true
@@ -393,7 +395,7 @@ func (s *Sidecar) understand(x *exchange) *iatp.Problem {
 	return nil
 }
 
-// scan checks that body is strict JSON and looks for sensitive data, in one pass. For a local exchange it
+// scan checks that body is strict JSON and looks for sensitive data, in one pass. It
 // also makes the canonical form that goes into the record, if keep and nothing was found
 // that is not to stand there. The form is good until the next scan of the exchange.
 func (s *Sidecar) scan(x *exchange, body []byte, keep bool) (r privacy.Report, form []byte, err error) {

@@ -19,7 +19,7 @@ func (s *Sidecar) serveKeys(w http.ResponseWriter, r *http.Request) {
 
 // task is the public listener's relay route.
 func (s *Sidecar) task(w http.ResponseWriter, r *http.Request) {
-	s.relay(w, r, &exchange{dir: flight.In, line: watched(r)})
+	s.relay(w, r, flight.In, "")
 }
 
 // receiveSigned reads a call of another sidecar.
@@ -66,11 +66,13 @@ func (s *Sidecar) authenticate(x *exchange) *iatp.Problem {
 			return p
 		}
 	}
+	x.equip()
 	if p := s.readBody(x.w, x.r, x); p != nil {
 		return p
 	}
 	x.ready = s.now()
-	if p := signed.CheckBody(sha256.Sum256(x.body)); p != nil {
+	x.bodySum = sha256.Sum256(x.body) // of what was signed, whatever becomes of the body
+	if p := signed.CheckBody(x.bodySum); p != nil {
 		return p
 	}
 	if p := s.readCovered(x, signed); p != nil {
@@ -95,20 +97,16 @@ func (s *Sidecar) readSigned(r *http.Request) (*httpsig.Pending, *iatp.Problem) 
 // readCovered takes what the agent may see from the covered fields only
 // (hardening 12).
 func (s *Sidecar) readCovered(x *exchange, signed *httpsig.Verified) *iatp.Problem {
-	head := signed.Head()
-	in := inbound{contentType: head.Get("Content-Type"), coding: codingOf(head), idempotencyKey: signed.IdempotencyKey, forward: make(http.Header, len(forwardedHeaders))}
-	trace := http.Header{}
-	for _, name := range []string{iatp.HeaderTraceID, iatp.HeaderTraceParent} {
-		if v := head.Get(name); v != "" {
-			trace.Set(name, v)
-		}
+	in := inbound{
+		contentType: one(signed.Field("Content-Type")), coding: codingIn(signed.Field("Content-Encoding")),
+		idempotencyKey: signed.IdempotencyKey, forward: x.kit.newHead(),
 	}
-	if p := in.readTrace(trace); p != nil {
+	if p := in.readTrace(one(signed.Field(iatp.HeaderTraceID)), one(signed.Field(iatp.HeaderTraceParent))); p != nil {
 		return p
 	}
 	for _, name := range forwardedHeaders {
-		if v := head.Get(name); v != "" {
-			in.forward[name] = []string{v}
+		if line := signed.Field(name); one(line) != "" {
+			in.forward[name] = line
 		}
 	}
 	x.in = in

@@ -7,29 +7,40 @@ import (
 	"github.com/inter-agent-trust/iatp/internal/upstream"
 )
 
-// exchanges are local exchanges that are over.
+// exchanges are exchanges that are over.
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 
-// kit is the memory that a local exchange needs once it has its place, used by one
+// kit is the memory that an exchange needs once it has its place, used by one
 // after another. What others may still hold when the exchange is over is not of it: the
-// values of the answer's head, and every text. Each method also works without a kit,
-// as for an exchange with another sidecar: then the memory is new.
+// values of the answer's head, and every text. Each method also works without a kit:
+// then the memory is new.
 type kit struct {
 	call         call
 	request      upstream.Request
-	fields       [len(forwardedHeaders) + 5]upstream.Field
+	fields       [24]upstream.Field // what is sent has hardly more
 	forward      http.Header
+	signed       http.Header // what is signed
 	body, answer []byte
 	form         []byte // see scan
 }
 
-var kits = sync.Pool{New: func() any { return &kit{forward: http.Header{}} }}
+var kits = sync.Pool{New: func() any { return newKit() }}
+
+func newKit() *kit { return &kit{forward: http.Header{}, signed: http.Header{}} }
 
 const (
 	// leastBuffer and mostBuffer bound the buffers that a kit keeps.
 	leastBuffer = 2 << 10
 	mostBuffer  = 16 << 10
 )
+
+// equip gives the exchange a kit, which recycle takes back. Over HTTP/2 an answer may
+// still be on its way from its buffer when the exchange is over, so there is none.
+func (x *exchange) equip() {
+	if x.relayed && x.r.ProtoMajor == 1 {
+		x.kit = kits.Get().(*kit)
+	}
+}
 
 // recycle gives the memory of an exchange that is over to another one.
 func (x *exchange) recycle() {
@@ -49,6 +60,7 @@ func (k *kit) put(body []byte) {
 	k.request = upstream.Request{}
 	clear(k.fields[:])
 	clear(k.forward)
+	clear(k.signed)
 	kits.Put(k)
 }
 
@@ -74,6 +86,15 @@ func (k *kit) newHead() http.Header {
 		return make(http.Header, len(forwardedHeaders))
 	}
 	return k.forward
+}
+
+// newSigned is an empty head for what is signed of an attempt.
+func (k *kit) newSigned() http.Header {
+	if k == nil {
+		return make(http.Header, 2*len(forwardedHeaders)+12)
+	}
+	clear(k.signed)
+	return k.signed
 }
 
 // bodyOf is an empty buffer for a request of so many bytes.

@@ -164,19 +164,20 @@ func (s *Sidecar) proxy(w http.ResponseWriter, r *http.Request, peer string) {
 			Error: "the request carries " + mark + ", as web pages do; agents' calls are relayed for programs only"})
 		return
 	}
+	dir := flight.Local
 	if peer != "" {
-		s.relay(w, r, &exchange{dir: flight.Out, peer: peer, line: watched(r)})
-		return
+		dir = flight.Out
 	}
-	x := exchanges.Get().(*exchange)
-	x.dir, x.line = flight.Local, watched(r)
-	s.relay(w, r, x)
-	x.recycle() // unless there was a panic: then somebody may still hold it
+	s.relay(w, r, dir, peer)
 }
 
-// relay walks an exchange down the corridor.
-func (s *Sidecar) relay(w http.ResponseWriter, r *http.Request, x *exchange) {
+// relay walks an exchange down the corridor. peer is the name of whom it is for, if it
+// is for another sidecar.
+func (s *Sidecar) relay(w http.ResponseWriter, r *http.Request, dir flight.Dir, peer string) {
+	x := exchanges.Get().(*exchange)
+	x.dir, x.peer, x.line, x.relayed = dir, peer, watched(r), true
 	s.serveWork(w, r, http.MethodPost, x, s.exchange)
+	x.recycle() // unless there was a panic: then somebody may still hold it
 }
 
 // serveWork serves a request that may be work, unless we are draining.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 
@@ -154,12 +153,8 @@ func (s *Sidecar) traceMember(x *exchange, m member) *iatp.Problem {
 		}
 		return nil
 	}
-	h := http.Header{iatp.HeaderTraceID: {string(id)}}
-	if v := x.signed.Head().Get(iatp.HeaderTraceParent); v != "" {
-		h.Set(iatp.HeaderTraceParent, v)
-	}
 	x.in.trace = traceContext{}
-	if p := x.in.readTrace(h); p != nil {
+	if p := x.in.readTrace(string(id), one(x.signed.Field(iatp.HeaderTraceParent))); p != nil {
 		return p
 	}
 	return s.scanHead(&x.in)

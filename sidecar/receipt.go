@@ -1,7 +1,6 @@
 package sidecar
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -282,9 +281,11 @@ func (x *exchange) promised() iatp.Money {
 // base (RFC 9421), an empty line, the signature in base64, and the key. It proves to
 // others what was asked. The rare one that is too long to be sealed is not kept.
 func signedText(v *httpsig.Verified, key iatp.Key) []byte {
-	text := append(bytes.Clone(v.SignatureBase), "\n\n"...)
+	name := key.String()
+	text := make([]byte, 0, len(v.SignatureBase)+base64.StdEncoding.EncodedLen(len(v.Signature))+len(name)+4)
+	text = append(append(text, v.SignatureBase...), "\n\n"...)
 	text = append(base64.StdEncoding.AppendEncode(text, v.Signature), '\n')
-	text = append(append(text, key.String()...), '\n')
+	text = append(append(text, name...), '\n')
 	if len(text) > flight.MaxSealed {
 		return nil
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"sync"
 	"testing"
 	"time"
@@ -84,11 +83,12 @@ func TestMillis(t *testing.T) {
 
 // TestKit takes nothing over from one exchange to the next.
 func TestKit(t *testing.T) {
-	k := &kit{forward: http.Header{}}
+	k := newKit()
 	x := new(exchange)
 	x.body = append(k.bodyOf(10), "0123456789"...)
 	x.in.forward = k.newHead()
 	x.in.forward["Accept"] = []string{"a"}
+	k.newSigned()["Accept"] = []string{"a"}
 	r := k.newRequest()
 	r.Fields = append(r.Fields, r.Fields[:cap(r.Fields)]...)
 	r.Fields[0].Name, r.Body = "A", x.body
@@ -99,7 +99,7 @@ func TestKit(t *testing.T) {
 		t.Error("a large answer's memory is kept")
 	}
 	k.put(x.body)
-	if len(k.newHead()) > 0 || k.newRequest().Body != nil || k.fields[0].Name != "" {
+	if len(k.newHead()) > 0 || len(k.signed) > 0 || k.newRequest().Body != nil || k.fields[0].Name != "" {
 		t.Error("something is left of the exchange before")
 	}
 	if k.put(make([]byte, mostBuffer+1)); cap(k.body) > mostBuffer {

@@ -29,7 +29,7 @@ const answerVersion = 1
 // name, receipt and body. Numbers are uvarints; every text but the body, which
 // is the rest, has its length in front.
 func (a Answer) encode() []byte {
-	b := []byte{answerVersion, 0}
+	b := append(make([]byte, 0, len(a.Body)+len(a.Receipt)+256), answerVersion, 0)
 	if a.Dropped {
 		b[1] = 1
 	}
