@@ -254,13 +254,20 @@ func (l *Log) flush() {
 	}
 }
 
+// stepsAside is how often the flusher lets others go first: beside nobody it costs
+// nothing.
+const stepsAside = 3
+
 // syncOnce writes what is queued, syncs what is written, and ends the round. It
 // needs mu and gives it up meanwhile.
 func (l *Log) syncOnce() error {
 	// Those that the last sync released are about to queue their next record:
-	// without a step aside every other sync would be for the first of them.
+	// without a step aside every other sync would be for the first of them. Who was
+	// about to sign or to verify first gets there with the second or the third.
 	l.mu.Unlock()
-	runtime.Gosched()
+	for range stepsAside {
+		runtime.Gosched()
+	}
 	l.mu.Lock()
 	for l.writing {
 		l.progress.Wait()
