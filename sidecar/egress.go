@@ -204,7 +204,7 @@ func (s *Sidecar) meetAgain(c *call, x *exchange, resp *http.Response, whole []b
 		return false
 	}
 	own := s.standing.Load()
-	st := own.of(met, s.mesh.logs.seen.Of(met.Peer.URI).Bad())
+	st := own.peer(met, s.mesh.logs.seen.Of(met.Peer.URI).Bad())
 	verdict := x.decide(st)
 	if verdict.Decision != policy.Allow || st.rules != x.st.rules || verdict.Redact != x.verdict.Redact || st.assessment.Score != x.st.assessment.Score || !slices.Equal(verdict.Codes(), x.verdict.Codes()) {
 		return false

@@ -105,7 +105,7 @@ func (s *Sidecar) walk(x *exchange) *iatp.Problem {
 	// A session is about a call of our own side. Somebody outside who uses its trace id
 	// has no part in it (hardening 31).
 	x.tainted = x.dir != flight.In && !x.in.trace.minted && s.quarantine.tainted(x.in.trace.id)
-	s.judge(x)
+	x.judge()
 	if done, p := s.claim(x); done || p != nil { // a key from outside is executed once
 		return p
 	}
@@ -156,25 +156,24 @@ func (x *exchange) peerName() string {
 	return x.peer
 }
 
-// judge decides about the exchange. A local call in which nothing was found is told
-// from another only by the standing of the agent: what is decided about the first is
-// right for all of them, until that changes.
-func (s *Sidecar) judge(x *exchange) {
-	plain := x.dir == flight.Local && !x.tainted && len(x.report.Findings) == 0 && len(x.report.Opaque) == 0
-	if u := s.usual.Load(); plain && u != nil && u.st == x.st {
+// judge decides about the exchange. A call of our own side in which nothing was found is
+// told from another only by the standing of who gets it: what is decided about the first
+// is right for all of them, until that changes.
+func (x *exchange) judge() {
+	plain := x.dir != flight.In && !x.tainted && len(x.report.Findings) == 0 && len(x.report.Opaque) == 0
+	if u := x.st.usual.Load(); plain && u != nil {
 		x.verdict, x.codes = u.verdict, u.codes
 		return
 	}
 	x.verdict = x.decide(x.st)
 	x.codes = x.verdict.Codes()
 	if plain {
-		s.usual.Store(&usual{x.st, x.verdict, x.codes})
+		x.st.usual.Store(&usual{x.verdict, x.codes})
 	}
 }
 
-// usual is what is decided about a local call in which nothing was found.
+// usual is what is decided about a call of our own side in which nothing was found.
 type usual struct {
-	st      *standing
 	verdict policy.Verdict
 	codes   []string
 }

@@ -176,6 +176,7 @@ func (s *Sidecar) published(st *standing, c *Config) (*standing, error) {
 		return nil, err
 	}
 	out := *st
+	out.drawn = new(drawn)
 	out.keys, out.manifest, out.etag = k, m, entityTag(m.Bytes())
 	if out.digest, err = m.Digest(); err != nil {
 		return nil, err

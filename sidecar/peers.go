@@ -169,7 +169,7 @@ func (s *Sidecar) meet(x *exchange) *iatp.Problem {
 		if p != nil {
 			return p
 		}
-		x.met, x.own, x.st = met, own, own.of(met, s.mesh.logs.seen.Of(met.Peer.URI).Bad())
+		x.met, x.own, x.st = met, own, own.peer(met, s.mesh.logs.seen.Of(met.Peer.URI).Bad())
 		s.watchLog(met.Peer.Name, met.Peer.URI)
 		s.prepareOut(x)
 		x.agreed = s.findAgreement(x)
@@ -197,10 +197,29 @@ func outOfTime(why string) *iatp.Problem {
 	return &iatp.Problem{Slug: iatp.SlugDeadlineExceeded, Status: http.StatusGatewayTimeout, Outcome: iatp.OutcomeNone, Error: why}
 }
 
+// stood is how a peer stood when it was met.
+type stood struct {
+	met    *handshake.Met
+	forked bool
+	st     *standing
+}
+
+// peer is of, made once for a visit: as long as that is good, the peer stands as it did.
+func (own *standing) peer(met *handshake.Met, forked bool) *standing {
+	if v, ok := own.peers.Load(met.Peer.Name); ok {
+		if last := v.(*stood); last.met == met && last.forked == forked {
+			return last.st
+		}
+	}
+	st := own.of(met, forked)
+	own.peers.Store(met.Peer.Name, &stood{met, forked, st})
+	return st
+}
+
 // of is how a peer stands: its own manifest and evidence under our rules. forked
 // says that its log has contradicted itself.
 func (own *standing) of(met *handshake.Met, forked bool) *standing {
-	st := &standing{manifest: met.Manifest, digest: met.Digest, rules: own.rules, require: own.require, keep: own.keep}
+	st := &standing{drawn: new(drawn), manifest: met.Manifest, digest: met.Digest, rules: own.rules, require: own.require, keep: own.keep}
 	input := met.Input
 	input.Negatives.LogForked = forked
 	if st.manifest == nil {

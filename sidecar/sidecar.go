@@ -51,7 +51,6 @@ type Sidecar struct {
 	certs atomic.Pointer[certificates]
 
 	standing   atomic.Pointer[standing]
-	usual      atomic.Pointer[usual]            // what is decided about most calls
 	active     atomic.Pointer[Config]           // what standing was made from
 	seen       atomic.Pointer[map[string]stamp] // its files, before they were read
 	quarantine *quarantine

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/policy"
@@ -14,7 +16,8 @@ import (
 )
 
 // standing is how the wrapped agent stands right now: its manifest, what that
-// is worth, and the rules it is held to. It is immutable; a reload swaps the
+// is worth, and the rules it is held to. It is immutable, but for what follows from
+// it and is kept to be asked for again; a reload swaps the
 // whole, so that no exchange sees half of two.
 type standing struct {
 	manifest   *iatp.Manifest
@@ -30,6 +33,14 @@ type standing struct {
 	slots      int64       // capabilities.concurrency_limit, calls at a time; 0 = no limit promised
 	etag       string
 	keys       *keys // nil without public_url, and of a peer
+
+	*drawn
+}
+
+// drawn is what follows from a standing, kept so that it is not drawn anew for each call.
+type drawn struct {
+	peers sync.Map              // of ours: name of a peer to *stood; at most as many as were configured
+	usual atomic.Pointer[usual] // what is decided about most calls
 }
 
 // load reads manifest and rules. What it returns is complete or an error.
@@ -58,6 +69,7 @@ func (c *Config) load() (*standing, error) {
 		return nil, fmt.Errorf("manifest digest: %w", err)
 	}
 	st := &standing{
+		drawn:    new(drawn),
 		manifest: m,
 		name:     m.Identity.AgentID,
 		digest:   digest,
