@@ -45,15 +45,16 @@ func (x *exchange) equip() {
 // recycle gives the memory of an exchange that is over to another one.
 func (x *exchange) recycle() {
 	if x.kit != nil {
-		x.kit.put(x.body)
+		x.kit.reset(x.body)
+		kits.Put(x.kit)
 	}
 	*x = exchange{}
 	exchanges.Put(x)
 }
 
-// put gives the kit to another exchange, with the body's buffer unless that is too
-// large.
-func (k *kit) put(body []byte) {
+// reset makes the kit good for another exchange, with the body's buffer unless that is
+// too large.
+func (k *kit) reset(body []byte) {
 	if cap(body) >= leastBuffer && cap(body) <= mostBuffer {
 		k.body = body[:0]
 	}
@@ -61,7 +62,6 @@ func (k *kit) put(body []byte) {
 	clear(k.fields[:])
 	clear(k.forward)
 	clear(k.signed)
-	kits.Put(k)
 }
 
 func (k *kit) newCall() *call {

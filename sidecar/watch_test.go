@@ -98,11 +98,11 @@ func TestKit(t *testing.T) {
 	if b := k.answerOf(mostBuffer + 1); len(b) != mostBuffer+1 || cap(k.answer) > mostBuffer {
 		t.Error("a large answer's memory is kept")
 	}
-	k.put(x.body)
+	k.reset(x.body)
 	if len(k.newHead()) > 0 || len(k.signed) > 0 || k.newRequest().Body != nil || k.fields[0].Name != "" {
 		t.Error("something is left of the exchange before")
 	}
-	if k.put(make([]byte, mostBuffer+1)); cap(k.body) > mostBuffer {
+	if k.reset(make([]byte, mostBuffer+1)); cap(k.body) > mostBuffer {
 		t.Error("a large body's memory is kept")
 	}
 }
