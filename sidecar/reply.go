@@ -53,8 +53,15 @@ func (s *Sidecar) passWhole(x *exchange, resp *http.Response, body []byte) *iatp
 		return s.about(x, said)
 	}
 	s.copyReplyHead(x, resp)
-	s.boundWrite(http.NewResponseController(x.w))
-	_, _ = x.w.Write(body) // a caller who left has no use for the error; the record stands
+	rc := http.NewResponseController(x.w)
+	for rest := body; ; { // a caller who takes it slowly has that time for each piece
+		piece := rest[:min(len(rest), wholeReply)]
+		s.boundWrite(rc)
+		_, err := x.w.Write(piece)
+		if rest = rest[len(piece):]; err != nil || len(rest) == 0 {
+			break // a caller who left has no use for the error; the record stands
+		}
+	}
 	s.metrics.replyBytes.Add(float64(len(body)))
 	return nil
 }
