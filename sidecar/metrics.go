@@ -103,7 +103,7 @@ func newMetrics(s *Sidecar) *metrics {
 	m.reloads.WithLabelValues("done")
 	m.reloads.WithLabelValues("refused")
 
-	gauge("iatp_request_body_bytes_held", "Bytes of request bodies held in memory.", func() float64 { return float64(s.bodies.held.Load()) })
+	gauge("iatp_request_body_bytes_held", "Bytes of request bodies and long answers held in memory.", func() float64 { return float64(s.bodies.held.Load()) })
 	gauge("iatp_quarantine_open", "Quarantined traces that nobody has released.", func() float64 { return float64(s.quarantine.open()) })
 	if s.mesh != nil {
 		moving := func(name, help string, value func(undo.Figures) int) {

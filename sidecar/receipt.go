@@ -180,7 +180,7 @@ func (s *Sidecar) finishClaim(x *exchange, e *flight.Entry, end *ending) {
 		x.claim.Free(e)
 		return
 	}
-	a := once.Answer{Status: end.status, Header: http.Header{}, Receipt: x.receipt, Body: end.body, Dropped: end.body == nil || !s.keepsPayloads(x.st)}
+	a := once.Answer{Status: end.status, Header: http.Header{}, Receipt: x.receipt, Body: end.body, Dropped: end.body == nil || len(end.body) > wholeReply || !s.keepsPayloads(x.st)}
 	if a.Dropped {
 		a.Body = nil
 	}
