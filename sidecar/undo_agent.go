@@ -282,7 +282,7 @@ func (s *Sidecar) rollBack(x *exchange) func(context.Context) error {
 		case k.Known && !k.Executed && !t.Voidable():
 			u.state = undo.Failed
 			return recovery.ErrNothingDone
-		case k.Known && k.Executed && k.State != iatp.OutcomePartial:
+		case k.Known && k.Executed && !k.Partly():
 			u.state = undo.Committed
 			return recovery.ErrStands
 		}

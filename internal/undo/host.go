@@ -3,6 +3,8 @@ package undo
 import (
 	"encoding/json"
 	"time"
+
+	iatp "github.com/inter-agent-trust/iatp"
 )
 
 // An Order is what the wrapped agent is asked to undo. Its bytes are the same at
@@ -43,6 +45,9 @@ type Knowledge struct {
 	Retry    bool   // it did not answer this time
 	State    string // the agent's own word for where it stands
 }
+
+// Partly reports whether the agent says that it did a part of the task, and no more.
+func (k Knowledge) Partly() bool { return k.Known && k.Executed && k.State == iatp.OutcomePartial }
 
 // Fate is what a peer proves of a call. The zero Fate is nothing.
 type Fate struct {

@@ -667,3 +667,28 @@ func TestCallOfWhichNothingIsKnown(t *testing.T) {
 		t.Errorf("after a person's word it is %+v, %v, and %d are in motion", c, err, len(w.book.Moving(9)))
 	}
 }
+
+// TestPartlyDone: a task that a crash cut off, and of which the agent says that it is done
+// in part, is not taken for done: it is undone, or a person is asked.
+func TestPartlyDone(t *testing.T) {
+	for _, alone := range []bool{false, true} {
+		w := newWorld(t)
+		w.alone, w.knows, w.reply = alone, Knowledge{Known: true, Executed: true, State: "partial"}, Result{Verdict: Done}
+		ref := w.begin("full")
+		w.killed()
+		if err := w.book.Run(); err != nil {
+			t.Fatal(err)
+		}
+		var got *Thing
+		for range 1000 {
+			if got = w.load(ref); got.State != Unknown || got.Asks() {
+				break
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		if !alone && got.State != Compensating && got.State != Compensated || alone && (got.State != Unknown || got.Code != "partly_done") {
+			t.Errorf("nothing is undone unasked: %t; it is %s, and asks: %t %s", alone, got.State, got.Asks(), got.Code)
+		}
+		w.end()
+	}
+}

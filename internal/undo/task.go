@@ -145,8 +145,8 @@ func (t *Thing) Voidable() bool {
 }
 
 // findOut asks the agent what became of a task whose outcome is not known: unknown is
-// not failed. If it does not say, or has not seen it yet, the task is undone if that was
-// promised, else a person is asked.
+// not failed. If it does not say, has not seen it yet, or has done a part, the task is undone
+// if that was promised, else a person is asked.
 func (b *Book) findOut(ctx context.Context, t *Thing) (time.Duration, error) {
 	var k Knowledge
 	err := b.through(&b.agent, t.Peer, func() { k = b.opt.Host.Check(ctx, t) })
@@ -161,7 +161,7 @@ func (b *Book) findOut(ctx context.Context, t *Thing) (time.Duration, error) {
 		switch {
 		case k.Known && !k.Executed && !(t.Voidable() && b.opt.Host.CanRollBack()):
 			m.to = Failed
-		case k.Known && k.Executed && t.Asked == "":
+		case k.Known && k.Executed && !k.Partly() && t.Asked == "":
 			m.to, m.tx.Until = Committed, b.until(t)
 		case t.Undoable() && (t.Asked != "" || b.opt.Host.CanRollBack()):
 			m.to = Compensating
@@ -170,6 +170,9 @@ func (b *Book) findOut(ctx context.Context, t *Thing) (time.Duration, error) {
 			}
 		default:
 			m.tx.Manual, m.code = true, "outcome_unknown"
+			if k.Partly() {
+				m.code = "partly_done"
+			}
 		}
 		return m, nil
 	})
