@@ -61,7 +61,7 @@ func build(t testing.TB, n *iatptest.Node, id iatp.TraceID, o bundle.Options) []
 
 func buildFrom(t testing.TB, dir string, id iatp.TraceID, o bundle.Options) []byte {
 	t.Helper()
-	for range 100 {
+	for range 1000 { // as slow as a machine may be
 		data, err := bundle.Build(dir, id, o)
 		if err == nil {
 			return data
