@@ -224,7 +224,7 @@ func TestUnixSocket(t *testing.T) {
 	for range 2 { // the second finds the socket of the first, which was killed
 		s := at.launch(t)
 		at.data = s.data
-		eventually(t, 10*time.Second, func() error {
+		eventually(t, 30*time.Second, func() error {
 			c, err := net.Dial("unix", path)
 			if err == nil {
 				c.Close()

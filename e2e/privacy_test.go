@@ -166,7 +166,7 @@ func (s *sidecar) wantNoLeakInBundles(t *testing.T, replies []*reply) {
 func (s *sidecar) wantNothingLeft(t *testing.T, replies ...*reply) {
 	t.Helper()
 	s.signal(t, syscall.SIGHUP)
-	eventually(t, 5*time.Second, func() error {
+	eventually(t, 30*time.Second, func() error {
 		if text := s.stderr.String(); !strings.Contains(text, "reloaded manifest") {
 			return fmt.Errorf("nothing is said of the reload:\n%s", text)
 		}

@@ -120,7 +120,7 @@ func TestGone(t *testing.T) {
 		t.Errorf("the look took something: %d, %v", n, err)
 	}
 	far.Close()
-	for range 1000 {
+	for range 30000 {
 		if c.gone() {
 			return
 		}

@@ -277,7 +277,7 @@ func TestCallerHangsUp(t *testing.T) {
 				want, outcome = "request response", "executed"
 			}
 			var recs []map[string]any
-			for range 200 {
+			for range 3000 {
 				if recs = n.Records(t, "gone"); len(recs) == 2 {
 					break
 				}

@@ -406,7 +406,7 @@ func TestReloadIsAllOrNothing(t *testing.T) {
 }
 
 func eventually(ok func() bool) bool {
-	for range 100 {
+	for range 600 {
 		if ok() {
 			return true
 		}

@@ -143,7 +143,7 @@ func (h *hand) undo(t *testing.T, tx string) *iatptest.Reply {
 // undone asks until the answer is the last word.
 func (h *hand) undone(t *testing.T, tx string) *iatptest.Reply {
 	t.Helper()
-	for range 300 {
+	for range 1500 {
 		if r := h.undo(t, tx); r.Status != http.StatusAccepted {
 			return r
 		}

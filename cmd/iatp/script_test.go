@@ -197,7 +197,7 @@ func halt(ts *testscript.TestScript, _ bool, args []string) {
 		if p.err != nil {
 			ts.Fatalf("%s: %v\n%s", args[0], p.err, ts.ReadFile(args[0]+".err"))
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		ts.Fatalf("%s does not stop", args[0])
 	}
 }
@@ -210,7 +210,7 @@ func killed(ts *testscript.TestScript, _ bool, args []string) {
 	p := signalled(ts, args, syscall.Signal(0))
 	select {
 	case <-p.done:
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		ts.Fatalf("%s lives on", args[0])
 	}
 	if code := p.cmd.ProcessState.ExitCode(); code != 128+int(syscall.SIGTERM) {

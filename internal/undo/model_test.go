@@ -431,7 +431,7 @@ func (w *world) killed() {
 // await waits until a thing has a state.
 func (w *world) await(ref Ref, want State) {
 	w.t.Helper()
-	for range 1000 {
+	for range 6000 {
 		if w.load(ref).State == want {
 			return
 		}
@@ -617,7 +617,7 @@ func TestWordEndsTheQuestion(t *testing.T) {
 		if err := w.book.Run(); err != nil { // which finds nothing out
 			t.Fatal(err)
 		}
-		for range 1000 {
+		for range 6000 {
 			if w.load(ref).Manual {
 				break
 			}
