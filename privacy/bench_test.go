@@ -2,6 +2,7 @@ package privacy
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -54,11 +55,28 @@ func items(size int, item func(*bytes.Buffer, int)) []byte {
 
 var benchSizes = []int{1 << 10, 64 << 10, 1 << 20}
 
+var benchBodies = []struct {
+	name string
+	make func(int) []byte
+}{{"clean", cleanJSON}, {"busy", busyJSON}, {"records", recordsJSON}, {"dense", denseJSON}}
+
+// BenchmarkValid is encoding/json on the same bodies, which says how fast the
+// machine is at the time.
+func BenchmarkValid(b *testing.B) {
+	for _, body := range benchBodies {
+		b.Run(body.name, func(b *testing.B) {
+			doc := body.make(64 << 10)
+			perCore(b, len(doc), func() {
+				if !json.Valid(doc) {
+					b.Fatal("not valid")
+				}
+			})
+		})
+	}
+}
+
 func BenchmarkScanJSON(b *testing.B) {
-	for _, body := range []struct {
-		name string
-		make func(int) []byte
-	}{{"clean", cleanJSON}, {"busy", busyJSON}, {"records", recordsJSON}, {"dense", denseJSON}} {
+	for _, body := range benchBodies {
 		for _, size := range benchSizes {
 			b.Run(fmt.Sprintf("%s/%dKiB", body.name, size>>10), func(b *testing.B) {
 				doc, s := body.make(size), New()

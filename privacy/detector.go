@@ -199,23 +199,28 @@ func newCatalog(all []*detector) *catalog {
 type formIndex struct {
 	runs   [maxDigits + 1]topics // by the number of digits, all together
 	chains [maxDigits + 1]topics // in groups of whatever lengths
-	groups map[uint64]topics     // by the lengths of the groups, as the digits of a number
-	sizes  [maxDigits + 1]bool   // how many digits in all those have
+	groups [maxDigits + 1][]groupForm
+}
+
+// A groupForm is who may report groups of the same lengths, which lengthsCode has.
+type groupForm struct {
+	code, mask uint64
+	who        topics
 }
 
 func (x *formIndex) add(d *detector, fm *form) {
 	switch fm.shape {
 	case groups:
-		if x.groups == nil {
-			x.groups = map[uint64]topics{}
-		}
-		lengths, size := uint64(0), 0
+		size := 0
 		for _, c := range []byte(fm.lengths) {
-			lengths, size = lengths*10+uint64(c-'0'), size+int(c-'0')
+			size += int(c - '0')
 		}
-		who := x.groups[lengths]
-		who.add(d)
-		x.groups[lengths], x.sizes[size] = who, true
+		of := &x.groups[size]
+		k := slices.IndexFunc(*of, func(g groupForm) bool { return g.code == fm.code && g.mask == fm.mask })
+		if k < 0 {
+			k, *of = len(*of), append(*of, groupForm{code: fm.code, mask: fm.mask})
+		}
+		(*of)[k].who.add(d)
 	case run, chain:
 		of := &x.runs
 		if fm.shape == chain {
@@ -230,15 +235,16 @@ func (x *formIndex) add(d *detector, fm *form) {
 // of returns who may report the groups that w begins with.
 func (x *formIndex) of(w *walk) topics {
 	fit := x.runs[w.total[0]]
-	lengths, before := uint64(0), 0
 	for k := range w.n {
 		n := w.digitsUpTo(k)
-		lengths, before = lengths*10+uint64(n-before), n
 		if k > 0 {
 			fit = fit.or(x.chains[n])
 		}
-		if x.sizes[n] {
-			fit = fit.or(x.groups[lengths])
+		of := x.groups[n]
+		for i := range of {
+			if g := &of[i]; w.code&g.mask == g.code {
+				fit = fit.or(g.who)
+			}
 		}
 	}
 	return fit
