@@ -282,29 +282,29 @@ func (f *finder) topicsOf(name []byte) topics {
 	return f.knownName(name).topics
 }
 
-// judged is what the name of a member says.
+// judged is what the name of a member says. With a field more it would not stay in
+// registers, and cost a sixth of the speed of clean JSON.
 type judged struct {
 	told   topics // what it tells, if read
 	read   bool
 	labels bool // it makes its value a secret, or an account, or whatever has no form of its own
 	odd    bool // it may be sensitive itself
-	role   role
 }
 
-// judgeName looks at the name of a member.
-func (f *finder) judgeName(doc []byte, tok ijson.Token) judged {
+// judgeName looks at the name of a member, and returns its role, too.
+func (f *finder) judgeName(doc []byte, tok ijson.Token) (judged, role) {
 	name := doc[tok.Start:tok.End]
 	switch n := len(name); {
 	case tok.Escaped:
-		return judged{labels: true, odd: worthReading(doc, tok)}
+		return judged{labels: true, odd: worthReading(doc, tok)}, 0
 	case n < 2:
-		return judged{read: true}
+		return judged{read: true}, 0
 	case n > 16:
 		told := f.topicsOf(name)
-		return judged{told: told, read: n <= maxName+nameAhead, labels: !told.and(f.catalog.labelled).none(), odd: worthReading(doc, tok)}
+		return judged{told: told, read: n <= maxName+nameAhead, labels: !told.and(f.catalog.labelled).none(), odd: worthReading(doc, tok)}, 0
 	}
 	k := f.knownName(name)
-	return judged{k.topics, true, k.labels, k.odd, k.role}
+	return judged{k.topics, true, k.labels, k.odd}, k.role
 }
 
 // knownName returns what is known of a name of 2 to 16 bytes.

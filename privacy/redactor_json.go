@@ -333,7 +333,7 @@ func (j *jsonReader) pointer(r *Redactor) string {
 func (j *jsonReader) leaf(r *Redactor, i, end int) bool {
 	raw, w, around := j.buf[i:end], r.d.work, j.place()
 	if raw[0] == '"' {
-		j.call(raw[1 : len(raw)-1])
+		j.call(raw)
 	}
 	if j.completes(r, raw, around, i) {
 		return true
@@ -371,13 +371,14 @@ func (j *jsonReader) leaf(r *Redactor, i, end int) bool {
 	return true
 }
 
-// call notes the raw text of a string: it may be what the object calls its value.
+// call notes a string: it may be what the object calls its value.
 func (j *jsonReader) call(raw []byte) {
 	if len(j.frames) == 0 {
 		return
 	}
-	if top := j.top(); top.role.mayCall(raw, len(top.alias) > 0) && ijson.Check(append(append([]byte{'"'}, raw...), '"'), Limits{}) == nil {
-		top.alias = ijson.AppendDecoded(top.alias[:0], raw)
+	text := raw[1 : len(raw)-1]
+	if top := j.top(); top.role != 0 && top.role.mayCall(text, len(top.alias) > 0) && ijson.Check(raw, Limits{}) == nil {
+		top.alias = ijson.AppendDecoded(top.alias[:0], text)
 	}
 }
 
@@ -411,6 +412,12 @@ func (j *jsonReader) plain(r *Redactor, raw []byte, around place, i int) {
 	}
 	for _, v := range w.veils {
 		r.veiled(Opaque{Reason: v.reason, Pointer: pointer, Start: v.start, End: v.end}, at)
+	}
+	if len(hits) == 1 && hits[0].start == 0 && hits[0].end == len(text) && w.nothingLeft { // as most are
+		if by := hits[0].by; r.act(Finding{Kind: by.kind, Pointer: pointer, Confidence: hits[0].confidence}) == Redact {
+			r.out = append(append(append(r.out, '"'), by.placeholder()...), '"')
+			return
+		}
 	}
 	r.d.pointer = pointer
 	clean := w.redactHits(text, hits, around, r.d.choice(false))
@@ -497,8 +504,8 @@ func (j *jsonReader) member(r *Redactor, i, end int) bool {
 
 	w, clean := r.d.work, text
 	around := j.placeOfName()
-	name := w.finder.judgeName(text, ijson.Token{Kind: ijson.Name, End: len(text), Escaped: escaped})
-	if top.role = name.role; name.odd || escaped || len(w.finder.catalog.custom) > 0 {
+	name, of := w.finder.judgeName(text, ijson.Token{Kind: ijson.Name, End: len(text), Escaped: escaped})
+	if top.role = of; name.odd || escaped || len(w.finder.catalog.custom) > 0 {
 		if hits := w.find(text, around); len(hits)+len(w.veils) > 0 {
 			pointer := j.pointer(r)
 			if !r.d.catalog.mayBeAt(pointer) {

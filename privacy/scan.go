@@ -180,6 +180,7 @@ func (w *work) scanDocument(n int, lim Limits) error {
 	custom := len(w.finder.catalog.custom) > 0
 	l.path.labels = n > 0 || l.path.outside.told()
 	telling := l.path.labels // a name around may make the value one to read
+	of := role(0)            // of the name that the value stands under
 	for {
 		tok, err := l.reader.Next()
 		if err != nil {
@@ -193,7 +194,9 @@ func (w *work) scanDocument(n int, lim Limits) error {
 		}
 		switch tok.Kind {
 		case ijson.String:
-			l.path.call(l.reader.Depth(), tok)
+			if of != 0 {
+				l.path.call(l.reader.Depth(), tok)
+			}
 			if custom || telling && tok.End-tok.Start >= shortestNamed || worthReading(l.doc, tok) {
 				w.scanString(n, tok, lim)
 			}
@@ -201,7 +204,7 @@ func (w *work) scanDocument(n int, lim Limits) error {
 				w.addPart(n, tok)
 			}
 		case ijson.Name:
-			telling = w.scanName(n, tok, lim)
+			telling, of = w.scanName(n, tok, lim)
 		case ijson.Number:
 			if telling && tok.End-tok.Start >= shortestNamed && w.labelled(n) && w.scanString(n, tok, lim) {
 				continue
@@ -212,10 +215,10 @@ func (w *work) scanDocument(n int, lim Limits) error {
 				w.addPart(n, tok)
 			}
 		case ijson.EndObject, ijson.EndArray:
-			l.split.n = 0
+			l.split.n, of = 0, 0
 			telling = l.path.labelled(l.reader.Depth())
 		case ijson.BeginObject, ijson.BeginArray:
-			l.split.n = 0
+			l.split.n, of = 0, 0
 			l.path.enter(l.reader.Depth())
 			telling = l.path.labelled(l.reader.Depth())
 		}
@@ -230,21 +233,22 @@ func (w *work) labelled(n int) bool {
 }
 
 // scanName looks at the name of a member, and reports whether it or the next one
-// around it may make its value one to read.
-func (w *work) scanName(n int, tok ijson.Token, lim Limits) bool {
+// around it may make its value one to read, and its role.
+func (w *work) scanName(n int, tok ijson.Token, lim Limits) (telling bool, of role) {
 	l := &w.levels[n]
 	f, depth := &w.finder, l.reader.Depth()
-	j, s := f.judgeName(l.doc, tok), l.path.at(depth)
-	if l.path.set(depth, tok, j.role) {
+	s := l.path.at(depth)
+	j, of := f.judgeName(l.doc, tok)
+	if of == holds && l.path.set(depth, tok, holds) {
 		s.labels = !f.topicsOf(nameText(l.doc, s.alias)).and(f.catalog.labelled).none()
 	} else {
-		s.told, s.read, s.labels = j.told, j.read, j.labels
+		s.name, s.role, s.told, s.read, s.labels = tok, of, j.told, j.read, j.labels
 	}
-	telling := s.labels || s.outer[0]
+	telling = s.labels || s.outer[0]
 	if j.odd || len(f.catalog.custom) > 0 {
 		w.scanString(n, tok, lim)
 	}
-	return telling
+	return telling, of
 }
 
 // worthReading is the prefilter of strings and names.
