@@ -13,8 +13,6 @@ type decimal struct {
 	first  int // the first digit that is not zero, counted without the point
 	last   int // behind the last one
 	whole  int // digits before the point once the exponent is applied, from the first on
-
-	row bool // it is written as a row of at most maxDigits digits
 }
 
 // exactDigits is how many digits of a number every double keeps: a number of no
@@ -47,7 +45,6 @@ func decimalOf(number []byte) decimal {
 	if d.whole = point - d.first; point < 0 {
 		d.whole = d.digits - d.first
 	}
-	d.row = point < 0 && i == len(number) && d.digits <= maxDigits
 	if i < len(number) {
 		d.whole += exponent(number[i+1:])
 	}
@@ -74,9 +71,8 @@ func (d decimal) mayBeInteger() bool {
 }
 
 // rounds reports whether the double nearest to the number may be another one,
-// which has to be looked at too. A row of digits is read as it would be in text:
-// identifiers have up to 19, and few of them are doubles.
-func (d decimal) rounds() bool { return !d.row && d.last-d.first > exactDigits }
+// which has to be looked at too.
+func (d decimal) rounds() bool { return d.last-d.first > exactDigits }
 
 // integer appends the digits of the number, if it is an integer of at most
 // maxDigits digits: 4532015112830366, 4.532015112830366e15 and

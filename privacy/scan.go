@@ -1,7 +1,6 @@
 package privacy
 
 import (
-	"bytes"
 	"cmp"
 	"io"
 	"slices"
@@ -420,14 +419,18 @@ func (f *finder) mayShow(hits []hit) bool {
 // maxPad is how many leading zeros a number under a telling name may lack.
 const maxPad = 2
 
-var minus = []byte("-")
-
 // scanNumber looks at a number: no detector cares how its value is written.
 func (w *work) scanNumber(n int, tok ijson.Token) {
 	l := &w.levels[n]
 	number, f := l.doc[tok.Start:tok.End], &w.finder
 	f.around, f.namesRead = l.path.place(l.reader.Depth()), false
-	if row := bytes.TrimPrefix(number, minus); len(row) <= maxDigits && endOfDigits(row, 0) == len(row) { // as most are written
+	row := number
+	if number[0] == '-' {
+		row = number[1:]
+	}
+	if len(row) <= maxDigits && endOfDigits(row, 0) == len(row) {
+		// It is read as it would be in text: identifiers have up to 19 digits, and few
+		// of them are doubles.
 		w.scanDigits(n, tok, row)
 		return
 	}
