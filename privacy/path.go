@@ -171,8 +171,10 @@ func under(name []byte) place {
 	return place{given: &names{nil, name[:min(len(name), keptName)]}}
 }
 
-// told reports whether a name is given that the place stands under.
-func (at place) told() bool { return at.given != nil && len(at.given[0])+len(at.given[1]) > 0 }
+// told reports whether there may be a name that the place stands under.
+func (at place) told() bool {
+	return at.path != nil || at.given != nil && len(at.given[0])+len(at.given[1]) > 0
+}
 
 // names returns the names around the place. They are worked out when somebody
 // asks, which is seldom.

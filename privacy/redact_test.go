@@ -30,6 +30,7 @@ func TestAppendRedactedJSON(t *testing.T) {
 		{`{"a":"{\"n\":4532015112830366}","b":"\u0041"}`, `{"a":"{\"n\":\"[CREDIT_CARD_REDACTED]\"}","b":"\u0041"}`},
 		{`["{\"ann@example.com\":1,\"bob@example.com\":2}"]`, `["{\"[EMAIL_REDACTED]\":1,\"[EMAIL_REDACTED]_2\":2}"]`},
 		{`["[\"[4532015112830366]\"]"]`, `["[\"[\\\"[CREDIT_CARD_REDACTED]\\\"]\"]"]`},
+		{`{"passport":"[4532015112830366,536904399]"}`, `{"passport":"[\"[CREDIT_CARD_REDACTED]\",\"[PASSPORT_NUMBER_REDACTED]\"]"}`},
 		{`["4532015112830366@example.com"]`, `["[CREDIT_CARD_REDACTED]"]`},
 		// A card that shows only once the address is gone.
 		{`["4 5 3 2 0 1 5 1 1 2 8 3 0 3 6 6 1@example.com"]`, `["[CREDIT_CARD_REDACTED] [EMAIL_REDACTED]"]`},
