@@ -310,7 +310,10 @@ func (s *Sidecar) proveStream(x *exchange, resp *http.Response, end *ending, ope
 		s.giveReceipt(x, end, sum)
 		x.w.Header().Set(iatp.HeaderReceipt, x.receipt)
 	case flight.Out:
-		jws := resp.Trailer.Get(iatp.HeaderReceipt)
+		jws := resp.Header.Get(iatp.HeaderReceipt) // there the peer had all of it before its head left
+		if jws == "" {
+			jws = resp.Trailer.Get(iatp.HeaderReceipt)
+		}
 		if jws == "" {
 			jws = s.fetchReceipt(x, resp.Header.Get(iatp.HeaderReceiptID))
 		}
