@@ -32,6 +32,7 @@ var phones = detector{
 		"telefon", "telefonnummer", "telefonnr", "handy", "handynummer", "mobil", "mobilnummer", "mobiltelefon", "rufnummer", "telefono", "movil", "celular", "cellulare", "telemovel", "telefone", "portable", "telefoon", "puhelin",
 	},
 	hits: []string{
+		"a=1&note=%2B1+415+555+2671&b=1",
 		"+1 415 555 2671", "+49 1512 3456789", "+442071838750", "(415) 555-2671", "415-555-2671", "1-800-555-0199", "phone 4155552671", "tel: 030 1234567 8", "call 0171 123 45 67", "+33 1 42 68 53 00", "mobile: 07700 900123",
 		"0044 20 7946 0958", "00442079460958", "00 33 1 42 68 53 00", "011 44 20 7946 0958", "(030) 901820", "(020) 7946 0958", "(0044) 20 7946 0958", "(+44) 20 7946 0958", "(02) 9374 4000", "(415)-555-2671", "(415).555.2671",
 		"(11) 91234-5678", "8 (495) 123-45-67", "8-800-555-35-35", "415 555 2671", "06 12 34 56 78", "06.12.34.56.78", "07700 900 982", "020 7946 0958", "0412 345 678", "010-1234-5678", "Mob: 07700900123", "Telefonnummer: 0151 12345678",
@@ -131,6 +132,7 @@ func (d *dialled) all() []byte { return d.digits[:d.n] }
 // n is 0 if there is too much of it.
 func (f *finder) dial(i int) (d dialled) {
 	text := f.text
+	query := i > 1 && text[i-1] == '+' && text[i-2] == '=' // where a space is written as a plus
 	for j := i; j < len(text); j++ {
 		c, next := text[j], j+1
 		switch {
@@ -150,7 +152,7 @@ func (f *finder) dial(i int) (d dialled) {
 			d.digits[d.n], d.end = c, next
 			d.n++
 		case next < len(text) && (c == '(' || c == ')') && (text[next] == ' ' || isDigit(text[next])),
-			next < len(text) && (c == ' ' || c == '-' || c == '.' || c == '/') && (isDigit(text[next]) || text[next] == '('):
+			next < len(text) && (c == ' ' || c == '-' || c == '.' || c == '/' || c == '+' && query) && (isDigit(text[next]) || text[next] == '('):
 			d.sep = c
 			d.areas += pick(c == '(', 1, 0)
 		default:
