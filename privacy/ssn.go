@@ -20,10 +20,10 @@ var ssns = detector{
 		"ssn", "ssns", "ssnumber", "ss no", "ss number", "social security", "socialsecurity", "socialsecuritynumber", "social sec", "soc sec", "socsec",
 	},
 	hits: []string{
-		`{"kind":"ssn","value":"536904399"}`,
 		"123-45-6789", "536-90-4399", "536 90 4399", "536\u00a090\u00a04399", "536‑90‑4399", "536-90 4399", "５３６-９０-４３９９", "ssn 536904399",
 		"my social security number is 536904399", "SSN: 536904399", "userSSN=536904399", "536904399 is my SSN", "ssn 536.90.4399",
 		"ssn 536 904 399", `\u0035\u00336-90-4399`, "536-90-4399.", "(536-90-4399)",
+		`{"kind":"ssn","value":"536904399"}`,
 	},
 	misses: []string{
 		"000-45-6789", "666-45-6789", "900-45-6789", "987-65-4321", "123-00-6789", "123-45-0000", "078-05-1120", "219-09-9999",
