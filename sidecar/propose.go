@@ -90,8 +90,7 @@ func (s *Sidecar) agreeAnew(x *exchange) *iatp.Problem {
 		}()
 		one.problem = &iatp.Problem{Slug: "internal", Status: http.StatusInternalServerError, Outcome: iatp.OutcomeNone, Error: "a bug in the sidecar; its log has the details"} // unless propose returns
 		one.made, one.problem = s.propose(x)
-		x.agreed = one.made
-		return one.problem
+		return one.take(x)
 	}
 	select {
 	case <-one.done:
@@ -101,12 +100,18 @@ func (s *Sidecar) agreeAnew(x *exchange) *iatp.Problem {
 	if x.left(s.now()) {
 		return outOfTime("there was no time left to agree with the peer")
 	}
-	if one.problem != nil {
-		p := *one.problem
-		return &p
-	}
+	return one.take(x)
+}
+
+// take gives a call what came of the proposal. Each call has a problem of its own: what
+// is said of one, such as its trace id and its outcome, is not true of another.
+func (one *proposal) take(x *exchange) *iatp.Problem {
 	x.agreed = one.made
-	return nil
+	if one.problem == nil {
+		return nil
+	}
+	p := *one.problem
+	return &p
 }
 
 // propose offers the peer the terms of its own manifest, signed, and takes nothing
