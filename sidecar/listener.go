@@ -249,6 +249,7 @@ func (s *Sidecar) survive(x *exchange) {
 	if err, ok := v.(runtime.Error); ok {
 		what = err.Error()
 	}
+	x.kit = nil // a writer may still read the body in it: no other exchange gets it
 	s.log.Error("bug: an exchange panicked", "trace_id", x.in.trace.id, "panic", what, "stack", string(debug.Stack()))
 	if x.wroteHead {
 		panic(http.ErrAbortHandler)
