@@ -139,13 +139,12 @@ asks or blocks, and writes all of it into a flight recorder that cannot be
 rewritten unseen.`,
 		Example: `  iatp demo
   iatp run --agent http://localhost:8000 --manifest agent.json`,
-		Version:          readVersions().String(),
 		SilenceErrors:    true,
 		SilenceUsage:     true,
 		PersistentPreRun: func(*cobra.Command, []string) { p.begun = true },
 	}
-	root.SetVersionTemplate("{{.Version}}\n")
 	asGroup(root)
+	p.versionFlag(root)
 	root.AddCommand(
 		p.demoCommand(), p.runCommand(), p.keygenCommand(), p.scanCommand(), p.scanTextCommand(), p.manifestCommand(), p.endorseCommand(), p.verifyCommand(), p.traceCommand(), p.evidenceCommand(),
 		p.quarantineCommand(), p.transactionsCommand(), p.undoCommand(), p.peersCommand(), p.logCommand(), p.policyCommand(), p.versionCommand(),

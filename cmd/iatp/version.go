@@ -48,6 +48,21 @@ func (v versions) String() string {
 	return text
 }
 
+// versionFlag makes --version of a group say what the command says. The flag that cobra
+// has for that links text/template, after which the linker keeps every exported method:
+// three megabytes.
+func (p *program) versionFlag(group *cobra.Command) {
+	wanted := group.Flags().Bool("version", false, "say which version this is")
+	run := group.RunE
+	group.RunE = func(cmd *cobra.Command, args []string) error {
+		if *wanted {
+			p.out.line("%s", readVersions())
+			return nil
+		}
+		return run(cmd, args)
+	}
+}
+
 func (p *program) versionCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
