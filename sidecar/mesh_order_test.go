@@ -19,6 +19,20 @@ import (
 	"github.com/inter-agent-trust/iatp/sidecar"
 )
 
+// inForce is the IATP-Manifest of a call on the manifest that a node serves now.
+func inForce(t testing.TB, n *iatptest.Node) string {
+	t.Helper()
+	m, err := iatp.ParseManifest(n.Get(t, "/capabilities", nil).Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest, err := m.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimPrefix(digest, "sha-256=")
+}
+
 // says sends a request that the party has signed itself, without a sidecar. With
 // a method that is not safe it has a body and a key. change has the last word
 // before it is signed, spoil after.

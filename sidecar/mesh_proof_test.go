@@ -223,17 +223,10 @@ func TestCloseSaysWhatIsKnown(t *testing.T) {
 		pb.Listen(c)
 		c.Peers = map[string]sidecar.Peer{"a": pa.AsPeer("trusted")}
 	}})
-	m, err := iatp.ParseManifest(b.Get(t, "/capabilities", nil).Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	digest, err := m.Digest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	manifest := inForce(t, b)
 	task := says(t, pa, "POST", pb.URL+"/task", bookNYC, func(h http.Header) {
 		h.Set("Idempotency-Key", `"k1"`)
-		h.Set("IATP-Manifest", strings.TrimPrefix(digest, "sha-256="))
+		h.Set("IATP-Manifest", manifest)
 	}, nil)
 	r := says(t, pa, "POST", pb.URL+"/transactions/close", `{"key":"k1"}`, nil, nil)
 	if got := r.Problem(t); task.Status != 200 || r.Status != 200 || got["state"] != "done" || got["outcome"] != "executed" {

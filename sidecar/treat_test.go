@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/iatptest"
 	"github.com/inter-agent-trust/iatp/policy"
 	"github.com/inter-agent-trust/iatp/sidecar"
@@ -159,18 +158,11 @@ func TestRepetitionSaysWhatWasRedacted(t *testing.T) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, `{"mail":"desk@example.com"}`)
 	})})
-	m, err := iatp.ParseManifest(b.Get(t, "/capabilities", nil).Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	digest, err := m.Digest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	manifest := inForce(t, b)
 	for _, when := range []string{"first", "again"} {
 		r := says(t, pa, "POST", pb.URL+"/task", bookNYC, func(h http.Header) {
 			h.Set("Idempotency-Key", `"k1"`)
-			h.Set("IATP-Manifest", strings.TrimPrefix(digest, "sha-256="))
+			h.Set("IATP-Manifest", manifest)
 		}, nil)
 		if r.Status != 200 || string(r.Body) != `{"mail":"[EMAIL_REDACTED]"}` || r.Header.Get("IATP-Redacted") != "response" {
 			t.Errorf("%s: %d %s, redacted %q; want the response to be named", when, r.Status, r.Body, r.Header.Get("IATP-Redacted"))
