@@ -167,7 +167,7 @@ func TestSagasLeaveTheQueue(t *testing.T) {
 	defer w.end()
 	var last Ref
 	for i := range 50 {
-		s, err := w.book.OpenSaga("a", false, w.now.Add(24*time.Hour))
+		s, err := w.book.OpenSaga("a", false, w.now().Add(24*time.Hour))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -180,7 +180,7 @@ func TestSagasLeaveTheQueue(t *testing.T) {
 	if got := len(w.book.due); got != 1 {
 		t.Errorf("%d things are queued, want the one saga that is open", got)
 	}
-	w.now = w.now.Add(25 * time.Hour)
+	w.pass(25 * time.Hour)
 	w.step()
 	if got := w.load(last).State; got != Compensated {
 		t.Errorf("after its deadline the saga is %s", got)

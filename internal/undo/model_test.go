@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,10 +29,10 @@ type world struct {
 	dir   string
 	log   *flight.Log
 	book  *Book
-	now   time.Time
-	reply Result    // of the next compensation or undo
-	knows Knowledge // of the next check
-	alone bool      // nothing is undone unasked
+	clock atomic.Int64 // nanoseconds of Unix time; the book reads it meanwhile
+	reply Result       // of the next compensation or undo
+	knows Knowledge    // of the next check
+	alone bool         // nothing is undone unasked
 
 	effects map[string]int    // of compensations, by id
 	bodies  map[string]string // the first body for an id
@@ -44,10 +45,16 @@ func newWorld(t testing.TB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, dir: dir, now: time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC), effects: map[string]int{}, bodies: map[string]string{}}
+	w := &world{t: t, dir: dir, effects: map[string]int{}, bodies: map[string]string{}}
+	w.clock.Store(time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano())
 	w.open()
 	return w
 }
+
+func (w *world) now() time.Time { return time.Unix(0, w.clock.Load()).UTC() }
+
+// pass lets time pass.
+func (w *world) pass(d time.Duration) { w.clock.Add(int64(d)) }
 
 func (w *world) end() {
 	w.shut()
@@ -62,8 +69,7 @@ func (w *world) shut() {
 
 func (w *world) open() {
 	var err error
-	clock := func() time.Time { return w.now }
-	if w.log, err = flight.Open(w.dir, flight.Options{Now: clock}); err != nil {
+	if w.log, err = flight.Open(w.dir, flight.Options{Now: w.now}); err != nil {
 		w.t.Fatal(err)
 	}
 	host := Host{
@@ -72,7 +78,7 @@ func (w *world) open() {
 		Ask:      func(context.Context, *Thing) Fate { return Fate{} },
 		Patience: func() time.Duration { return time.Minute }, CanRollBack: func() bool { return !w.alone },
 	}
-	o := Options{Dir: w.dir, Host: host, Logger: slog.New(slog.DiscardHandler), Now: clock, GiveUp: time.Hour}
+	o := Options{Dir: w.dir, Host: host, Logger: slog.New(slog.DiscardHandler), Now: w.now, GiveUp: time.Hour}
 	if w.book, err = Open(w.log, o); err != nil {
 		w.t.Fatal(err)
 	}
@@ -121,7 +127,7 @@ func (w *world) begin(level string) Ref {
 func (w *world) finish(ref Ref, state State) {
 	w.t.Helper()
 	_, err := w.log.Append(&flight.Entry{Type: flight.Response, TraceID: "t", Tx: &flight.Tx{
-		Kind: flight.TxTask, At: ref.At, Label: ref.Label, State: string(state), Until: w.now.Add(time.Hour),
+		Kind: flight.TxTask, At: ref.At, Label: ref.Label, State: string(state), Until: w.now().Add(time.Hour),
 	}}, flight.Durable)
 	if err != nil {
 		w.t.Fatal(err)
@@ -162,7 +168,7 @@ func TestModel(t *testing.T) {
 		wished := map[Ref]bool{}
 		one := func() Ref { return rapid.SampledFrom(tasks).Draw(r, "task") }
 		for range rapid.IntRange(1, 25).Draw(r, "steps") {
-			w.now = w.now.Add(time.Duration(rapid.IntRange(0, 120).Draw(r, "seconds")) * time.Second)
+			w.pass(time.Duration(rapid.IntRange(0, 120).Draw(r, "seconds")) * time.Second)
 			w.reply = Result{Verdict: rapid.SampledFrom([]Verdict{Later, Later, Done, Refused, Never}).Draw(r, "reply")}
 			w.knows = rapid.SampledFrom([]Knowledge{{}, {Known: true}, {Known: true, Executed: true}, {Retry: true}}).Draw(r, "knows")
 			switch rapid.IntRange(0, 6).Draw(r, "what") {
@@ -179,7 +185,7 @@ func TestModel(t *testing.T) {
 					ref := one()
 					who := rapid.SampledFrom([]string{ByCaller, BySaga, ByIngress, ByOperator, ByRecovery}).Draw(r, "who")
 					before := w.load(ref)
-					after, err := w.book.Undo(ref, Ask{Who: who, Reason: "r", At: w.now})
+					after, err := w.book.Undo(ref, Ask{Who: who, Reason: "r", At: w.now()})
 					if err == nil && after.State == Compensating {
 						wished[ref] = true
 					}
@@ -319,12 +325,12 @@ func TestKeptIsErased(t *testing.T) {
 	w.finish(ref, Committed)
 	w.shut()
 	w.open()
-	w.now = w.now.Add(30 * time.Minute)
+	w.pass(30 * time.Minute)
 	w.book.sweep()
 	if got, err := w.book.read(w.load(ref), w.load(ref).Original); string(got) != `{"n":1}` {
 		t.Errorf("inside the window the original is %q, %v", got, err)
 	}
-	w.now = w.now.Add(26 * time.Hour)
+	w.pass(26 * time.Hour)
 	w.book.sweep()
 	if got, err := w.book.read(w.load(ref), w.load(ref).Original); got != nil || err != nil {
 		t.Errorf("after the window the original is %q, %v", got, err)
@@ -345,21 +351,21 @@ func TestKeptWhileItIsUndone(t *testing.T) {
 		{"for longer than its window", func(w *world) Ref {
 			ref := w.begin("full")
 			w.finish(ref, Committed)
-			w.now = w.now.Add(59 * time.Minute)
+			w.pass(59 * time.Minute)
 			w.undo(ref, ByCaller)
 			return ref
 		}},
 		{"of a task whose end was found out late", func(w *world) Ref {
 			ref := w.begin("full")
 			w.killed()
-			w.now = w.now.Add(72 * time.Hour)
+			w.pass(72 * time.Hour)
 			w.knows = Knowledge{Known: true, Executed: true}
 			if err := w.book.Run(); err != nil {
 				w.t.Fatal(err)
 			}
 			w.await(ref, Committed)
 			w.killed()
-			w.now = w.now.Add(50 * time.Minute)
+			w.pass(50 * time.Minute)
 			w.book.sweep()
 			w.undo(ref, ByCaller)
 			return ref
@@ -373,7 +379,7 @@ func TestKeptWhileItIsUndone(t *testing.T) {
 			for range 3 {
 				w.step()
 				w.killed()
-				w.now = w.now.Add(30 * time.Hour)
+				w.pass(30 * time.Hour)
 				w.book.sweep()
 				w.step() // a person is asked
 				w.undo(ref, ByOperator)
@@ -386,7 +392,7 @@ func TestKeptWhileItIsUndone(t *testing.T) {
 			if body := w.bodies[ref.ID()]; !strings.Contains(body, `"original":{"n":1}`) {
 				t.Errorf("the agent was asked with %s", body)
 			}
-			w.now = w.now.Add(2 * time.Hour)
+			w.pass(2 * time.Hour)
 			w.book.sweep()
 			if files, _, _ := w.book.vault.Stats(); files != 0 {
 				t.Errorf("%d files are left", files)
@@ -398,7 +404,7 @@ func TestKeptWhileItIsUndone(t *testing.T) {
 // undo asks for an undo of what can be undone.
 func (w *world) undo(ref Ref, who string) {
 	w.t.Helper()
-	if t, err := w.book.Undo(ref, Ask{Who: who, Reason: "r", At: w.now}); err != nil || t.State != Compensating {
+	if t, err := w.book.Undo(ref, Ask{Who: who, Reason: "r", At: w.now()}); err != nil || t.State != Compensating {
 		w.t.Fatalf("undo: %v, %+v", err, t)
 	}
 }
@@ -482,7 +488,7 @@ func TestWhyPeerDidNotUndo(t *testing.T) {
 		if err != nil || wait == 0 {
 			t.Fatalf("undoCall = %+v, %v, %v; want it to wait", c, wait, err)
 		}
-		w.now = w.now.Add(2 * time.Hour)
+		w.pass(2 * time.Hour)
 		c, _, err = w.book.undoCall(t.Context(), w.load(ref), ByOperator, "")
 		if err != nil || c.State != CompensationFailed || c.Code != want || !c.Manual {
 			t.Errorf("a peer that says %q: %+v, %v; want the code %s", said, c, err, want)
@@ -587,7 +593,7 @@ func TestWhatIsKeptIsReadAgain(t *testing.T) {
 		w, ref, key := begun(t)
 		breaks(t, key)
 		w.undo(ref, ByCaller)
-		w.now = w.now.Add(time.Hour)
+		w.pass(time.Hour)
 		w.step()
 		if got := w.load(ref); got.State != CompensationFailed || !got.Manual || got.Code != "undo_data_unreadable" || w.asked != 0 {
 			t.Errorf("it is %+v, and the agent was asked %d times", got, w.asked)
@@ -630,7 +636,7 @@ func TestWordEndsTheQuestion(t *testing.T) {
 		if err != nil || got.State != word || got.Asks() || got.Code != "" {
 			t.Errorf("after the word it is %+v, %v; want %s, and no question", got, err, word)
 		}
-		if end := w.now.Add(time.Hour); word == Committed && !got.Until.Equal(end) {
+		if end := w.now().Add(time.Hour); word == Committed && !got.Until.Equal(end) {
 			t.Errorf("it can be undone until %v, want %v", got.Until, end)
 		}
 		if _, err := w.book.Resolve(ref, Resolution{State: Compensated, By: "bob"}); !errors.Is(err, ErrConflict) {
@@ -656,11 +662,11 @@ func TestCallOfWhichNothingIsKnown(t *testing.T) {
 	if err := w.book.Run(); err != nil { // it had no end when the process died
 		t.Fatal(err)
 	}
-	w.now = w.now.Add(2 * time.Hour)
+	w.pass(2 * time.Hour)
 	if c, _, err := w.book.learnFate(t.Context(), w.load(ref)); err != nil || c.State != CompensationFailed || !c.Asks() {
 		t.Fatalf("learnFate = %+v, %v; a person must be asked", c, err)
 	}
-	if _, err := w.book.UndoCall(t.Context(), ref, Ask{Who: ByOperator, At: w.now}); !errors.Is(err, ErrConflict) {
+	if _, err := w.book.UndoCall(t.Context(), ref, Ask{Who: ByOperator, At: w.now()}); !errors.Is(err, ErrConflict) {
 		t.Errorf("an undo of nothing that is known = %v", err)
 	}
 	if c, err := w.book.Resolve(ref, Resolution{State: Failed, By: "alice"}); err != nil || c.State != Failed || c.Asks() || len(w.book.Moving(9)) != 0 {

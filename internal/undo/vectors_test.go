@@ -179,9 +179,9 @@ func TestVectorLimits(t *testing.T) {
 				}
 				limits.Cost = append(limits.Cost, m)
 			}
-			began, tasks := w.now, map[int]Ref{}
+			began, tasks := w.now(), map[int]Ref{}
 			for i, step := range c.Steps {
-				w.now = began.Add(time.Duration(step.At) * time.Second)
+				w.clock.Store(began.Add(time.Duration(step.At) * time.Second).UnixNano())
 				w.book.opt.Limits = limits
 				if step.Do != "ask" {
 					w.limitStep(tasks, &step)
@@ -210,7 +210,7 @@ func (w *world) limitStep(tasks map[int]Ref, s *limitStep) {
 	ref := tasks[s.Task]
 	end := flight.Tx{Kind: flight.TxTask, At: ref.At, Label: ref.Label, State: string(Committed), Cost: s.Cost}
 	if s.Window > 0 {
-		end.Until = w.now.Add(time.Duration(s.Window) * time.Second)
+		end.Until = w.now().Add(time.Duration(s.Window) * time.Second)
 	}
 	var err error
 	switch s.Do {
@@ -219,7 +219,7 @@ func (w *world) limitStep(tasks map[int]Ref, s *limitStep) {
 	case "commit":
 		_, err = w.log.Append(&flight.Entry{Type: flight.Response, TraceID: "t", Tx: &end}, flight.Durable)
 	case "undo":
-		_, err = w.book.Undo(ref, Ask{Who: s.By, At: w.now})
+		_, err = w.book.Undo(ref, Ask{Who: s.By, At: w.now()})
 	case "undone":
 		w.reply = Result{Verdict: Done}
 		w.step()
