@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strings"
 )
 
 // baseline is what was committed: processor time over that of RP, and
@@ -30,11 +29,11 @@ func baselineFile(root string) string {
 // guarded are the benchmarks whose allocations are compared. The collector is
 // off, or it would empty pools at moments of its own.
 var guarded = []part{
-	{"internal/ijson", "Check", nil},
-	{"privacy", "ScanJSON/clean/1KiB", nil},
-	{"policy", "Decide", nil},
-	{"flight", "Build", nil},
-	{"sidecar", "Corridor/(written|asked|blocked)", []string{"GOGC=off"}}, // durable waits for the disk, and allocates the same
+	{"./internal/ijson", "Check", nil},
+	{"./privacy", "ScanJSON/clean/1KiB", nil},
+	{"./policy", "Decide", nil},
+	{"./flight", "Build", nil},
+	{"./sidecar", "Corridor/(written|asked|blocked)", []string{"GOGC=off"}}, // durable waits for the disk, and allocates the same
 }
 
 // check measures what the baseline holds and compares.
@@ -48,7 +47,7 @@ func check(y *yard, o *settings, root string, stdout io.Writer) error {
 			return err
 		}
 		for name, units := range found {
-			have.Allocations[p.pkg+" "+strings.TrimPrefix(name, "Benchmark")] = units["allocs/op"]
+			have.Allocations[p.row(name)] = units["allocs/op"]
 		}
 	}
 	b := &bench{yard: y, settings: o, root: root}

@@ -94,16 +94,42 @@ func closed(r *running, request []byte, want, conns int, warm, d time.Duration) 
 		return nil, err
 	}
 	defer hangUp(wires)
-	return keepBusy(r, wires, request, want, warm, d)
+	return keepBusy(r, wires, request, want, time.Now, warm, d)
 }
 
-func keepBusy(r *running, wires []*wire, request []byte, want int, warm, d time.Duration) (*sample, error) {
+// crowded offers a rate that the target cannot serve. Each connection takes the
+// next request that is due as soon as it is free, and latency counts from when
+// it was due; so the generator pays for it no more than for keeping the same
+// connections busy.
+func crowded(r *running, request []byte, want, conns, rate int, warm, d time.Duration) (*sample, error) {
+	wires, err := dialMany(r.addr, conns)
+	if err != nil {
+		return nil, err
+	}
+	defer hangUp(wires)
+	return keepBusy(r, wires, request, want, schedule(rate), warm, d)
+}
+
+// schedule gives out the times of requests at a rate, and waits for those that
+// are not due yet.
+func schedule(rate int) func() time.Time {
+	var n atomic.Int64
+	start := time.Now()
+	return func() time.Time {
+		due := start.Add(time.Duration(n.Add(1)-1) * time.Second / time.Duration(rate))
+		time.Sleep(time.Until(due))
+		return due
+	}
+}
+
+// keepBusy repeats a request on each connection; next says when one was due.
+func keepBusy(r *running, wires []*wire, request []byte, want int, next func() time.Time, warm, d time.Duration) (*sample, error) {
 	var phase atomic.Int32
 	parts := make([]sample, len(wires))
 	var all sync.WaitGroup
 	for i, w := range wires {
 		parts[i].latency = new(histogram)
-		all.Go(func() { w.repeat(request, want, &phase, &parts[i]) })
+		all.Go(func() { w.repeat(request, want, next, &phase, &parts[i]) })
 	}
 	time.Sleep(warm)
 	m, err := r.meter()
@@ -120,11 +146,11 @@ func keepBusy(r *running, wires []*wire, request []byte, want int, warm, d time.
 }
 
 // repeat sends a request until the end.
-func (w *wire) repeat(request []byte, want int, phase *atomic.Int32, s *sample) {
+func (w *wire) repeat(request []byte, want int, next func() time.Time, phase *atomic.Int32, s *sample) {
 	for {
-		began := time.Now()
+		due := next()
 		status, err := w.do(request)
-		took := time.Since(began)
+		took := time.Since(due)
 		switch phase.Load() {
 		case over:
 			return

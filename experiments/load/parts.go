@@ -8,10 +8,16 @@ import (
 	"strings"
 )
 
-// part is a benchmark of one package.
+// part is a benchmark of one package: a folder of the tree, as "./flight", or
+// an import path.
 type part struct {
 	pkg, bench string
 	env        []string
+}
+
+// row names a benchmark in a table.
+func (p part) row(benchmark string) string {
+	return strings.TrimPrefix(p.pkg, "./") + " " + strings.TrimPrefix(benchmark, "Benchmark")
 }
 
 // figures runs a Go benchmark and returns, for each of its lines, the figures
@@ -22,7 +28,7 @@ func (b *bench) figures(p part, args ...string) (map[string]map[string]float64, 
 
 func goBench(y *yard, root string, p part, args ...string) (map[string]map[string]float64, error) {
 	args = append([]string{"test", "-run", "^$", "-bench", p.bench, "-benchmem"}, args...)
-	cmd := exec.CommandContext(y.ctx, "go", append(args, "./"+p.pkg)...)
+	cmd := exec.CommandContext(y.ctx, "go", append(args, p.pkg)...)
 	cmd.Dir = root
 	cmd.Env = append(cmd.Environ(), p.env...)
 	out, err := cmd.CombinedOutput()
@@ -58,17 +64,19 @@ func benchLines(out string) map[string]map[string]float64 {
 	return found
 }
 
-// parts runs the benchmarks of what the corridor is made of.
+// parts runs the benchmarks of what the corridor is made of, and of what it is
+// compared with: the standard library's JSON and Ed25519.
 func (b *bench) parts() error {
-	t := b.table("parts", "the parts, each by itself", "By `go test -run '^$' -bench NAME -benchmem ./PACKAGE`.",
+	t := b.table("parts", "the parts, each by itself", "By `go test -run '^$' -bench NAME -benchmem PACKAGE`. `Valid` is `json.Valid` of the standard library on the same bodies: with Ed25519 and a record on the disk by itself it says what the machine can do.",
 		column{Key: "ns", Head: "µs"}, column{Key: "allocs", Head: "allocations"}, column{Key: "MB/s-core", Head: "MB/s a core"}, column{Key: "records/s", Head: "records/s"}, column{Key: "cpu", Head: "CPU µs a record"})
-	for _, p := range []part{{pkg: "internal/ijson", bench: "Check"}, {pkg: "privacy", bench: "ScanJSON"}, {pkg: "policy", bench: "Decide"}, {pkg: "flight", bench: "Build|Append"}} {
+	for _, p := range []part{{pkg: "./internal/ijson", bench: "Check"}, {pkg: "./privacy", bench: "ScanJSON|Valid"},
+		{pkg: "./policy", bench: "Decide"}, {pkg: "./flight", bench: "Build|Append"}, {pkg: "crypto/ed25519", bench: "Signing|Verification"}} {
 		found, err := b.figures(p, "-benchtime", b.time.String())
 		if err != nil {
 			return err
 		}
 		for name, units := range found {
-			row := t.row(p.pkg + " " + strings.TrimPrefix(name, "Benchmark"))
+			row := t.row(p.row(name))
 			row.add("ns", units["ns/op"]/1000)
 			row.add("allocs", units["allocs/op"])
 			for _, unit := range []string{"MB/s-core", "records/s"} {

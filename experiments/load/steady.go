@@ -71,7 +71,7 @@ func (b *bench) holdOne(t *table, r *running) error {
 	}
 	stop, highest := make(chan struct{}), make(chan int64)
 	go func() { highest <- watchMemory(r, stop) }()
-	s, err := keepBusy(r, wires, request, 200, b.time, 3*b.time)
+	s, err := keepBusy(r, wires, request, 200, time.Now, b.time, 3*b.time)
 	close(stop)
 	row.add("busy", mib(<-highest))
 	if err == nil {

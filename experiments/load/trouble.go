@@ -18,8 +18,8 @@ func (b *bench) overload() error {
 	const crowd = 2000
 	t := b.table("overload", "twice the requests that the target can serve, offered on 2,000 connections",
 		"Peak is what 64 connections reach when each is always busy. More connections cost every target and the generator more for each request, "+
-			"so the crowd's own peak stands beside it, when each of the 2,000 is always busy; twice that is offered. The generator works on the same cores, and pays more to be due than to be busy: "+
-			"what is the target's own is what a second of its processor time serves. Health is the time that GET /health and GET /metrics take meanwhile; RP has none, it passes them on.",
+			"so the crowd's own peak stands beside it, when each of the 2,000 is always busy; twice that is offered. What is the target's own, on cores that the generator shares, "+
+			"is what a second of its processor time serves. Health is the time that GET /health and GET /metrics take meanwhile; RP has none, it passes them on.",
 		column{Key: "peak", Head: "peak requests/s"}, column{Key: "crowd", Head: "peak of the crowd"}, column{Key: "rate", Head: "served at twice that"}, column{Key: "kept", Head: "share of the crowd's peak"},
 		column{Key: "crowdcpu", Head: "CPU µs a request, crowd's peak"}, column{Key: "cpu", Head: "CPU µs a request, at twice"}, column{Key: "own", Head: "requests a CPU second, share of the crowd's peak"},
 		column{Key: "shed", Head: "503"}, column{Key: "p50", Head: "p50 µs"}, column{Key: "p99", Head: "p99 µs"},
@@ -31,13 +31,14 @@ func (b *bench) overload() error {
 		if err != nil {
 			return err
 		}
-		busy, err := closed(r, request, 200, crowd, warmUp, b.time)
+		// A call waits about as long as a turn lasts elsewhere.
+		busy, err := closed(r, request, 200, crowd, b.time, 3*b.time)
 		if err != nil {
 			return err
 		}
 		stop, longest := make(chan struct{}), make(chan time.Duration)
 		go func() { longest <- probe(r.addr, stop) }()
-		s, err := open(r, request, 200, crowd, int(2*busy.rate()), warmUp, b.time)
+		s, err := crowded(r, request, 200, crowd, int(2*busy.rate()), b.time, 3*b.time)
 		close(stop)
 		row := t.row(r.target.name)
 		row.add("health", micros(<-longest))
@@ -196,7 +197,7 @@ func flood(r *running, stop <-chan struct{}) (float64, error) {
 	var all sync.WaitGroup
 	for i, w := range wires {
 		parts[i].latency = new(histogram)
-		all.Go(func() { w.repeat(request, 400, &phase, &parts[i]) })
+		all.Go(func() { w.repeat(request, 400, time.Now, &phase, &parts[i]) })
 	}
 	<-stop
 	phase.Store(over)
