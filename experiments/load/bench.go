@@ -56,7 +56,7 @@ func (b *bench) all() error {
 			return errors.New("interrupted")
 		}
 	}
-	b.result.judge()
+	b.result.judge(b.settings)
 	return nil
 }
 

@@ -91,7 +91,7 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	var only, names string
 	f := flag.NewFlagSet("load", flag.ContinueOnError)
 	f.SetOutput(stderr)
-	f.BoolVar(&o.quick, "quick", false, "a minute or two: fewer scenarios, short rounds")
+	f.BoolVar(&o.quick, "quick", false, "about a minute: fewer scenarios, short rounds")
 	f.BoolVar(&o.check, "check", false, "compare with the committed baseline; exit 1 if it is worse")
 	f.BoolVar(&o.update, "update", false, "with --check: write the baseline anew")
 	f.StringVar(&o.out, "out", "", "directory for result.json, result.md and result.html (default: a new one in the temporary directory)")
@@ -139,7 +139,7 @@ func (o *settings) shorten(given map[string]bool) {
 	set("time", func() { o.time = 400 * time.Millisecond })
 	set("hold", func() { o.hold = 1000 })
 	set("streams", func() { o.streams = 100 })
-	set("events", func() { o.events = 3 })
+	set("events", func() { o.events = 2 })
 	set("requests", func() { o.requests = 10_000 })
 }
 

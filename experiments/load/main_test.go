@@ -94,6 +94,11 @@ func TestLoad(t *testing.T) {
 	if diff := cmp.Diff(want, rows); diff != "" {
 		t.Errorf("rows, -want +got:\n%s", diff)
 	}
+	for _, v := range r.Verdicts {
+		if slices.Contains([]string{"8", "9", "10"}, v.Row) {
+			t.Errorf("with 20 connections and 400 requests judged: row %s, %s", v.Row, v.What)
+		}
+	}
 	page, err := os.ReadFile(filepath.Join(out, "result.html"))
 	if err != nil {
 		t.Fatal(err)
@@ -116,6 +121,23 @@ func TestLoad(t *testing.T) {
 }
 
 // TestHistogram compares percentiles with those of a sorted list.
+// TestSchedule gives out each time once, none before it is due, and those that
+// are late at once.
+func TestSchedule(t *testing.T) {
+	next := schedule(1000)
+	first := next()
+	time.Sleep(20 * time.Millisecond) // twenty are late now
+	for n := 1; n < 40; n++ {
+		due := next()
+		if want := first.Add(time.Duration(n) * time.Millisecond); !due.Equal(want) {
+			t.Fatalf("request %d is due %v after the first, not %d ms", n, due.Sub(first), n)
+		}
+		if early := time.Until(due); early > 0 {
+			t.Fatalf("request %d was given out %v early", n, early)
+		}
+	}
+}
+
 func TestHistogram(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	var h, part histogram

@@ -65,7 +65,12 @@ func (b *bench) holdOne(t *table, r *running) error {
 	if err := once(wires, request); err != nil {
 		return err
 	}
-	time.Sleep(5 * time.Second) // a target may give memory back when work pauses
+	// A target may give memory back when work pauses.
+	rest := 5 * time.Second
+	if b.quick {
+		rest = 2 * time.Second
+	}
+	time.Sleep(rest)
 	if err := row.addMemory("idle", r); err != nil {
 		return err
 	}
