@@ -90,6 +90,22 @@ func BenchmarkScanJSON(b *testing.B) {
 	}
 }
 
+// BenchmarkScanCanonical is what every body of a call goes through.
+func BenchmarkScanCanonical(b *testing.B) {
+	for _, body := range benchBodies {
+		b.Run(body.name, func(b *testing.B) {
+			doc, s := body.make(1<<10), New()
+			var form []byte
+			perCore(b, len(doc), func() {
+				var err error
+				if _, form, _, err = s.ScanCanonical(form[:0], doc, Limits{}, 64<<10, 64); err != nil {
+					b.Fatal(err)
+				}
+			})
+		})
+	}
+}
+
 func BenchmarkStream(b *testing.B) {
 	doc, s := cleanJSON(1<<20), New()
 	perCore(b, len(doc), func() {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"math"
+	"math/bits"
 	"slices"
 	"strconv"
 	"sync"
@@ -36,19 +37,17 @@ func AppendCanonicalWithin(dst, data []byte, lim Limits, most int) ([]byte, erro
 	c := newCanonicalizer(dst, data, most)
 	defer c.release()
 	c.r.Reset(data, lim)
-	out, err := c.append(dst)
-	if err != nil {
+	if err := c.read(); err != nil {
 		return dst, err
 	}
-	return out, nil
+	return c.dst, nil
 }
 
 // A Form is the canonical form of a document that somebody else reads with a Reader: it is
 // given each token, and is good once the document has turned out to be valid.
 type Form struct {
-	c     *canonicalizer
-	dst   []byte
-	start int
+	c   *canonicalizer
+	dst []byte // as it was given
 }
 
 // NewForm begins to append the form of data to dst. It has at most so many bytes, and is at
@@ -56,7 +55,7 @@ type Form struct {
 func NewForm(dst, data []byte, most, depth int) Form {
 	c := newCanonicalizer(dst, data, most)
 	c.depth = depth
-	return Form{c, dst, len(dst)}
+	return Form{c, dst}
 }
 
 // Wanted reports whether there is, or may be, a form. If not, Add does nothing.
@@ -64,11 +63,7 @@ func (f *Form) Wanted() bool { return f.c != nil }
 
 // Add takes the next token. Once there is no form, it does nothing.
 func (f *Form) Add(tok Token) {
-	if f.c == nil {
-		return
-	}
-	var err error
-	if f.dst, err = f.c.add(f.dst, tok); err != nil {
+	if f.c != nil && f.c.add(tok) != nil {
 		f.give()
 	}
 }
@@ -76,12 +71,15 @@ func (f *Form) Add(tok Token) {
 // End returns dst with the form, or dst as it was and false if there is none: it would be
 // too long or too deep, or has a number that no double can hold, or the document has ended early.
 func (f *Form) End() (dst []byte, ok bool) {
-	ok = f.c != nil && len(f.c.objects) == 0 && len(f.dst) > f.start && len(f.dst) <= f.c.most
-	f.give()
-	if !ok {
-		return f.dst[:f.start], false
+	if f.c == nil {
+		return f.dst, false
 	}
-	return f.dst, true
+	defer f.give()
+	f.c.write(f.c.end)
+	if len(f.c.objects) > 0 || len(f.c.dst) == len(f.dst) || len(f.c.dst) > f.c.most {
+		return f.dst, false
+	}
+	return f.c.dst, true
 }
 
 func (f *Form) give() {
@@ -93,11 +91,18 @@ func (f *Form) give() {
 
 func newCanonicalizer(dst, data []byte, most int) *canonicalizer {
 	c := canonicalizers.Get().(*canonicalizer)
-	c.data, c.most, c.depth = data, most, math.MaxInt
+	c.begin(dst, data)
+	c.most, c.depth = most, math.MaxInt
 	if most < math.MaxInt-len(dst) {
 		c.most += len(dst)
 	}
 	return c
+}
+
+// begin makes c append the form of data to dst.
+func (c *canonicalizer) begin(dst, data []byte) {
+	c.dst, c.data = dst, data
+	c.from, c.end, c.parted = 0, 0, 0
 }
 
 // release forgets the document and returns c to the pool, unless an unusually
@@ -106,19 +111,27 @@ func (c *canonicalizer) release() {
 	if cap(c.members) > maxKept || cap(c.text)+cap(c.scratch) > 16*maxKept {
 		return
 	}
-	c.r.Reset(nil, Limits{})
-	c.data = nil
+	if c.r.data != nil {
+		c.r.Reset(nil, Limits{})
+	}
+	c.begin(nil, nil)
 	c.objects, c.members, c.text = c.objects[:0], c.members[:0], c.text[:0]
 	canonicalizers.Put(c)
 }
 
 var canonicalizers = sync.Pool{New: func() any { return new(canonicalizer) }}
 
-// A canonicalizer writes each object's members as they come and puts them in
-// order when the object ends.
+// A canonicalizer leaves what is canonical already where it is, in the input, and copies it in
+// one piece where that ends: at white space, at a string or a number that is written
+// otherwise, or at the end of an object whose members have to be put in order.
 type canonicalizer struct {
-	r       Reader // where nobody else reads
-	data    []byte
+	r      Reader // where nobody else reads
+	data   []byte
+	dst    []byte
+	from   int // data[from:end] is the end of the output, and not yet in dst
+	end    int // of the last token, with its quotes
+	parted int // how long what parts it from the next one is: a comma or a colon
+
 	most    int // length of the output
 	depth   int // how many objects and arrays may be open
 	objects []openObject
@@ -136,10 +149,11 @@ type openObject struct {
 	text    int  // length of canonicalizer.text when it was opened
 }
 
-// A member is the span of `"name":value` in the output, and that of the name in
+// A member is where `"name":value` begins in the output, and the span of the name in
 // the input, or in canonicalizer.text if it had escapes.
 type member struct {
-	start, end         int
+	prefix             uint64 // see prefix
+	start              int
 	nameStart, nameEnd int
 	decoded            bool
 }
@@ -151,166 +165,227 @@ type sortKey struct {
 	member int
 }
 
-func (c *canonicalizer) nameOf(m member) []byte {
+func (c *canonicalizer) nameOf(m *member) []byte {
 	if m.decoded {
 		return c.text[m.nameStart:m.nameEnd]
 	}
 	return c.data[m.nameStart:m.nameEnd]
 }
 
-func (c *canonicalizer) append(dst []byte) ([]byte, error) {
+// read reads the document to its end.
+func (c *canonicalizer) read() error {
 	for {
 		tok, err := c.r.Next()
 		if err == io.EOF {
-			if len(dst) > c.most {
-				return dst, ErrTooLong
+			if c.write(c.end); len(c.dst) > c.most {
+				return ErrTooLong
 			}
-			return dst, nil
+			return nil
 		}
 		if err != nil {
-			return dst, err
+			return err
 		}
-		if dst, err = c.add(dst, tok); err == (rangeError{}) {
-			return dst, c.r.Locate(tok.Start, err.Error())
+		if err = c.add(tok); err == (rangeError{}) {
+			return c.r.Locate(tok.Start, err.Error())
 		} else if err != nil {
-			return dst, err
+			return err
 		}
 	}
 }
 
-// add writes a token.
-func (c *canonicalizer) add(dst []byte, tok Token) ([]byte, error) {
-	if tok.Kind != EndObject && tok.Kind != EndArray {
-		dst = c.separate(dst)
-	}
-	if c.exceeds(dst, tok) {
-		return dst, ErrTooLong
-	}
-	raw := c.data[tok.Start:tok.End]
+// write copies the input up to i that is not yet in dst, all of which is in the output.
+func (c *canonicalizer) write(i int) {
+	c.dst = append(c.dst, c.data[c.from:i]...)
+	c.from = i
+}
+
+// add takes a token, where all that has come before is in the output.
+func (c *canonicalizer) add(tok Token) error {
+	start, end, size, parted := tok.Start, tok.End, 0, c.parted
+	c.parted = 1
 	switch tok.Kind {
+	case String, Name:
+		start, size, end = start-1, end-start, end+1
+		if tok.Escaped {
+			size /= 6 // at most
+		}
+	case BeginObject, BeginArray:
+		c.parted = 0
+	case EndObject, EndArray:
+		parted = 0
+	}
+	if c.end+parted != start {
+		c.squeeze(start, parted)
+	}
+	c.end = end
+	at := len(c.dst) + start - c.from
+	if at > c.most-size && (tok.Kind != Name || at-parted > c.most-size) { // the comma before a name is not yet due
+		return ErrTooLong
+	}
+	switch tok.Kind {
+	case String:
+		if tok.Escaped {
+			c.write(start)
+			c.scratch = AppendDecoded(c.scratch[:0], c.data[tok.Start:tok.End])
+			c.dst, c.from = AppendString(c.dst, c.scratch), end
+		}
+	case Name:
+		c.name(tok, at)
+	case Number:
+		return c.number(start, end)
 	case BeginObject, BeginArray:
 		if len(c.objects) >= c.depth {
-			return dst, ErrTooLong // in the other direction
+			return ErrTooLong // in the other direction
 		}
 		c.objects = append(c.objects, openObject{
 			array: tok.Kind == BeginArray, sorted: true, members: len(c.members), text: len(c.text)})
-		return append(dst, raw...), nil
 	case EndArray:
 		c.objects = c.objects[:len(c.objects)-1]
-		return append(dst, ']'), nil
 	case EndObject:
-		return append(c.order(dst), '}'), nil
-	case Name:
-		return c.name(dst, tok), nil
-	case String:
-		if tok.Escaped {
-			c.scratch = AppendDecoded(c.scratch[:0], raw)
-			return AppendString(dst, c.scratch), nil
-		}
-		return append(append(append(dst, '"'), raw...), '"'), nil
-	case Number:
-		return appendNumber(dst, raw)
+		c.close(start, at)
 	}
-	return append(dst, raw...), nil
+	return nil
 }
 
-// exceeds reports whether the output is too long, or will be with a token: a string without
-// escapes stands there as it is, and one with escapes shrinks to a sixth at most.
-// What is written stays as long as it is when members are put in order.
-func (c *canonicalizer) exceeds(dst []byte, tok Token) bool {
-	size := 0
-	if tok.Kind == String || tok.Kind == Name {
-		if size = tok.End - tok.Start; tok.Escaped {
-			size /= 6
-		}
+// squeeze leaves out the white space before what begins at start, behind a comma or a colon
+// if that parts it from what was before.
+func (c *canonicalizer) squeeze(start, parted int) {
+	i := c.end
+	c.write(i)
+	if parted > 0 {
+		i = skipSpace(c.data, i)
+		c.dst = append(c.dst, c.data[i])
 	}
-	return len(dst) > c.most-size
+	c.from = start
 }
 
-// separate writes the comma due before the next element of an array. Those
-// between members are written once the members are in order.
-func (c *canonicalizer) separate(dst []byte) []byte {
-	if len(c.objects) == 0 || !c.objects[len(c.objects)-1].array || dst[len(dst)-1] == '[' {
-		return dst
-	}
-	return append(dst, ',')
-}
-
-// name writes `"name":` and notes where the member begins.
-func (c *canonicalizer) name(dst []byte, tok Token) []byte {
-	m := member{nameStart: tok.Start, nameEnd: tok.End, decoded: tok.Escaped}
+// name notes where a member begins in the output, and writes its name if it had escapes.
+func (c *canonicalizer) name(tok Token, at int) {
+	m := member{start: at, nameStart: tok.Start, nameEnd: tok.End, decoded: tok.Escaped}
 	if tok.Escaped {
 		m.nameStart = len(c.text)
 		c.text = AppendDecoded(c.text, c.data[tok.Start:tok.End])
 		m.nameEnd = len(c.text)
+		c.write(tok.Start - 1)
+		c.dst, c.from = AppendString(c.dst, c.text[m.nameStart:]), tok.End+1
+		m.prefix = prefix(c.text[m.nameStart:], m.nameEnd-m.nameStart)
+	} else {
+		m.prefix = prefix(c.data[tok.Start:], tok.End-tok.Start)
 	}
 	o := &c.objects[len(c.objects)-1]
-	if n := len(c.members); n > o.members {
+	if n := len(c.members); o.sorted && n > o.members {
 		last := &c.members[n-1]
-		last.end = len(dst)
-		dst = append(dst, ',')
-		if compareUTF16(c.nameOf(*last), c.nameOf(m)) > 0 {
-			o.sorted = false
-		}
+		o.sorted = last.prefix < m.prefix || last.prefix == m.prefix && compareUTF16(c.nameOf(last), c.nameOf(&m)) <= 0
 	}
-	m.start = len(dst)
 	c.members = append(c.members, m)
-	if tok.Escaped {
-		return append(AppendString(dst, c.nameOf(m)), ':')
-	}
-	return append(append(append(dst, '"'), c.nameOf(m)...), '"', ':')
 }
 
-// order ends the innermost object: it puts the members written since its brace
-// in canonical order.
-func (c *canonicalizer) order(dst []byte) []byte {
+// number leaves or writes a number.
+func (c *canonicalizer) number(start, end int) error {
+	raw := c.data[start:end]
+	if plainNumber(raw) {
+		return nil
+	}
+	c.write(start)
+	var err error
+	c.dst, err = appendNumber(c.dst, raw)
+	c.from = end
+	return err
+}
+
+// close ends the innermost object, whose brace stands at i of the input and at of the output:
+// it puts its members in canonical order.
+func (c *canonicalizer) close(i, at int) {
 	o := c.objects[len(c.objects)-1]
 	c.objects = c.objects[:len(c.objects)-1]
-	members := c.members[o.members:]
-	if len(members) > 0 {
-		members[len(members)-1].end = len(dst)
-	}
 	if !o.sorted {
-		dst = c.rewrite(dst, members)
+		c.order(c.members[o.members:], i, at)
 	}
 	c.members, c.text = c.members[:o.members], c.text[:o.text]
-	return dst
 }
 
-// rewrite replaces the members at the end of dst by the same ones in order.
-func (c *canonicalizer) rewrite(dst []byte, members []member) []byte {
+// order replaces the members at the end of the output by the same ones in order.
+func (c *canonicalizer) order(members []member, i, at int) {
 	begin := members[0].start
-	c.scratch = append(c.scratch[:0], dst[begin:]...)
-	c.keys = c.keys[:0]
-	for i, m := range members {
-		c.keys = append(c.keys, sortKey{prefix(c.nameOf(m)), i})
+	c.sort(members)
+	var now []byte // the members as they are
+	if begin >= len(c.dst) {
+		// All are in the input, and need to be copied only once.
+		c.write(c.from + begin - len(c.dst))
+		now, c.from = c.data[c.from:i], i
+	} else {
+		c.write(i)
+		c.scratch = append(c.scratch[:0], c.dst[begin:]...)
+		now = c.scratch
 	}
-	slices.SortFunc(c.keys, func(a, b sortKey) int {
+	c.dst = slices.Grow(c.dst[:begin], at-begin)[:at]
+	to := c.dst[begin:]
+	for k, key := range c.keys {
+		if k > 0 {
+			to[0] = ','
+			to = to[1:]
+		}
+		end := len(now)
+		if key.member+1 < len(members) {
+			end = members[key.member+1].start - 1 - begin
+		}
+		to = to[copy(to, now[members[key.member].start-begin:end]):]
+	}
+}
+
+// fewMembers is how many are put in order one by one.
+const fewMembers = 16
+
+// sort makes c.keys the order of members.
+func (c *canonicalizer) sort(members []member) {
+	c.keys = c.keys[:0]
+	for i := range members {
+		c.keys = append(c.keys, sortKey{members[i].prefix, i})
+	}
+	compare := func(a, b sortKey) int {
 		if a.prefix != b.prefix {
 			return cmp.Compare(a.prefix, b.prefix)
 		}
-		return compareUTF16(c.nameOf(members[a.member]), c.nameOf(members[b.member]))
-	})
-	dst = dst[:begin]
-	for i, key := range c.keys {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		m := members[key.member]
-		dst = append(dst, c.scratch[m.start-begin:m.end-begin]...)
+		return compareUTF16(c.nameOf(&members[a.member]), c.nameOf(&members[b.member]))
 	}
-	return dst
+	if len(members) > fewMembers {
+		slices.SortFunc(c.keys, compare)
+		return
+	}
+	for i, key := range c.keys {
+		for ; i > 0; i-- {
+			before := c.keys[i-1]
+			if before.prefix < key.prefix || before.prefix == key.prefix && compare(before, key) < 0 {
+				break
+			}
+			c.keys[i] = before
+		}
+		c.keys[i] = key
+	}
 }
 
-// prefix returns a number that orders names by their first eight bytes.
-func prefix(name []byte) uint64 {
+// prefix returns a number that orders names by their first eight bytes; this one has n, and
+// text may go on behind it.
+func prefix(text []byte, n int) uint64 {
 	var p [8]byte
-	if copy(p[:], name); binary.LittleEndian.Uint64(p[:])&highs != 0 {
+	var w uint64
+	if len(text) >= 8 {
+		w = binary.LittleEndian.Uint64(text)
+	} else {
+		copy(p[:], text)
+		w = binary.LittleEndian.Uint64(p[:])
+	}
+	if n < 8 {
+		w &= 1<<(8*n) - 1
+	}
+	if w&highs != 0 {
+		binary.LittleEndian.PutUint64(p[:], w)
 		for i, b := range p {
 			p[i] = utf16Order(b)
 		}
+		return binary.BigEndian.Uint64(p[:])
 	}
-	return binary.BigEndian.Uint64(p[:])
+	return bits.ReverseBytes64(w)
 }
 
 // utf16Order maps the bytes of UTF-8 to ones whose order is that of the UTF-16
@@ -389,9 +464,6 @@ func (rangeError) Error() string { return "number is too large for a double" }
 
 // appendNumber appends the number raw as ECMAScript's Number::toString writes it.
 func appendNumber(dst, raw []byte) ([]byte, error) {
-	if plainInteger(raw) {
-		return append(dst, raw...), nil
-	}
 	f, err := strconv.ParseFloat(string(raw), 64)
 	if err != nil || math.IsInf(f, 0) {
 		return dst, rangeError{}
@@ -411,15 +483,29 @@ func appendNumber(dst, raw []byte) ([]byte, error) {
 	return dst, nil
 }
 
-// plainInteger reports whether raw is an integer short enough to be exact in a
-// double, and so already in canonical form.
-func plainInteger(raw []byte) bool {
+// plainNumber reports whether raw is in canonical form already: an integer, or with a fraction
+// that does not end in 0, of at most 15 digits. No two of these are the same double,
+// so that none can be written with fewer digits, or others.
+func plainNumber(raw []byte) bool {
 	digits := raw
 	if raw[0] == '-' {
 		digits = raw[1:]
-		if digits[0] == '0' {
-			return false
-		}
 	}
-	return len(digits) <= 15 && skipDigits(digits, 0) == len(digits)
+	if len(digits) > 16 || digits[0] == '0' && len(raw) > 1 && !smallFraction(digits) {
+		return false
+	}
+	i := skipDigits(digits, 0)
+	switch {
+	case i == len(digits):
+		return i <= 15
+	case digits[i] != '.':
+		return false
+	}
+	return skipDigits(digits, i+1) == len(digits) && digits[len(digits)-1] != '0'
+}
+
+// smallFraction reports whether a number that begins with 0 is written with a fraction that has
+// fewer than six zeros in front: one with more has an exponent.
+func smallFraction(digits []byte) bool {
+	return len(digits) > 2 && digits[1] == '.' && string(digits[2:min(8, len(digits))]) != "000000"[:min(8, len(digits))-2]
 }

@@ -32,6 +32,9 @@ var canonicalForms = []struct{ doc, want string }{
 	   "\ud83d\ude00":"Emoji: Grinning Face","\u0080":"Control","\u00f6":"Latin Small Letter O With Diaeresis"}`,
 		`{"\r":"Carriage Return","1":"One","` + "\u0080" + `":"Control","ö":"Latin Small Letter O With Diaeresis","€":"Euro Sign","😀":"Emoji: Grinning Face","` + "\ufb33" + `":"Hebrew Letter Dalet With Dagesh"}`},
 	{`{"aa":1,"a":2,"":3,"ab":4}`, `{"":3,"a":2,"aa":1,"ab":4}`},
+	// What is left where it is, copied in pieces and put in order, each in the others.
+	{"\t[ {\"b\" :[1 ,2.50,{\"d\":0,\"c\": 1}] ,\"\\u0061\" : \"\\/\"}, {\"a\":0,\"b\":{\"z\":1,\"y\":[]}}\n]\r\n",
+		`[{"a":"/","b":[1,2.5,{"c":1,"d":0}]},{"a":0,"b":{"y":[],"z":1}}]`},
 }
 
 func TestAppendCanonical(t *testing.T) {
@@ -103,14 +106,51 @@ func TestCanonicalNumbers(t *testing.T) {
 	}
 }
 
+// checkPlainNumber holds a number that is taken for canonical to what it is as a double.
+func checkPlainNumber(t *testing.T, raw []byte) {
+	t.Helper()
+	if !plainNumber(raw) {
+		return
+	}
+	if got, err := appendNumber(nil, raw); err != nil || !bytes.Equal(got, raw) {
+		t.Errorf("%s is taken for canonical, and is %s, %v", raw, got, err)
+	}
+}
+
+func TestPlainNumber(t *testing.T) {
+	for raw, want := range map[string]bool{
+		"0": true, "-1": true, "149.95": true, "0.5": true, "-0.000001": true, "999999999999999": true, "0.12345678901234": true,
+		"-0": false, "1.0": false, "0.0": false, "0.0000001": false, "1e2": false, "1.5e2": false, "9007199254740993": false, "1234567890123.456": false,
+	} {
+		if got := plainNumber([]byte(raw)); got != want {
+			t.Errorf("plainNumber(%s) = %v", raw, got)
+		}
+		checkPlainNumber(t, []byte(raw))
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 200_000 {
+		raw := strconv.AppendFloat(nil, math.Ldexp(random.Float64()-0.5, random.IntN(80)-20), 'f', random.IntN(17), 64)
+		checkPlainNumber(t, raw)
+	}
+}
+
+func FuzzPlainNumber(f *testing.F) {
+	f.Add([]byte("-0.0000012"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if end, msg := scanNumber(append(raw, ' '), 0); msg == "" && end == len(raw) {
+			checkPlainNumber(t, raw)
+		}
+	})
+}
+
 func TestAppendCanonicalDoesNotAllocate(t *testing.T) {
 	// Not through the pool, which forgets now and then, and often under -race.
 	dst, c := make([]byte, 0, 1<<20), &canonicalizer{most: math.MaxInt, depth: math.MaxInt}
 	for _, doc := range [][]byte{[]byte(record), sample(64 << 10)} {
 		if n := testing.AllocsPerRun(10, func() {
-			c.data = doc
+			c.begin(dst, doc)
 			c.r.Reset(doc, Limits{})
-			if _, err := c.append(dst); err != nil {
+			if err := c.read(); err != nil {
 				t.Fatal(err)
 			}
 		}); n != 0 {
