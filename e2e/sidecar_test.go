@@ -82,8 +82,9 @@ func (a *agent) calls() []call {
 // sidecar is a running iatp run.
 type sidecar struct {
 	*process
-	addr string // of the local listener
-	data string
+	addr   string // of the local listener
+	data   string
+	config string // the file
 }
 
 // setup says how to start a sidecar. Only agent is needed.
@@ -120,7 +121,7 @@ func (s *setup) command(t *testing.T) (string, []string) {
 func (s setup) launch(t *testing.T) *sidecar {
 	t.Helper()
 	name, args := s.command(t)
-	return &sidecar{process: spawn(t, nil, name, args...), data: s.data}
+	return &sidecar{process: spawn(t, nil, name, args...), data: s.data, config: args[2]}
 }
 
 // start starts a sidecar and waits until it listens.

@@ -21,8 +21,8 @@ var (
 	}
 	macs = detector{
 		kind:   "mac_address",
-		hits:   []string{"00:1A:2B:3C:4D:5E", "00-1a-2b-3c-4d-5e", "001a.2b3c.4d5e", "aabb.ccdd.eeff", "00:1a:2b:ff:fe:3c:4d:5e", "MAC 001A2B3C4D5E", `{"mac":"001a2b3c4d5e"}`, "MAC 1234.5678.9012"},
-		misses: []string{"00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff", "00:1A:2B:3C:4D:5E:6F", "12-11-10-09-08-07", "00:1A:2B:3C:4D", "1234.5678.9012", "aabb.ccdd.eeff.0011", "aabb.ccdd", "0000.0000.0000", "0F97.0020.0002", "001a2b3c4d5e", "MAC 001a2b3c4d5g"},
+		hits:   []string{"00:1A:2B:3C:4D:5E", "00-1a-2b-3c-4d-5e", "001a.2b3c.4d5e", "aabb.ccdd.eeff", "00:1a:2b:ff:fe:3c:4d:5e", "MAC 001A2B3C4D5E", `{"mac":"001a2b3c4d5e"}`, "MAC 1234.5678.9012", "00:1A:2B:3C:4D:5E: no such device", "MAC:00:1A:2B:3C:4D:5E", "mac-00-1a-2b-3c-4d-5e"},
+		misses: []string{"00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff", "00:1A:2B:3C:4D:5E:6F", "5e:00:1A:2B:3C:4D:5E", "00:1A:2B:3C:4D:5E:x1", "12-11-10-09-08-07", "00:1A:2B:3C:4D", "1234.5678.9012", "aabb.ccdd.eeff.0011", "aabb.ccdd", "0000.0000.0000", "0F97.0020.0002", "001a2b3c4d5e", "MAC 001a2b3c4d5g"},
 
 		patterns: []string{"XXXXXXXXXXXX"}, alone: 0.1, told: 0.85,
 		valid: func(c []byte) float64 { return certain(isHex(c) && varied(c, 5)) },
@@ -190,7 +190,7 @@ func (f *finder) numbered(i int) bool {
 func (f *finder) mac(i int) int {
 	text := f.text
 	const size = len("00:00:00:00:00:00")
-	if len(text)-i < size || i > 0 && (text[i-1] == ':' || text[i-1] == '-') {
+	if len(text)-i < size || i > 0 && (text[i-1] == ':' || text[i-1] == '-') && f.pairBefore(i-1) {
 		return 0
 	}
 	sep, letters, end := text[i+2], 0, i
@@ -205,10 +205,21 @@ func (f *finder) mac(i int) int {
 		letters += pick(isHexLetter(c), 1, 0)
 		end++
 	}
-	if n := end - i; n != size && n != size+6 || end < len(text) && (byteKind[text[end]] == runByte || text[end] == sep) || !varied(text[i:end], 4) || sep == '-' && letters == 0 {
+	if end == i+size+1 && (end == len(text) || byteKind[text[end]] != runByte) {
+		end-- // the colon behind it
+	} else if end < len(text) && text[end] == sep {
+		return 0
+	}
+	if n := end - i; n != size && n != size+6 || end < len(text) && byteKind[text[end]] == runByte || !varied(text[i:end], 4) || sep == '-' && letters == 0 {
 		return 0
 	}
 	return f.hit(&macs, i, end, 0.85)
+}
+
+// pairBefore reports whether two hexadecimal digits end at i: what follows is the
+// rest of something.
+func (f *finder) pairBefore(i int) bool {
+	return i >= 2 && isHex(f.text[i-2:i]) && (i == 2 || byteKind[f.text[i-3]] != runByte)
 }
 
 // dottedMAC looks for three groups of four hexadecimal digits.

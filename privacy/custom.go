@@ -55,7 +55,8 @@ type Allowed struct {
 	// Key, if it is not empty, makes Hash an HMAC: a plain hash of a card number
 	// is found again by trying all of them.
 	Key []byte
-	// Pointers are of JSON leaves: what stands there, or below, is not reported.
+	// Pointers are of JSON leaves: what stands there, or below, is not reported. The
+	// step * stands for any one name or number.
 	Pointers []string
 }
 
@@ -200,9 +201,33 @@ func (f *finder) withoutAllowed() {
 // mayBeAt reports whether what stands at a pointer may be seen.
 func (c *catalog) mayBeAt(pointer string) bool {
 	for _, p := range c.pointers {
-		if rest, ok := strings.CutPrefix(pointer, p); ok && (rest == "" || rest[0] == '/') {
+		if leadsTo(p, pointer) {
 			return true
 		}
 	}
 	return false
+}
+
+// leadsTo reports whether a pointer is that of a place, or of something around it; the
+// step * stands for any one.
+func leadsTo(pattern, pointer string) bool {
+	for pattern != "" {
+		var want, step string
+		want, pattern = cutStep(pattern)
+		if step, pointer = cutStep(pointer); step == "" || want != "/*" && want != step {
+			return false
+		}
+	}
+	return true
+}
+
+// cutStep cuts the first step off a pointer, with the slash before it.
+func cutStep(pointer string) (step, rest string) {
+	if pointer == "" {
+		return "", ""
+	}
+	if n := strings.IndexByte(pointer[1:], '/'); n >= 0 {
+		return pointer[:n+1], pointer[n+1:]
+	}
+	return pointer, ""
 }

@@ -62,12 +62,13 @@ func TestAllowed(t *testing.T) {
 	s, err := NewWith(Options{Allowed: Allowed{
 		Values:   []string{"ann@example.com"},
 		Hashes:   [][sha256.Size]byte{sha256.Sum256([]byte("4532015112830366"))},
-		Pointers: []string{"/test"},
+		Pointers: []string{"/test", "/rows/*/card"},
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := s.ScanJSON([]byte(`{"a":"ann@example.com","b":"bob@example.com 4532015112830366","c":378282246310005,"test":{"x":"378282246310005"},"tests":"378282246310005"}`), ijson.Limits{})
+	r, err := s.ScanJSON([]byte(`{"a":"ann@example.com","b":"bob@example.com 4532015112830366","c":378282246310005,"test":{"x":"378282246310005"},"tests":"378282246310005",
+		"rows":[{"card":"378282246310005","cards":"378282246310005"},{"card":[{"x":"378282246310005"}]},"378282246310005"],"card":"378282246310005"}`), ijson.Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +76,7 @@ func TestAllowed(t *testing.T) {
 	for _, f := range r.Findings {
 		got = append(got, string(f.Kind)+" "+f.Pointer)
 	}
-	if d := cmp.Diff([]string{"email /b", "credit_card /c", "credit_card /tests"}, got); d != "" {
+	if d := cmp.Diff([]string{"email /b", "credit_card /c", "credit_card /tests", "credit_card /rows/0/cards", "credit_card /rows/2", "credit_card /card"}, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
 }

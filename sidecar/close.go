@@ -77,6 +77,10 @@ func (s *Sidecar) closeSigned(x *exchange) *iatp.Problem {
 	reply := closeReply{Key: c.Key, State: "done"}
 	switch st.State {
 	case once.New:
+		if !s.clean(c.Key) { // no call can have had it, and it would stand in the book and in the receipt
+			st.Claim.End()
+			return badRequest(slugSensitive, "the key holds what looks like sensitive data; a call with it is refused")
+		}
 		return s.tombstone(x, st.Claim, c.Key)
 	case once.Closed:
 		reply.State, reply.Outcome = "closed", iatp.OutcomeNone

@@ -59,8 +59,8 @@ type Detector struct {
 type Allow struct {
 	Values []string `yaml:"values"` // as they are
 	Hashes []string `yaml:"hashes"` // of values, in hexadecimal: iatp scan-text --hash makes them
-	Key    string   `yaml:"key"`    // file with the secret under which the hashes were made
-	Fields []string `yaml:"fields"` // JSON pointers: what stands there or below
+	Key    string   `yaml:"key"`    // file with the secret under which the hashes were made, or are to be made
+	Fields []string `yaml:"fields"` // JSON pointers: what stands there or below; * for any one name or number
 }
 
 // UnmarshalYAML reads the section and says of each fault where it stands.
@@ -162,9 +162,6 @@ func (a *Allow) compile(to *privacy.Allowed, bad func(string, string, ...any)) {
 			continue
 		}
 		to.Hashes = append(to.Hashes, [sha256.Size]byte(b))
-	}
-	if a.Key != "" && len(a.Hashes) == 0 {
-		bad("allow.key", "is only used with allow.hashes")
 	}
 }
 

@@ -124,6 +124,10 @@ func earlyData(h http.Header) *iatp.Problem {
 	return &iatp.Problem{Slug: iatp.SlugTooEarly, Status: http.StatusTooEarly, Error: "the request came as TLS early data, which can be replayed", Hint: "send it again after the handshake"}
 }
 
+// slugSensitive names the refusal of what is copied everywhere and must not be
+// sensitive: ids, header values.
+const slugSensitive = "sensitive-data-in-head"
+
 // scanHead refuses sensitive data where it cannot be redacted or judged by
 // class: ids and header values are copied into logs and traces everywhere
 // (hardening 22).
@@ -132,7 +136,7 @@ func (s *Sidecar) scanHead(in *inbound) *iatp.Problem {
 		if s.clean(value) {
 			return nil
 		}
-		return badRequest("sensitive-data-in-head", where+" holds what looks like sensitive data; it belongs in the body, where it can be judged and redacted")
+		return badRequest(slugSensitive, where+" holds what looks like sensitive data; it belongs in the body, where it can be judged and redacted")
 	}
 	if !in.trace.minted {
 		if p := check(iatp.HeaderTraceID, string(in.trace.id)); p != nil {
