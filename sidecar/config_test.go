@@ -86,7 +86,6 @@ func TestLoadConfigErrors(t *testing.T) {
 		"privacy:\n  min_confidence: much\n":                                    {"[2:19]"},
 		"privacy:\n  allow: {hashes: [abc]}\n":                                  {"[2:20]", "iatp scan-text --hash"},
 		"privacy:\n  allow: {fields: [a]}\n":                                    {"[2:20]", "JSON pointer"},
-		"privacy:\n  allow: {key: k}\n":                                         {"[2:16]", "allow.hashes"},
 		"privacy:\n  request: record\n  request: block\n":                       {"[3:3]", "request"},
 	}
 	for text, wants := range tests {
