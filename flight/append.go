@@ -29,10 +29,13 @@ func (l *Log) Append(e *Entry, ack Ack) (int64, error) {
 	switch {
 	case err != nil:
 		l.mu.Unlock()
-	case ack == Durable:
+	case ack == Durable && (l.syncing || l.due()):
 		r := l.join()
 		l.mu.Unlock()
 		err = r.wait()
+	case ack == Durable:
+		err = l.leadSync()
+		l.mu.Unlock()
 	case l.led:
 		r := l.follow()
 		l.mu.Unlock()
@@ -94,16 +97,16 @@ var leafPrefix = []byte{0}
 func (l *Log) lead(seq int64) error {
 	l.led = true
 	// A write costs more than a record. Callers that can run now get as far as
-	// their own record before this one is written, and alone it costs next to
-	// nothing to step aside.
-	l.mu.Unlock()
-	runtime.Gosched()
-	l.mu.Lock()
+	// their own record before this one is written.
+	if l.crowd > 0 || seq%lookEvery == 0 {
+		l.stepAside(1)
+	}
 	for l.written <= seq {
 		switch {
 		case l.err != nil:
 			return l.err
 		case l.writing:
+			l.crowd = crowded
 			l.progress.Wait()
 		default:
 			l.writeBatch()
@@ -114,6 +117,25 @@ func (l *Log) lead(seq int64) error {
 		l.timer.Reset(SyncInterval * 4 / 5) // the sync takes its time too
 	}
 	return nil
+}
+
+// crowded is how many writes after one that several records shared, or that met
+// another, are preceded by a step aside, and lookEvery is how often a record looks
+// for others where it met none. Who steps aside alone pays for it: the scheduler
+// wakes a thread that could run somebody else, which costs more than the write.
+const (
+	crowded   = 16
+	lookEvery = 64
+)
+
+// stepAside lets other goroutines run first, n times. It needs mu and gives it up
+// meanwhile.
+func (l *Log) stepAside(n int) {
+	l.mu.Unlock()
+	for range n {
+		runtime.Gosched()
+	}
+	l.mu.Lock()
 }
 
 // follow returns the round after which everything that is queued now is in the
@@ -146,12 +168,33 @@ func (r *round) end(err error) {
 	close(r.done)
 }
 
-// join asks for a sync, and returns the round after which everything that is
-// queued now is on the disk. It needs mu.
+// join asks the flusher for a sync, and returns the round after which everything that
+// is queued now is on the disk. It needs mu.
 func (l *Log) join() *round {
 	l.needSync = true
-	l.work.Signal()
+	if !l.syncing { // else it hears of it when that is done
+		l.work.Signal()
+	}
+	if l.round == nil {
+		l.round = newRound()
+	}
+	l.joined++
 	return l.round
+}
+
+// leadSync syncs what is queued, in the goroutine of the caller: where calls are few,
+// waking another and being woken by it costs as much as the sync. Those that come
+// meanwhile are left to the flusher, so nobody works for others for long, and nobody
+// leads while it has something to do, so it gets its turn. It needs mu and gives it up
+// meanwhile, and must not run while syncing is set.
+func (l *Log) leadSync() error {
+	l.syncing = true
+	err := l.syncOnce()
+	l.syncing = false
+	if l.due() {
+		l.work.Signal()
+	}
+	return err
 }
 
 // writeBatch writes everything that is queued and lets the views see it. It
@@ -163,6 +206,11 @@ func (l *Log) writeBatch() {
 	l.writing = true
 	l.awaitZeros()
 	batch, from, end, r := l.pending, l.written, l.next, l.batch
+	if end-from > 1 {
+		l.crowd = crowded
+	} else {
+		l.crowd = max(0, l.crowd-1)
+	}
 	l.pending, l.spare, l.batch, l.led = l.spare[:0], nil, nil, false
 	l.seg.queued += int64(len(batch))
 	l.prepare()
@@ -204,7 +252,10 @@ func (l *Log) fail(err error) {
 		}
 		l.err = fmt.Errorf("flight log failed: %w", err)
 		l.opt.Logger.Error("flight log failed", "dir", l.data, "error", err)
-		l.round.end(l.err) // nobody joins it any more
+		if l.round != nil {
+			l.round.end(l.err) // nobody joins it any more
+			l.round = nil
+		}
 		if l.batch != nil {
 			l.batch.end(l.err) // nor follows
 			l.batch = nil
@@ -224,7 +275,8 @@ func (l *Log) backgroundSync() {
 	l.work.Signal()
 }
 
-// flush is the flusher: it syncs whenever somebody asks, for all that asked.
+// flush is the flusher: it syncs for those that came while somebody else did, for the
+// timer and at the end, and rotates.
 // It is an ordinary goroutine: while it is in fdatasync the scheduler takes its
 // P away within some 20 µs, and a thread of its own would cost two switches more
 // for each sync.
@@ -233,42 +285,47 @@ func (l *Log) flush() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for {
-		for !l.needSync && !l.seal && !l.closing && l.err == nil {
+		for l.syncing || !l.due() {
 			l.work.Wait()
 		}
 		if l.err != nil {
 			return
 		}
-		if l.syncOnce() != nil {
-			return // the log has failed, and says so
-		}
-		if l.seal || l.seg.size >= l.opt.SegmentBytes {
-			if err := l.rotate(); err != nil {
+		l.syncing = true
+		err := l.syncOnce()
+		if err == nil && (l.seal || l.full()) {
+			if err = l.rotate(); err != nil {
 				l.fail(err)
-				return
 			}
 		}
-		if l.closing && l.synced == l.next {
-			return
+		l.syncing = false
+		if err != nil || l.closing && l.synced == l.next {
+			return // a log that has failed says so
 		}
 	}
 }
 
-// stepsAside is how often the flusher lets others go first: beside nobody it costs
-// nothing.
+// due reports whether the flusher has something to do. It needs mu.
+func (l *Log) due() bool {
+	return l.needSync || l.seal || l.full() || l.closing || l.err != nil
+}
+
+// full reports whether the open segment is to be sealed. It needs mu.
+func (l *Log) full() bool { return l.seg.size >= l.opt.SegmentBytes }
+
+// stepsAside is how often a sync lets others go first when the last one was for
+// several.
 const stepsAside = 3
 
 // syncOnce writes what is queued, syncs what is written, and ends the round. It
-// needs mu and gives it up meanwhile.
+// needs mu and syncing, and gives mu up meanwhile.
 func (l *Log) syncOnce() error {
 	// Those that the last sync released are about to queue their next record:
 	// without a step aside every other sync would be for the first of them. Who was
 	// about to sign or to verify first gets there with the second or the third.
-	l.mu.Unlock()
-	for range stepsAside {
-		runtime.Gosched()
+	if l.lastJoined > 1 {
+		l.stepAside(stepsAside)
 	}
-	l.mu.Lock()
 	for l.writing {
 		l.progress.Wait()
 	}
@@ -277,9 +334,11 @@ func (l *Log) syncOnce() error {
 	}
 	// Before the write: what is queued while it runs asks again.
 	r := l.round
-	l.needSync, l.round = false, newRound()
+	l.needSync, l.round, l.lastJoined, l.joined = false, nil, l.joined, 0
 	err := l.syncWritten()
-	r.end(err)
+	if r != nil {
+		r.end(err)
+	}
 	return err
 }
 
@@ -305,7 +364,9 @@ func (l *Log) syncWritten() error {
 	}
 	l.synced, l.lastSync = mark, took
 	l.syncs++
-	l.wakeKeeper()
+	if !l.keeperDue {
+		l.wakeKeeper()
+	}
 	return nil
 }
 

@@ -119,8 +119,8 @@ func (o Options) withDefaults() Options {
 // Producers build their lines apart, then queue them under mu, where seq is
 // given. The first to queue leads: it steps aside once, then writes everything
 // that is queued by then, and the others wait for that. Without contention an
-// Append is one write(2) and no goroutine changes hands. The flusher (one goroutine) syncs and
-// rotates; the keeper (another) folds leaf hashes into the tree, signs
+// Append is one write(2), with Durable one fdatasync(2) more, and no goroutine changes hands.
+// The flusher (one goroutine) syncs for those that meet a sync, and rotates; the keeper (another) folds leaf hashes into the tree, signs
 // checkpoints and looks after sealed segments.
 type Log struct {
 	dir  string // DATA/log
@@ -136,33 +136,38 @@ type Log struct {
 	work     sync.Cond // the flusher has something to do
 
 	// Guarded by mu.
-	err       error       // final
-	next      int64       // seq of the next record
-	written   int64       // records that the kernel has
-	synced    int64       // records that the disk has
-	pending   []byte      // lines with seq in [written, next), or behind the batch in flight
-	spare     []byte      // the other buffer
-	leaves    []tlog.Hash // leaf hashes that are not in the tree yet
-	hasher    hash.Hash   // of leaves
-	sum       tlog.Hash   // hasher writes here
-	seg       segment     // open segment
-	segments  []sealed    // ascending
-	unindexed []unindexed // sealed segments whose index is not on disk
-	writing   bool        // somebody uses seg.file or the views
-	rotating  bool        // producers wait for the next segment
-	needSync  bool        // somebody waits for the flusher
-	round     *round      // those that the next sync is for
-	batch     *round      // those that wait for pending to be written, nil if there are none
-	led       bool        // somebody will write pending
-	seal      bool        // the open segment is to be sealed
-	zeroing   bool        // zeros are being written ahead of the lines
-	cramped   bool        // there is no room for that in this segment
-	ahead     int64       // how many bytes of them
-	closing   bool
-	timer     *time.Timer // background sync
-	timed     bool        // timer runs
-	lastSync  time.Duration
-	syncs     int64
+	err        error       // final
+	next       int64       // seq of the next record
+	written    int64       // records that the kernel has
+	synced     int64       // records that the disk has
+	pending    []byte      // lines with seq in [written, next), or behind the batch in flight
+	spare      []byte      // the other buffer
+	leaves     []tlog.Hash // leaf hashes that are not in the tree yet
+	hasher     hash.Hash   // of leaves
+	sum        tlog.Hash   // hasher writes here
+	seg        segment     // open segment
+	segments   []sealed    // ascending
+	unindexed  []unindexed // sealed segments whose index is not on disk
+	writing    bool        // somebody uses seg.file or the views
+	rotating   bool        // producers wait for the next segment
+	needSync   bool        // the next sync is the flusher's
+	syncing    bool        // somebody syncs or rotates
+	round      *round      // those that wait for the next sync, nil if there are none
+	joined     int         // how many they are
+	lastJoined int         // how many waited for the last one
+	batch      *round      // those that wait for pending to be written, nil if there are none
+	led        bool        // somebody will write pending
+	crowd      int         // how many writes to come step aside first
+	seal       bool        // the open segment is to be sealed
+	zeroing    bool        // zeros are being written ahead of the lines
+	cramped    bool        // there is no room for that in this segment
+	ahead      int64       // how many bytes of them
+	keeperDue  bool        // the keeper comes soon without being woken
+	closing    bool
+	timer      *time.Timer // background sync
+	timed      bool        // timer runs
+	lastSync   time.Duration
+	syncs      int64
 
 	// views is used by whoever holds the writing flag.
 	views []*attached
@@ -199,7 +204,7 @@ func Open(dir string, o Options) (*Log, error) {
 func open(data string, o Options) (_ *Log, err error) {
 	l := &Log{
 		data: data, dir: filepath.Join(data, "log"), opt: o,
-		hasher: sha256.New(), wake: make(chan struct{}, 1), flushed: make(chan struct{}), round: newRound(),
+		hasher: sha256.New(), wake: make(chan struct{}, 1), flushed: make(chan struct{}),
 	}
 	l.progress.L, l.work.L = &l.mu, &l.mu
 	l.encoders.New = func() any { return new(encoder) }

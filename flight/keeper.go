@@ -47,7 +47,11 @@ func (l *Log) keep() {
 		case <-l.wake:
 		case <-due.C:
 		}
-		if l.Err() != nil {
+		l.mu.Lock()
+		l.keeperDue = false
+		failed := l.err != nil
+		l.mu.Unlock()
+		if failed {
 			<-l.flushed
 			return
 		}
@@ -62,6 +66,9 @@ func (l *Log) keep() {
 		}
 		if wait > 0 {
 			due.Reset(wait)
+			l.mu.Lock()
+			l.keeperDue = true
+			l.mu.Unlock()
 		}
 	}
 }

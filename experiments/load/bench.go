@@ -90,7 +90,7 @@ func (b *bench) ready(names ...string) ([]*running, error) {
 	return out, nil
 }
 
-// known are all targets; with --against also that binary, alone and as two sidecars.
+// known are all targets; with --against also that binary, alone, strict and as two sidecars.
 func (b *bench) known() []*target {
 	list := targets()
 	if b.against == "" {
@@ -107,6 +107,7 @@ func (b *bench) known() []*target {
 	}
 	return append(list,
 		&target{"other", "as iatp, the binary of --against", with(sidecarTarget(""))},
+		&target{"other-strict", "as strict, the binary of --against", with(sidecarTarget("durability: strict\n"))},
 		&target{"other-pair", "as pair, the binary of --against", with(startPair)})
 }
 
@@ -145,7 +146,7 @@ func (b *bench) keep(t *table, name string, s *sample) {
 const warmUp = 300 * time.Millisecond
 
 func (b *bench) saturated() error {
-	list, err := b.ready("direct", "rp", "nginx", "haproxy", "iatp", "strict", "pair", "large", "other", "other-pair")
+	list, err := b.ready("direct", "rp", "nginx", "haproxy", "iatp", "strict", "pair", "large", "other", "other-strict", "other-pair")
 	if err != nil {
 		return err
 	}
@@ -165,7 +166,7 @@ func (b *bench) saturated() error {
 }
 
 func (b *bench) constant(rate int) error {
-	list, err := b.ready("direct", "rp", "nginx", "haproxy", "iatp", "strict", "other")
+	list, err := b.ready("direct", "rp", "nginx", "haproxy", "iatp", "strict", "other", "other-strict")
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,148 @@
+package flight
+
+import (
+	"errors"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+)
+
+// TestLoneCallerSyncs: who finds nobody syncing does it himself, and needs nothing to
+// wait with.
+func TestLoneCallerSyncs(t *testing.T) {
+	l := mustOpen(t, t.TempDir(), Options{})
+	e := entry(0)
+	mustAppend(t, l, e, Durable)
+	before := l.Stats().Syncs
+	const calls = 100
+	if n := testing.AllocsPerRun(calls, func() { mustAppend(t, l, e, Durable) }); n > 0 && !raceEnabled {
+		t.Errorf("%v allocations for a durable record, want none: nobody else is to hear of its sync", n)
+	}
+	if n := l.Stats().Syncs - before; n != calls+1 { // AllocsPerRun calls once more
+		t.Errorf("%d syncs for %d calls one after the other", n, calls+1)
+	}
+}
+
+// TestOneSyncForAll lets many callers meet a sync: they wait for the next, and share it.
+func TestOneSyncForAll(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpen(t, dir, Options{})
+	const callers = 64
+	for range 10 {
+		l.mu.Lock()
+		for l.syncing {
+			l.mu.Unlock()
+			runtime.Gosched()
+			l.mu.Lock()
+		}
+		l.syncing = true
+		before := l.syncs
+		l.mu.Unlock()
+		errs := make(chan error, callers)
+		for p := range callers {
+			go func() {
+				_, err := l.Append(entry(p), Durable)
+				errs <- err
+			}()
+		}
+		for waiting := 0; waiting < callers; runtime.Gosched() {
+			l.mu.Lock()
+			waiting = l.joined
+			l.mu.Unlock()
+			if len(errs) > 0 {
+				t.Fatal("a record was acknowledged before the sync")
+			}
+		}
+		l.mu.Lock()
+		l.syncing = false
+		l.work.Signal()
+		l.mu.Unlock()
+		awaitAll(t, errs, func(err error) {
+			if err != nil {
+				t.Error(err)
+			}
+		})
+		if n := l.Stats().Syncs - before; n != 1 {
+			t.Errorf("%d syncs for %d callers that waited for one", n, callers)
+		}
+	}
+	mustClose(t, l)
+	checkLog(t, dir, 10*callers)
+}
+
+// TestCloseAwaitsSync: the file is not taken away from under a caller that syncs it.
+func TestCloseAwaitsSync(t *testing.T) {
+	l := mustOpen(t, t.TempDir(), Options{})
+	mustAppend(t, l, entry(0), Durable)
+	l.mu.Lock()
+	l.syncing = true
+	l.mu.Unlock()
+	closed := make(chan error, 1)
+	go func() { closed <- l.Close() }()
+	select {
+	case err := <-closed:
+		t.Fatalf("closed (%v) during a sync", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	l.mu.Lock()
+	l.syncing = false
+	l.work.Signal()
+	l.mu.Unlock()
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCloseUnderLoad closes a log while callers sync by themselves: what was
+// acknowledged is there afterwards, and nothing is left waiting.
+func TestCloseUnderLoad(t *testing.T) {
+	for callers := range 4 {
+		dir := t.TempDir()
+		l := mustOpen(t, dir, Options{SegmentBytes: 20_000})
+		var all sync.WaitGroup
+		var mu sync.Mutex
+		last := int64(-1)
+		for p := range callers + 1 {
+			all.Go(func() {
+				for {
+					seq, err := l.Append(entry(p), Durable)
+					if errors.Is(err, ErrClosed) {
+						return
+					}
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					mu.Lock()
+					last = max(last, seq)
+					mu.Unlock()
+				}
+			})
+		}
+		for l.Size() < 200 {
+			time.Sleep(time.Millisecond)
+		}
+		mustClose(t, l)
+		all.Wait()
+		checkLog(t, dir, last+1)
+	}
+}
+
+// TestEveryRecordIsSigned: the keeper, which is not woken for each sync, comes by itself.
+func TestEveryRecordIsSigned(t *testing.T) {
+	l := mustOpen(t, t.TempDir(), Options{})
+	for range 2 {
+		for i := range 3 {
+			seq := mustAppend(t, l, entry(i), Durable)
+			if i < 2 {
+				continue
+			}
+			for deadline := time.Now().Add(10 * time.Second); l.Stats().Signed <= seq; time.Sleep(10 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatalf("record %d is not signed", seq)
+				}
+			}
+		}
+	}
+}
