@@ -180,6 +180,7 @@ func (w *work) scanDocument(n int, lim Limits) error {
 	l.path.labels = n > 0 || l.path.outside.told()
 	telling := l.path.labels // a name around may make the value one to read
 	of := role(0)            // of the name that the value stands under
+	form := n == 0 && w.form.Wanted()
 	for {
 		tok, err := l.reader.Next()
 		if err != nil {
@@ -188,18 +189,19 @@ func (w *work) scanDocument(n int, lim Limits) error {
 			}
 			return err
 		}
-		if n == 0 && w.form.Wanted() {
-			w.form.Add(tok)
+		if form {
+			form = w.form.Add(tok)
 		}
 		switch tok.Kind {
 		case ijson.String:
 			if of != 0 {
 				l.path.call(l.reader.Depth(), tok)
 			}
-			if custom || telling && tok.End-tok.Start >= shortestNamed || worthReading(l.doc, tok) {
+			size := tok.End - tok.Start
+			if custom || telling && size >= shortestNamed || size >= shortestText && worthReading(l.doc, tok) {
 				w.scanString(n, tok, lim)
 			}
-			if size := tok.End - tok.Start; size >= shortestPart && size <= longestEscape && partBytes[l.doc[tok.Start]] {
+			if size >= shortestPart && size <= longestEscape && partBytes[l.doc[tok.Start]] {
 				w.addPart(n, tok)
 			}
 		case ijson.Name:
@@ -237,6 +239,13 @@ func (w *work) scanName(n int, tok ijson.Token, lim Limits) (telling bool, of ro
 	l := &w.levels[n]
 	f, depth := &w.finder, l.reader.Depth()
 	s := l.path.at(depth)
+	if size := tok.End - tok.Start; size >= 2 && size <= 16 && !tok.Escaped && len(f.catalog.custom) == 0 {
+		// Nearly all names are short and hold nothing themselves.
+		if k := f.knownName(l.doc[tok.Start:tok.End]); !k.odd && k.role != holds {
+			s.name, s.role, s.told, s.read, s.labels = tok, k.role, k.topics, true, k.labels
+			return k.labels || s.outer[0], k.role
+		}
+	}
 	j, of := f.judgeName(l.doc, tok)
 	if of == holds && l.path.set(depth, tok, holds) {
 		s.labels = !f.topicsOf(nameText(l.doc, s.alias)).and(f.catalog.labelled).none()

@@ -74,12 +74,11 @@ func sift(b []byte) bool {
 	return digits > 0 && bytes.Contains(b, siftWord) || above&highs != 0 && siftUnicode(b, digits)
 }
 
-// oddBytes sets bit 0 of each byte that is 0x30 to 0x3F, which has the digits,
-// the colon and the equals sign, or one of four below with % and &; and bit 7 of
-// one that is @. A byte above @ may be marked too, if there is one.
+// oddBytes sets bit 7 of each byte that is 0x30 to 0x40, which has the digits, the colon, the
+// equals sign and @, or one of 0x24 to 0x27, which has % and &; and of some that are not ASCII.
 func oddBytes(x uint64) uint64 {
-	at := x ^ '@'*ones
-	return (x>>4&^(x>>6)&(x>>5)|x>>5&^(x>>6)&^(x>>4)&(x>>2)&^(x>>3))&ones | (at-ones)&^at&highs
+	x &^= highs // so that no sum is carried over
+	return ((x+(0x80-0x30)*ones)&^(x+(0x80-0x41)*ones) | (x+(0x80-0x24)*ones)&^(x+(0x80-0x28)*ones)) & highs
 }
 
 // markBytes is 0 unless a byte is one of @:=%&.

@@ -111,6 +111,21 @@ func TestSiftAgainstSlow(t *testing.T) {
 	}
 }
 
+// Of ASCII, exactly what may be part of a value is odd, wherever it stands and whatever stands beside it.
+func TestOddBytes(t *testing.T) {
+	for c := range 0x80 {
+		odd := c >= 0x30 && c <= 0x40 || c >= 0x24 && c <= 0x27
+		for at := range 8 {
+			for _, beside := range []uint64{0, ' ', 'a', 0x7F} {
+				x := beside*ones&^(0xFF<<(8*at)) | uint64(c)<<(8*at)
+				if got := oddBytes(x); got != 0 != odd || odd && got != 0x80<<(8*at) {
+					t.Fatalf("oddBytes(%#016x) = %#016x", x, got)
+				}
+			}
+		}
+	}
+}
+
 // FuzzSift holds sift to the loop over bytes.
 func FuzzSift(f *testing.F) {
 	for _, d := range builtin().all {

@@ -58,14 +58,15 @@ func NewForm(dst, data []byte, most, depth int) Form {
 	return Form{c, dst}
 }
 
-// Wanted reports whether there is, or may be, a form. If not, Add does nothing.
+// Wanted reports whether somebody wants a form: f is not its zero value, and has not ended.
 func (f *Form) Wanted() bool { return f.c != nil }
 
-// Add takes the next token. Once there is no form, it does nothing.
-func (f *Form) Add(tok Token) {
-	if f.c != nil && f.c.add(tok) != nil {
-		f.give()
-	}
+// Add takes the next token, and reports whether there may still be a form. If not, there is no more
+// to add.
+func (f *Form) Add(tok Token) bool {
+	c := f.c
+	c.failed = c.failed || c.add(tok) != nil
+	return !c.failed
 }
 
 // End returns dst with the form, or dst as it was and false if there is none: it would be
@@ -74,19 +75,16 @@ func (f *Form) End() (dst []byte, ok bool) {
 	if f.c == nil {
 		return f.dst, false
 	}
-	defer f.give()
-	f.c.write(f.c.end)
-	if len(f.c.objects) > 0 || len(f.c.dst) == len(f.dst) || len(f.c.dst) > f.c.most {
+	c := f.c
+	f.c = nil
+	defer c.release()
+	if c.failed || len(c.objects) > 0 {
 		return f.dst, false
 	}
-	return f.c.dst, true
-}
-
-func (f *Form) give() {
-	if f.c != nil {
-		f.c.release()
-		f.c = nil
+	if c.write(c.end); len(c.dst) == len(f.dst) || len(c.dst) > c.most {
+		return f.dst, false
 	}
+	return c.dst, true
 }
 
 func newCanonicalizer(dst, data []byte, most int) *canonicalizer {
@@ -102,7 +100,7 @@ func newCanonicalizer(dst, data []byte, most int) *canonicalizer {
 // begin makes c append the form of data to dst.
 func (c *canonicalizer) begin(dst, data []byte) {
 	c.dst, c.data = dst, data
-	c.from, c.end, c.parted = 0, 0, 0
+	c.from, c.end, c.parted, c.failed = 0, 0, 0, false
 }
 
 // release forgets the document and returns c to the pool, unless an unusually
@@ -131,6 +129,7 @@ type canonicalizer struct {
 	from   int // data[from:end] is the end of the output, and not yet in dst
 	end    int // of the last token, with its quotes
 	parted int // how long what parts it from the next one is: a comma or a colon
+	failed bool
 
 	most    int // length of the output
 	depth   int // how many objects and arrays may be open
@@ -261,23 +260,33 @@ func (c *canonicalizer) squeeze(start, parted int) {
 
 // name notes where a member begins in the output, and writes its name if it had escapes.
 func (c *canonicalizer) name(tok Token, at int) {
-	m := member{start: at, nameStart: tok.Start, nameEnd: tok.End, decoded: tok.Escaped}
+	n := len(c.members)
+	if n == cap(c.members) {
+		c.members = append(c.members, member{})
+	}
+	c.members = c.members[:n+1]
+	m := &c.members[n]
+	m.start, m.nameStart, m.nameEnd, m.decoded = at, tok.Start, tok.End, tok.Escaped
 	if tok.Escaped {
-		m.nameStart = len(c.text)
-		c.text = AppendDecoded(c.text, c.data[tok.Start:tok.End])
-		m.nameEnd = len(c.text)
-		c.write(tok.Start - 1)
-		c.dst, c.from = AppendString(c.dst, c.text[m.nameStart:]), tok.End+1
-		m.prefix = prefix(c.text[m.nameStart:], m.nameEnd-m.nameStart)
-	} else {
-		m.prefix = prefix(c.data[tok.Start:], tok.End-tok.Start)
+		c.escaped(m)
 	}
+	text := c.nameOf(m)
+	m.prefix = prefix(text)
 	o := &c.objects[len(c.objects)-1]
-	if n := len(c.members); o.sorted && n > o.members {
+	if o.sorted && n > o.members {
 		last := &c.members[n-1]
-		o.sorted = last.prefix < m.prefix || last.prefix == m.prefix && compareUTF16(c.nameOf(last), c.nameOf(&m)) <= 0
+		o.sorted = last.prefix < m.prefix || last.prefix == m.prefix && compareUTF16(c.nameOf(last), text) <= 0
 	}
-	c.members = append(c.members, m)
+}
+
+// escaped writes a name that had escapes.
+func (c *canonicalizer) escaped(m *member) {
+	start, end := m.nameStart, m.nameEnd
+	m.nameStart = len(c.text)
+	c.text = AppendDecoded(c.text, c.data[start:end])
+	m.nameEnd = len(c.text)
+	c.write(start - 1)
+	c.dst, c.from = AppendString(c.dst, c.text[m.nameStart:]), end+1
 }
 
 // number leaves or writes a number.
@@ -318,19 +327,20 @@ func (c *canonicalizer) order(members []member, i, at int) {
 		c.scratch = append(c.scratch[:0], c.dst[begin:]...)
 		now = c.scratch
 	}
-	c.dst = slices.Grow(c.dst[:begin], at-begin)[:at]
-	to := c.dst[begin:]
-	for k, key := range c.keys {
-		if k > 0 {
-			to[0] = ','
-			to = to[1:]
-		}
+	dst := slices.Grow(c.dst[:begin], at-begin)[:at]
+	to := begin
+	for _, key := range c.keys {
 		end := len(now)
 		if key.member+1 < len(members) {
 			end = members[key.member+1].start - 1 - begin
 		}
-		to = to[copy(to, now[members[key.member].start-begin:end]):]
+		if to > begin {
+			dst[to] = ','
+			to++
+		}
+		to += copy(dst[to:], now[members[key.member].start-begin:end])
 	}
+	c.dst = dst
 }
 
 // fewMembers is how many are put in order one by one.
@@ -364,26 +374,24 @@ func (c *canonicalizer) sort(members []member) {
 	}
 }
 
-// prefix returns a number that orders names by their first eight bytes; this one has n, and
-// text may go on behind it.
-func prefix(text []byte, n int) uint64 {
-	var p [8]byte
+// prefix returns a number that orders names by their first eight bytes.
+func prefix(name []byte) uint64 {
 	var w uint64
-	if len(text) >= 8 {
-		w = binary.LittleEndian.Uint64(text)
-	} else {
-		copy(p[:], text)
-		w = binary.LittleEndian.Uint64(p[:])
-	}
-	if n < 8 {
-		w &= 1<<(8*n) - 1
+	switch n := len(name); {
+	case n >= 8:
+		w = binary.LittleEndian.Uint64(name)
+	case n >= 4:
+		w = uint64(binary.LittleEndian.Uint32(name)) | uint64(binary.LittleEndian.Uint32(name[n-4:]))<<(8*(n-4))
+	case n > 0:
+		w = uint64(name[0]) | uint64(name[n/2])<<(8*(n/2)) | uint64(name[n-1])<<(8*(n-1))
 	}
 	if w&highs != 0 {
+		var p [8]byte
 		binary.LittleEndian.PutUint64(p[:], w)
 		for i, b := range p {
 			p[i] = utf16Order(b)
 		}
-		return binary.BigEndian.Uint64(p[:])
+		w = binary.LittleEndian.Uint64(p[:])
 	}
 	return bits.ReverseBytes64(w)
 }

@@ -271,42 +271,38 @@ func (r *Reader) unexpected(i int, want string) (Token, error) {
 
 // value reads the value that begins at i, or behind the white space there.
 func (r *Reader) value(i int) (Token, error) {
+	data := r.data
 	if r.then == wantMoreItems {
 		r.stack[len(r.stack)-1].index++
 	}
-	if i >= len(r.data) || r.data[i] <= ' ' {
-		if i = skipSpace(r.data, i); i == len(r.data) {
+	if i >= len(data) || data[i] <= ' ' {
+		if i = skipSpace(data, i); i == len(data) {
 			return r.fail(i, "unexpected end of input")
 		}
 	}
-	switch c := r.data[i]; c {
+	switch c := data[i]; c {
 	case '"':
 		// Most strings end within a few words, and have nothing to look at but
 		// letters: that is done here, the rest by scanString.
 		text := i + 1
-		for i = text; len(r.data)-i >= 8; i += 8 {
-			w := binary.LittleEndian.Uint64(r.data[i:])
+		for i = text; len(data)-i >= 8; i += 8 {
+			w := binary.LittleEndian.Uint64(data[i:])
 			m := special(w)
 			if m|w&highs == 0 {
 				continue
 			}
-			n := bits.TrailingZeros64(m) & 63
-			if end := i + n>>3; m != 0 && r.data[end] == '"' && w&(1<<n-1)&highs == 0 {
+			n := bits.TrailingZeros64(m) & 56
+			if end := i + n>>3; m != 0 && data[end] == '"' && w&(1<<n-1)&highs == 0 {
 				r.pos, r.want = end+1, r.then
 				return Token{Kind: String, Start: text, End: end}, nil
 			}
 			break
 		}
-		end, escaped, msg := scanString(r.data, text, i)
-		if msg != "" {
-			return r.fail(end, msg)
-		}
-		r.pos, r.want = end+1, r.then
-		return Token{Kind: String, Start: text, End: end, Escaped: escaped}, nil
+		return r.longString(text, i)
 	case '{':
-		return r.open(i, frame{names: len(r.names), text: len(r.text)}, BeginObject, wantFirstName)
+		return r.open(i, BeginObject)
 	case '[':
-		return r.open(i, frame{array: true, index: -1, names: len(r.names)}, BeginArray, wantFirstItem)
+		return r.open(i, BeginArray)
 	case 't':
 		return r.literal(i, "true", True)
 	case 'f':
@@ -318,12 +314,22 @@ func (r *Reader) value(i int) (Token, error) {
 			return r.unexpected(i, "a value")
 		}
 	}
-	end, msg := scanNumber(r.data, i)
+	end, msg := scanNumber(data, i)
 	if msg != "" {
 		return r.fail(end, msg)
 	}
 	r.pos, r.want = end, r.then
 	return Token{Kind: Number, Start: i, End: end}, nil
+}
+
+// longString reads the string whose text begins at start, and up to i is ASCII without escapes.
+func (r *Reader) longString(start, i int) (Token, error) {
+	end, escaped, msg := scanString(r.data, start, i)
+	if msg != "" {
+		return r.fail(end, msg)
+	}
+	r.pos, r.want = end+1, r.then
+	return Token{Kind: String, Start: start, End: end, Escaped: escaped}, nil
 }
 
 func (r *Reader) literal(i int, word string, k Kind) (Token, error) {
@@ -335,23 +341,29 @@ func (r *Reader) literal(i int, word string, k Kind) (Token, error) {
 	return Token{Kind: k, Start: i, End: end}, nil
 }
 
-func (r *Reader) open(i int, f frame, k Kind, want state) (Token, error) {
-	if len(r.stack) >= r.limit {
+func (r *Reader) open(i int, k Kind) (Token, error) {
+	n := len(r.stack)
+	if n >= r.limit {
 		return r.fail(i, "nested deeper than "+strconv.Itoa(r.limit))
 	}
 	r.opened++
-	f.serial = r.opened
-	r.stack = append(r.stack, f)
-	r.pos, r.want, r.then = i+1, want, wantMoreNames
-	if f.array {
-		r.then = wantMoreItems
+	if n == cap(r.stack) {
+		r.stack = append(r.stack, frame{})
+	}
+	r.stack = r.stack[:n+1]
+	f := &r.stack[n]
+	f.array, f.index, f.names, f.text, f.seen, f.serial = k == BeginArray, -1, len(r.names), len(r.text), 0, r.opened
+	r.pos, r.want, r.then = i+1, wantFirstName, wantMoreNames
+	if k == BeginArray {
+		r.want, r.then = wantFirstItem, wantMoreItems
 	}
 	return Token{Kind: k, Start: i, End: i + 1}, nil
 }
 
 func (r *Reader) close(i int, k Kind) Token {
-	top := r.stack[len(r.stack)-1]
-	r.stack = r.stack[:len(r.stack)-1]
+	n := len(r.stack) - 1
+	top := &r.stack[n]
+	r.stack = r.stack[:n]
 	if k == EndObject {
 		if len(r.names)-top.names > linearNames {
 			r.forget(top.names)
@@ -359,7 +371,7 @@ func (r *Reader) close(i int, k Kind) Token {
 		r.names, r.text = r.names[:top.names], r.text[:top.text]
 	}
 	r.then = wantEnd
-	if n := len(r.stack); n > 0 {
+	if n > 0 {
 		r.then = wantMoreNames
 		if r.stack[n-1].array {
 			r.then = wantMoreItems
@@ -372,46 +384,50 @@ func (r *Reader) close(i int, k Kind) Token {
 // name reads the member name at i, or behind the white space there, and the
 // colon after it.
 func (r *Reader) name(i int) (Token, error) {
-	if i >= len(r.data) || r.data[i] <= ' ' {
-		if i = skipSpace(r.data, i); i == len(r.data) {
+	data := r.data
+	if i >= len(data) || data[i] <= ' ' {
+		if i = skipSpace(data, i); i == len(data) {
 			return r.fail(i, "unexpected end of input")
 		}
 	}
-	if r.data[i] != '"' {
+	if data[i] != '"' {
 		return r.unexpected(i, "a member name in double quotes")
 	}
-	tok := Token{Kind: Name, Start: i + 1}
-	end := 0
-	if i++; len(r.data)-i >= 8 {
-		w := binary.LittleEndian.Uint64(r.data[i:])
-		if m := special(w); m != 0 {
-			n := bits.TrailingZeros64(m) & 63
-			if w&(1<<n-1)&highs == 0 && r.data[i+n>>3] == '"' {
-				end = i + n>>3
-			}
+	i++
+	tok, end := Token{Kind: Name, Start: i}, 0
+	for ; len(data)-i >= 8; i += 8 {
+		w := binary.LittleEndian.Uint64(data[i:])
+		m := special(w)
+		if m|w&highs == 0 {
+			continue
 		}
+		n := bits.TrailingZeros64(m) & 56
+		if m != 0 && w&(1<<n-1)&highs == 0 && data[i+n>>3] == '"' {
+			end = i + n>>3
+		}
+		break
 	}
 	if end == 0 {
 		var msg string
-		if end, tok.Escaped, msg = scanString(r.data, i, i); msg != "" {
+		if end, tok.Escaped, msg = scanString(data, tok.Start, i); msg != "" {
 			return r.fail(end, msg)
 		}
 	}
 	tok.End = end
 	// Most names are none of the few before them by their sketch alone.
 	top := &r.stack[len(r.stack)-1]
-	bit := uint64(1) << sketch(r.data[tok.Start:end])
+	bit := uint64(1) << sketch(data[tok.Start:end])
 	if top.seen&bit == 0 && !tok.Escaped && len(r.names)-top.names < linearNames {
 		top.seen |= bit
 		r.names = append(r.names, name{start: tok.Start, end: end})
 	} else if !r.add(tok) {
 		return r.fail(tok.Start-1, "duplicate member "+quote(r.nameText(r.names[len(r.names)-1])))
 	}
-	if i = end + 1; i >= len(r.data) || r.data[i] != ':' {
-		if i = skipSpace(r.data, i); i == len(r.data) {
+	if i = end + 1; i >= len(data) || data[i] != ':' {
+		if i = skipSpace(data, i); i == len(data) {
 			return r.fail(i, "unexpected end of input")
 		}
-		if r.data[i] != ':' {
+		if data[i] != ':' {
 			return r.unexpected(i, `":"`)
 		}
 	}
