@@ -81,9 +81,11 @@ func BenchmarkScanJSON(b *testing.B) {
 			b.Run(fmt.Sprintf("%s/%dKiB", body.name, size>>10), func(b *testing.B) {
 				doc, s := body.make(size), New()
 				perCore(b, len(doc), func() {
-					if _, err := s.ScanJSON(doc, Limits{}); err != nil {
+					r, err := s.ScanJSON(doc, Limits{})
+					if err != nil {
 						b.Fatal(err)
 					}
+					r.Release()
 				})
 			})
 		}

@@ -2,6 +2,7 @@ package privacy
 
 import (
 	"bytes"
+	"math/bits"
 	"slices"
 
 	"github.com/inter-agent-trust/iatp"
@@ -55,6 +56,41 @@ func (f *finder) findMailboxes() {
 			f.hits = append(f.hits, hit{by: &emails, start: start, end: end, confidence: emailConfidence})
 		}
 	}
+}
+
+// wholeMailbox reports whether text is nothing but an address as most are: of letters,
+// digits and ._+- up to the @, and too few digits for a number. It says no too often.
+func wholeMailbox(text []byte) bool {
+	n, at := len(text), bytes.IndexByte(text, '@')
+	if n > maxLocal || at < 1 || string(text[:min(n, 4)]) == "git@" {
+		return false
+	}
+	var letters, digits, dots, dashes, others uint64
+	for k := 0; k < n; k += 8 {
+		x := wordAt(text, k)
+		letters |= gather(letterBytes(x)) << k
+		digits |= gather(digitBytes(x)) << k
+		dots |= gather(equalBytes(x, '.')) << k
+		dashes |= gather(equalBytes(x, '-')) << k
+		others |= gather(equalBytes(x, '_')|equalBytes(x, '+')) << k
+	}
+	sign, all := uint64(1)<<at, ^uint64(0)>>(64-n)
+	domain := all &^ (sign<<1 - 1)
+	top := bits.Len64(dots) // where the last label begins
+	switch {
+	case letters|digits|dots|dashes|others|sign != all, others&domain != 0, bits.OnesCount64(digits) >= fewest:
+		return false
+	case text[0] != '_' && byteKind[text[0]] != runByte:
+		return false
+	case dots&(dots<<1|sign<<1|sign>>1) != 0: // an empty label
+		return false
+	case dashes&(dots<<1|sign<<1|dots>>1)&domain != 0: // one that begins or ends with a dash
+		return false
+	case digits&(sign<<1) != 0: // the name of a picture: see remote
+		return false
+	}
+	last := all >> top << top
+	return top > at+1 && n-top >= 2 && letters&last == last
 }
 
 // localPart returns where the local part before the @ at i begins, or i.

@@ -68,3 +68,20 @@ func ExampleStream() {
 	// [credit_card] false false
 	// data: {"text":"Your card [CREDIT_CARD_REDACTED] was charged."}
 }
+
+// Who scans many bodies full of findings releases the reports: their memory is used
+// again.
+func ExampleReport_Release() {
+	scanner, found := privacy.New(), 0
+	for _, body := range []string{`{"to":"ann@example.com"}`, `{"to":"bob@example.com","cc":"ann@example.com"}`} {
+		report, err := scanner.ScanJSON([]byte(body), privacy.Limits{})
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		found += len(report.Findings)
+		report.Release()
+	}
+	fmt.Println(found)
+	// Output: 3
+}

@@ -233,11 +233,34 @@ func (c *catalog) addPlain(d *detector) {
 	}
 }
 
-// wholeNumber returns who finds that text is nothing but a value in its plain form,
-// and how sure that is: what find would find, sooner. If it is nobody, find has to say.
+// whole returns who finds that text is nothing but a value in its plain form, and how
+// sure that is: what find would find, sooner. If it is nobody, find has to say.
+func (f *finder) whole(text []byte) (by *detector, confidence float64) {
+	if c := f.catalog; c.allowed != nil || len(c.custom) > 0 {
+		return nil, 0
+	}
+	if isDigit(text[0]) {
+		if by, confidence = f.wholeNumber(text); by != nil {
+			return by, confidence
+		}
+	}
+	if wholeMailbox(text) {
+		return &emails, emailConfidence
+	}
+	return nil, 0
+}
+
+// mayBeWhole reports whether it is worth asking whole about text: it begins with a
+// digit, or has a dot where one stands in most addresses.
+func mayBeWhole(text []byte) bool {
+	n := len(text)
+	return n >= shortestText && n <= maxLocal && (isDigit(text[0]) || text[n-4] == '.' || text[n-3] == '.' || text[n-5] == '.')
+}
+
+// wholeNumber is whole for values made of digits.
 func (f *finder) wholeNumber(text []byte) (by *detector, confidence float64) {
 	c := f.catalog
-	if n := len(text); n < shortestPlain || n > longestPlain || !isDigit(text[0]) || c.allowed != nil || len(c.custom) > 0 {
+	if n := len(text); n < shortestPlain || n > longestPlain {
 		return nil, 0
 	}
 	var digits uint32

@@ -30,9 +30,15 @@ func (p *pointers) reset() { p.text, p.steps = p.text[:0], p.steps[:0] }
 // too long.
 func (p *pointers) append(dst []byte, w *work, r *ijson.Reader) []byte {
 	depth, same := r.Depth(), 0
-	if depth > 0 && len(p.steps) == depth {
-		if container, _, _ := r.Step(depth - 1); container == p.steps[depth-1].container {
-			same = depth - 1 // still in the same object or array, and so in those around it
+	if n := depth - 1; depth > 0 && len(p.steps) == depth {
+		if container, ordinal, isArray := r.Step(n); container == p.steps[n].container && ordinal >= 0 {
+			// Still in the same object or array, and so in those around it.
+			if p.steps[n].ordinal != ordinal {
+				p.text = p.text[:p.end(n)]
+				p.step(n, w, r, ordinal, isArray)
+				p.steps[n].ordinal, p.steps[n].end = ordinal, len(p.text)
+			}
+			return p.given(dst)
 		}
 	}
 	for ; same < min(depth, len(p.steps)); same++ {
@@ -47,15 +53,25 @@ func (p *pointers) append(dst []byte, w *work, r *ijson.Reader) []byte {
 		if ordinal < 0 {
 			break
 		}
-		p.text = append(p.text, '/')
-		if isArray {
-			p.text = strconv.AppendInt(p.text, int64(ordinal), 10)
-		} else {
-			p.text = w.appendStep(p.text, r.Name(i, ordinal), func() names { return namesAbove(r, i) })
-		}
-		p.text = p.text[:min(len(p.text), maxPointer+1)]
+		p.step(i, w, r, ordinal, isArray)
 		p.steps = append(p.steps, pointerStep{container, ordinal, len(p.text)})
 	}
+	return p.given(dst)
+}
+
+// step adds step i to the pointer, which may then be too long.
+func (p *pointers) step(i int, w *work, r *ijson.Reader, ordinal int, isArray bool) {
+	p.text = append(p.text, '/')
+	if isArray {
+		p.text = strconv.AppendInt(p.text, int64(ordinal), 10)
+	} else {
+		p.text = w.appendStep(p.text, r.Name(i, ordinal), func() names { return namesAbove(r, i) })
+	}
+	p.text = p.text[:min(len(p.text), maxPointer+1)]
+}
+
+// given appends the pointer to dst, if it is not too long.
+func (p *pointers) given(dst []byte) []byte {
 	if len(p.text) > maxPointer {
 		return dst
 	}

@@ -36,8 +36,9 @@ type Report struct {
 	// Opaque is what was not looked into: the first hundred such parts.
 	Opaque []Opaque
 
-	json     bool // AppendRedacted must give JSON back
-	streamed bool // and here what a Redactor makes of the format
+	list     *list // where Findings goes when they are released; nil if it may not
+	json     bool  // AppendRedacted must give JSON back
+	streamed bool  // and here what a Redactor makes of the format
 	format   Format
 	limits   Limits
 	catalog  *catalog // what was looked for; nil for the built-in detectors
@@ -54,6 +55,17 @@ func (r Report) Classes() []iatp.DataClass {
 	}
 	slices.Sort(classes)
 	return classes
+}
+
+// Release gives the memory of the findings to a later scan: neither they nor a copy of
+// the report may be used any more. A report need not be released. Most bodies hold nothing, and
+// have nothing to release.
+func (r *Report) Release() {
+	if l := r.list; l != nil && cap(r.Findings) <= maxKept {
+		l.findings = r.Findings[:0]
+		lists.Put(l)
+	}
+	*r = Report{}
 }
 
 // A Scanner finds sensitive values. The zero Scanner is ready; it is safe for

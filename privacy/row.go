@@ -37,6 +37,12 @@ func endOfLetters(text []byte, i int) int {
 	return len(text)
 }
 
+// equalBytes sets bit 7 of each byte that is c, a character of ASCII.
+func equalBytes(x uint64, c byte) uint64 {
+	z := x ^ uint64(c)*ones
+	return ^((z&^highs + 0x7F*ones) | z) & highs
+}
+
 // gather makes eight bits of bit 7 of eight bytes, of which nothing else is set.
 func gather(m uint64) uint64 { return (m >> 7) * 0x0102040810204080 >> 56 }
 

@@ -175,3 +175,60 @@ func TestWholeNumber(t *testing.T) {
 		}
 	}
 }
+
+// TestWholeMailbox holds what is found in an address that is a whole text to what is found
+// in any text.
+func TestWholeMailbox(t *testing.T) {
+	f := finder{catalog: builtin(), least: reported, known: new(nameCache)}
+	rapid.Check(t, func(t *rapid.T) {
+		text := []byte(rapid.SampledFrom(emails.hits).Draw(t, "address"))
+		for range rapid.IntRange(0, 4).Draw(t, "changes") {
+			at := rapid.IntRange(0, len(text)).Draw(t, "at")
+			text = slices.Insert(text, at, rapid.SampledFrom([]byte("ag0199.-_+@x%:")).Draw(t, "byte"))
+		}
+		checkWhole(t, &f, text)
+	})
+	for _, text := range []string{"ann@example.com", "a@b.co", "a.b+c@mail.example.co.uk", "_ann-1234567@and1.example"} {
+		if !wholeMailbox([]byte(text)) {
+			t.Errorf("%q is not known", text)
+		}
+	}
+	for _, text := range []string{
+		"ann@localhost", "@example.com", "ann@example.c", "ann@@example.com", "git@github.com", "icon@2x.png", "ann@example..com", "ann.@example.com", ".ann@example.com", "a..b@example.com",
+		"ann@-example.com", "ann@example-.com", "ann@ex_ample.com", "ann@example.c0m", "-ann@example.com", "ann.example@com", "123456789@example.com", "ann@example.com.",
+	} {
+		if wholeMailbox([]byte(text)) {
+			t.Errorf("%q is known", text)
+		}
+	}
+}
+
+// checkWhole holds what is known of a text at once to what is found in it.
+func checkWhole(t interface {
+	Helper()
+	Fatalf(string, ...any)
+}, f *finder, text []byte) {
+	t.Helper()
+	if !mayBeWhole(text) {
+		return
+	}
+	by, confidence := f.whole(text)
+	if by == nil {
+		return
+	}
+	if want := []hit{{by: by, start: 0, end: len(text), confidence: confidence}}; needsFold(text) != foldNothing || !slices.Equal(f.find(text, place{}), want) {
+		t.Fatalf("%q: %v, want %v", text, f.hits, want)
+	}
+}
+
+// FuzzWhole holds the same to whatever fuzzing finds.
+func FuzzWhole(f *testing.F) {
+	for _, d := range []*detector{&cards, &ssns, &emails} {
+		for _, text := range slices.Concat(d.hits, d.misses) {
+			f.Add([]byte(text))
+		}
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		checkWhole(t, &finder{catalog: builtin(), least: reported, known: new(nameCache)}, b)
+	})
+}

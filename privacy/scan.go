@@ -162,7 +162,7 @@ func (w *work) scanJSON(body []byte, lim Limits) (Report, error) {
 		return Report{}, err
 	}
 	r := w.report
-	r.Findings = w.located()
+	r.Findings, r.list = w.located()
 	r.json, r.limits = true, lim
 	r.catalog, r.least = w.finder.catalog, w.finder.least
 	return r, nil
@@ -275,13 +275,14 @@ func worthReading(doc []byte, tok ijson.Token) bool {
 func (w *work) scanString(n int, tok ijson.Token, lim Limits) bool {
 	l := &w.levels[n]
 	text, from := l.doc[tok.Start:tok.End], []int32(nil)
-	if by, confidence := w.finder.wholeNumber(text); by != nil {
-		w.add(n, tok.Kind == ijson.Name, &hit{by: by, start: tok.Start, end: tok.End, confidence: confidence})
-		return true
-	}
 	if tok.Escaped {
 		l.text, l.from = decode(l.text[:0], l.from[:0], text)
 		text, from = l.text, l.from
+	} else if mayBeWhole(text) {
+		if by, confidence := w.finder.whole(text); by != nil {
+			w.add(n, tok.Kind == ijson.Name, &hit{by: by, start: tok.Start, end: tok.End, confidence: confidence})
+			return true
+		}
 	}
 	around := l.path.of(l.reader.Depth(), tok)
 	if tok.Kind == ijson.String && looksLikeJSON(text) {
@@ -506,22 +507,37 @@ func (d *detector) weighRun(digits []byte, f *finder) float64 {
 // A spot is a pointer in work.pointers.
 type spot struct{ start, end int }
 
-// located returns a copy of the findings with their pointers, which share one
-// string.
-func (w *work) located() []Finding {
-	if len(w.findings) == 0 {
-		return nil
+// lists are the findings of reports that were released.
+var lists = sync.Pool{New: func() any { return new(list) }}
+
+type list struct{ findings []Finding }
+
+// located gives the findings away with their pointers, which share one string. They are in
+// memory that was released, if there is some of about their size, or else copied.
+func (w *work) located() (found []Finding, from *list) {
+	n := len(w.findings)
+	if n == 0 {
+		return nil, nil
 	}
-	found, all := slices.Clone(w.findings), string(w.pointers)
-	ordered := true
+	fits := func(memory []Finding) bool { return n <= cap(memory) && cap(memory) <= max(4*n, 64) }
+	switch from = lists.Get().(*list); {
+	case !fits(from.findings):
+		found = slices.Clone(w.findings)
+	case fits(w.findings):
+		found, w.findings, from.findings = w.findings, from.findings, nil
+	default:
+		found = append(from.findings[:0], w.findings...)
+	}
+	all, ordered, last := string(w.pointers), true, 0
 	for i := range found {
-		found[i].Pointer = all[w.spots[i].start:w.spots[i].end]
-		ordered = ordered && (i == 0 || found[i-1].Start <= found[i].Start)
+		f := &found[i]
+		f.Pointer = all[w.spots[i].start:w.spots[i].end]
+		ordered, last = ordered && last <= f.Start, f.Start
 	}
 	if !ordered { // the parts of a value are found together
 		slices.SortStableFunc(found, inOrder)
 	}
-	return found
+	return found, from
 }
 
 func inOrder(a, b Finding) int { return cmp.Compare(a.Start, b.Start) }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -286,5 +287,38 @@ func TestNumbersLikeText(t *testing.T) {
 	}
 	if tried < 50 {
 		t.Errorf("tried %d numbers only", tried)
+	}
+}
+
+// TestRelease scans with memory that reports have given back: what is found stays the
+// same, and a report that was not released keeps what it has.
+func TestRelease(t *testing.T) {
+	s, bodies := New(), [][]byte{denseJSON(64 << 10), recordsJSON(8 << 10), denseJSON(1 << 10), cleanJSON(1 << 10), []byte(`{"a":"4532-0151-1283-0366"}`)}
+	var kept []Report
+	var want [][]Finding
+	for range 3 {
+		for _, body := range bodies {
+			r, err := s.ScanJSON(body, Limits{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, err := s.ScanJSON(body, Limits{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(r.Findings, again.Findings); diff != "" {
+				t.Fatalf("the same body scanned again (-first +second):\n%s", diff)
+			}
+			kept, want = append(kept, r), append(want, slices.Clone(r.Findings))
+			again.Release()
+			if again.Release(); again.Findings != nil {
+				t.Fatal("a report that was released has findings")
+			}
+		}
+	}
+	for i, r := range kept {
+		if diff := cmp.Diff(want[i], r.Findings); diff != "" {
+			t.Errorf("a report that was kept, after others were released (-then +now):\n%s", diff)
+		}
 	}
 }

@@ -48,6 +48,7 @@ func (x *exchange) recycle() {
 		x.kit.reset(x.body)
 		kits.Put(x.kit)
 	}
+	x.report.Release()
 	*x = exchange{}
 	exchanges.Put(x)
 }
