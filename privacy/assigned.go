@@ -11,7 +11,7 @@ var (
 	passwords = detector{
 		kind: "password", labelled: true,
 		words: []string{
-			"password", "passwd", "passwort", "pwd", "passphrase", "contrasena", "mot de passe", "senha", "wachtwoord", "haslo", "kennwort", "db pass", "user pass", "mysql pwd", "pgpassword", "userpassword", "dbpassword",
+			"password", "passwd", "passwort", "pwd", "passphrase", "contrasena", "mot de passe", "senha", "wachtwoord", "haslo", "kennwort", "db pass", "user pass", "mysql pwd", "pgpassword", "lozinka", "sifre", "losenord", "salasana", "adgangskode", "passord", "heslo", "parola", "jelszo", "mat khau", "kata sandi", "passcode", "one time password", "otp", "userpassword", "dbpassword",
 			"password confirm", "password confirmation", "password again", "password repeat", "identified by", "requirepass", "pass", "pw",
 		},
 		hits: []string{
@@ -19,7 +19,7 @@ var (
 			"my password is hunter2!", "the password is: hunter2!", "login with password s3cr3tPw9", "IDENTIFIED BY 's3cr3tPw9'", `{"password_confirmation":"Summer2024!"}`, `{"pass":"hunter2!"}`, "user ann, pass: hunter2!", "ldap_bind_pw = s3cr3tPw9",
 			`{"password":12345678}`, `<Password Type="text">s3cr3tPw9!</Password>`, "<wsse:Password>hunter2!!</wsse:Password>", "mysqldump --password hunter2x db", "mysql -u root -ps3cr3tPw9 db", "sshpass -p 's3cr3tPw9' ssh root@host",
 			"docker login -u ann -p hunter2x registry.example", "curl -u admin:s3cr3tPw9 https://x.example", "redis-cli -a s3cr3tPw9x ping", `<user name="ann" password="Tr0ub4dor&3"/>`, `{"password":"Tr0ub4dor"}`, `{"api_key":"x","password":"user.name1"}`,
-			`{"name":"password","value":"hunter2!"}`, `{"Key":"DB_PASSWORD","type":"s","Value":"hunter2!"}`, `<add key="DbPassword" value="Tr0ub4dor3"/>`, "- name: DB_PASSWORD\n  value: s3cr3tPw9\n", `{"id":"a","pw":[{"field":"password","value":12345678}]}`,
+			`{"name":"password","value":"hunter2!"}`, `{"Key":"DB_PASSWORD","type":"s","Value":"hunter2!"}`, `<add key="DbPassword" value="Tr0ub4dor3"/>`, "- name: DB_PASSWORD\n  value: s3cr3tPw9\n", "define('DB_PASSWORD', 's3cr3tPw9');", `const password: string = "s3cr3tPw9"`, "Kennwort lautet s3cr3tPw9", "密码：s3cr3tPw9", "heslo: s3cr3tPw9", "sshpass -ps3cr3tPw9 ssh u@h", `{"id":"a","pw":[{"field":"password","value":12345678}]}`,
 		},
 		misses: []string{
 			"password: required", "password=${DB_PASSWORD}", "password: ********", "the password is wrong", "password=", `{"password":null}`, `{"password":"<your password>"}`, "password: must be set",
@@ -27,7 +27,7 @@ var (
 			"password = getpass.getpass()", `password = config.get("password")`, "self.passwd = passwd", "password=user.password", `encodePassword: "encodePassword"`, `Env = append(env, "PWD="+cmd.Dir, "x1")`, "pwd: /home/ann/src2", `{"pwd":"/home/ann/src2"}`,
 			"the password is wrong since 2026-11-23", "password sha256sum is old", "password reset2026 mail", "tests pass: 12/15", "boarding pass: AB1234", `{"pass":true,"n":123}`, "password: Optional[str1]", "ssh -p2222 host", "tar -pxvf file1.tgz", "docker run -p 8080:80 nginx1",
 			"mkdir -p some1dir/sub2", "curl -u $USER:$PASS1 https://x.example", "mysql -p db1 2026", "--password-file /run/secrets/db1", "<password hint='none' length='12'></password>", "password is [PASSWORD_REDACTED] 123",
-			"--- PASS: TestVet/7 (0.1s)", `ask("Password: ") + name1`, `{"type":"password","value":""}`, `{"name":"password","value":"required"}`, `{"value":"hunter2!","name":"password"}`, `{"name":"passwords","value":"hunter2!"}`,
+			"--- PASS: TestVet/7 (0.1s)", `ask("Password: ") + name1`, `{"type":"password","value":""}`, `{"name":"password","value":"required"}`, `{"value":"hunter2!","name":"password"}`, `columns("password", "field2")`, `const password: string = "required"`, `{"name":"passwords","value":"hunter2!"}`,
 			"- name: DB_PASSWORD\n  valueFrom: s3cr3tPw9\n", `<add key="DbPassword"/><add value="Tr0ub4dor3"/>`, `{"name":["password"],"value":"hunter2!"}`, "fds_to_pass = [listener.fileno()]", `{'pass': 'The 1 statement'}`, "plRPw yJiT2S0WR5ARg6I6Iq",
 		},
 	}
@@ -36,7 +36,7 @@ var (
 		words: []string{
 			"secret", "api key", "apikey", "access key", "accesskey", "secret key", "secretkey", "client secret", "clientsecret", "auth token", "authtoken", "access token", "accesstoken", "refresh token", "token",
 			"bearer", "bearer token", "private key", "privatekey", "encryption key", "signing key", "account key", "accountkey", "sharedaccesskey", "shared access key", "credential", "credentials", "session key", "master key",
-			"webhook secret", "api secret", "apisecret", "app secret", "consumer secret", "consumer key", "auth key", "authkey", "access id", "api token", "apitoken", "session token", "id token", "security token", "secret access key", "subscription key",
+			"webhook secret", "client key data", "api secret", "apisecret", "app secret", "consumer secret", "consumer key", "auth key", "authkey", "access id", "api token", "apitoken", "session token", "id token", "security token", "secret access key", "subscription key",
 			"authorization", "app key", "application key", "secret key base", "hmac key", "jwt key", "storage key", "service key", "admin key", "deploy key", "webhook key", "auth", "sig", "phpsessid", "jsessionid",
 			"cookie", // what of it is: see cookies
 		},
@@ -46,7 +46,7 @@ var (
 			`{"Authorization":"Basic QWxhZGRpbjpvcGVuIHNlc2FtZTE="}`, "Authorization: ApiKey k3Jd82nAq0Zx91Lm", "SECRET_KEY_BASE=9f86d081884c7d659a2feaa0c55ad015", "DD_APP_KEY=9f86d081884c7d659a2feaa0c55ad015", "--api-key Zx81kQp0vT5nR7wY2bLd",
 			`{"env":[{"name":"API_KEY","value":"Zx81kQp0vT5nR7wY2bLd"}]}`, `[{"name":"Authorization","value":"Bearer k3Jd82nAq0Zx91Lm"}]`,
 			"Set-Cookie: session=8f14e45fceea167a5a36dedd4bea2543; Path=/; HttpOnly", "Cookie: theme=dark; connect.sid=s%3A7Jk2nQ9pLx4vT8wZ1yB5.aGk3mN6rS0uV2xY4zA7cE9fH1jK", `{"headers":{"Cookie":"theme=dark; sessionid=8f14e45fceea167a5a36dedd4bea2543"}}`,
-			"my token is Zx81kQp0vT5nR7wY2bLd", `"auth": "QWxhZGRpbjpvcGVuIHNlc2FtZTE="`, "?sv=2024-11-04&sig=Zx81kQp0vT5nR7wY2bLdZx81kQp0vT5nR7wY2bLd8x0%3D",
+			"my token is Zx81kQp0vT5nR7wY2bLd", `let api_secret: &str = "Zx81kQp0vT5nR7wY2bLd";`, `"auth": "QWxhZGRpbjpvcGVuIHNlc2FtZTE="`, "?sv=2024-11-04&sig=Zx81kQp0vT5nR7wY2bLdZx81kQp0vT5nR7wY2bLd8x0%3D",
 		},
 		misses: []string{
 			`{"max_tokens":"12345678901234567890"}`, `{"token_type":"Bearer"}`, "token: expired", `{"next_page_token":"CAUQAA"}`, "api_key=YOUR_API_KEY", "secret=xxxxxxxxxxxxxxxx", `{"secret":"false"}`, "token: string", "authorization: required",
@@ -92,7 +92,9 @@ func (f *finder) assigned(i int) int {
 	}
 	d, word := f.endsIn(start, end)
 	if d == nil {
-		if start, end = f.alias(end); start == end {
+		if last := f.typed(end); text[i] == '=' && last > 0 {
+			start, end = max(last-maxNameLabel, 0), last
+		} else if start, end = f.alias(end); start == end {
 			return i + 1
 		}
 		if d, word = f.endsIn(start, end); d == nil {
@@ -121,6 +123,29 @@ func (f *finder) assigned(i int) int {
 	}
 	return i + 1
 }
+
+// typed returns where the label ends whose type, which ends at end, stands behind it:
+// password: string = "x". It returns 0 if there is none.
+func (f *finder) typed(end int) int {
+	for _, name := range typesOfText {
+		i := end - len(name)
+		if i < 2 || string(f.text[i:end]) != name || byteKind[f.text[i-1]] == runByte {
+			continue
+		}
+		for n := 0; n < 4 && i > 0 && aroundType[f.text[i-1]]; n++ {
+			i--
+		}
+		return i
+	}
+	return 0
+}
+
+// typesOfText are what programming languages call text, and aroundType what stands
+// between a name and its type.
+var (
+	typesOfText = [...]string{"string", "String", "str"}
+	aroundType  = bytesOf(" :&")
+)
 
 // alias returns what the label that ends at end calls its value by another one before
 // it: the text in value="x" of <add key="DbPassword" value="x"/>, in YAML the next line
@@ -266,13 +291,21 @@ func (f *finder) stated(i int) int {
 	if j > 0 && (text[j-1] == '\'' || text[j-1] == '"') {
 		j--
 	}
+	if j < i {
+		if last := f.paired(j); last > i {
+			return last
+		}
+	}
 	if j == 0 || text[j-1] != ' ' {
 		return i
 	}
 	end := j - 1
-	is := end > 3 && string(text[end-3:end]) == " is" || end > 4 && string(text[end-4:end]) == " is:"
-	if is {
-		end = bytes.LastIndexByte(text[:end], ' ')
+	is := false
+	for _, verb := range verbs {
+		if is = bytes.HasSuffix(text[:end], []byte(verb)); is {
+			end -= len(verb)
+			break
+		}
 	}
 	if end < 2 || !asciiLetter(text[end-1]) || !labelEnds.has(text[end-1]|0x20, text[end-2]|0x20) {
 		return i
@@ -298,6 +331,35 @@ func (f *finder) stated(i int) int {
 		return f.hit(d, from, to, conf)
 	}
 	return i
+}
+
+// verbs are what stands between a password and what it is called.
+var verbs = [...]string{" is", " is:", " lautet", " lautet:", " ist", " est", " es"}
+
+// paired looks at the value in the quotes that open at j, if the text in quotes before
+// it tells that it is secret: define('DB_PASSWORD', 'x').
+func (f *finder) paired(j int) int {
+	text, end := f.text, j
+	if end > 0 && text[end-1] == ' ' {
+		end--
+	}
+	if end < 4 || text[end-1] != ',' || text[end-2] != text[j] {
+		return 0
+	}
+	end -= 2
+	start := end
+	for start > 0 && end-start < maxNameLabel && (asciiLetter(text[start-1]) || text[start-1] == '_' || text[start-1] == '-' || text[start-1] == '.') {
+		start--
+	}
+	d, word := f.endsIn(start, end)
+	from, to, quoted := f.value(j)
+	if d == nil || !quoted || f.cookie(word, end) || d == &passwords && turns(text[from:to]) < 3 || !f.strict(word, end, text[from:to]) {
+		return 0
+	}
+	if conf := secrecy(d, text[from:to], true); conf >= f.least {
+		return f.hit(d, from, to, conf)
+	}
+	return 0
 }
 
 // turns counts how often letters of one case, letters of the other and digits take
@@ -328,8 +390,8 @@ var commands = []struct {
 	joined bool // no space between
 	user   bool // a name and a colon before it
 }{
-	{names: []string{"mysql", "mariadb", "7z", "rar "}, option: 'p', joined: true},
-	{names: []string{"sshpass", "docker login", "podman login", "helm registry login"}, option: 'p'},
+	{names: []string{"mysql", "mariadb", "7z", "rar ", "sshpass"}, option: 'p', joined: true},
+	{names: []string{"sshpass", "mongo", "az login", "docker login", "podman login", "helm registry login"}, option: 'p'},
 	{names: []string{"zip ", "sqlcmd", "bcp "}, option: 'P'},
 	{names: []string{"redis-cli"}, option: 'a'},
 	{names: []string{"ldap"}, option: 'w'},
@@ -371,8 +433,8 @@ var aroundLabel = bytesOf("\"'\\] *")
 // end a label: most names before a colon are none.
 var labelEnds = func() *pairs {
 	var p pairs
-	for _, w := range slices.Concat(passwords.words, secrets.words, []string{"value"}) {
-		p.add(w[len(w)-1], w[len(w)-2])
+	for _, w := range slices.Concat(passwords.words, secrets.words, []string{"value"}, typesOfText[:]) {
+		p.add(w[len(w)-1]|0x20, w[len(w)-2]|0x20)
 	}
 	return &p
 }()

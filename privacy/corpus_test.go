@@ -193,6 +193,8 @@ func (c corpus) other(d *detector) (text string, speaks bool) {
 		return c.from(letters, 1) + c.digits(8), false
 	case &licences, &shortLicences:
 		return c.from(letters, 1) + c.digits(7), false
+	case &nationals:
+		return c.pick(c.digits(5)+"-"+c.digits(7)+"-"+c.digits(1), c.from(letters, 3)+c.digits(7), c.digits(12)), false
 	case &records:
 		return c.digits(8), false
 	case &accounts:
@@ -368,7 +370,7 @@ func measure(t *testing.T, seed uint64, each int) (map[iatp.DataClass]*score, ma
 // soft are the kinds without a checksum, and with fewer promises.
 var soft = map[iatp.DataClass]bool{
 	"phone": true, "ip_address": true, "mac_address": true, "date_of_birth": true, "passport_number": true, "driver_licence": true, "medical_record": true,
-	"bank_account": true, "card_security_code": true, "password": true, "secret": true, "swift_bic": true, "us_ein": true, "dk_cpr": true, "id_nik": true,
+	"bank_account": true, "national_id": true, "card_security_code": true, "password": true, "secret": true, "swift_bic": true, "us_ein": true, "dk_cpr": true, "id_nik": true,
 	"my_nric": true, "in_pan": true, "url_credentials": true, "email": true,
 	"imei": true, "za_id": true, // one in twelve is a card by all that its digits say
 }

@@ -142,7 +142,7 @@ const alwaysLookedFor = 2
 
 // builtin is the catalog of the built-in detectors.
 var builtin = sync.OnceValue(func() *catalog {
-	all := slices.Concat([]*detector{&cards, &ssns, &emails}, identities, letterIdentities, others)
+	all := slices.Concat([]*detector{&cards, &ssns, &emails}, identities, letterIdentities, moreIdentities, others)
 	return newCatalog(all)
 })
 

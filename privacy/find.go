@@ -628,6 +628,9 @@ func (f *finder) gluedBefore(i int) bool {
 			return j+1 == i && f.text[j]|0x20 == 'x' && j > 0 && f.text[j-1] == '0'
 		}
 	}
+	if j+1 == i && f.text[j] == 'B' && j > 0 && f.text[j-1] == '%' {
+		return false // what a magnetic stripe begins with: ISO/IEC 7813
+	}
 	return j < i
 }
 

@@ -337,6 +337,8 @@ func foldPercent(b []byte) (c byte, n int) {
 		char[size] = hexDigit(b[i])<<4 | hexDigit(b[i+1])
 		if size == 0 {
 			switch c := char[0]; {
+			case c >= 0x80 && c < 0xC0: // begins no character
+				return '%', 1
 			case c >= 0xF0:
 				want = 4
 			case c >= 0xE0:
@@ -613,7 +615,10 @@ var folds = [...]struct {
 	{0xFF0E, 0xFF0E, '.'},
 	{0xFF0F, 0xFF0F, '/'},
 	{0xFF10, 0xFF19, digit},
-	{0xFF1A, 0xFF1F, symbol},
+	{0xFF1A, 0xFF1A, ':'},
+	{0xFF1B, 0xFF1C, symbol},
+	{0xFF1D, 0xFF1D, '='},
+	{0xFF1E, 0xFF1F, symbol},
 	{0xFF20, 0xFF20, '@'},
 	{0xFF21, 0xFF3A, latin},
 	{0xFF3B, 0xFF3E, symbol},

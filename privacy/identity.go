@@ -51,7 +51,7 @@ var identities = []*detector{
 		},
 		forms: written(0, weak, "27"),
 		words: []string{"ein", "fein", "employer identification", "employer id", "federal tax id"},
-		hits:  []string{"EIN 12-3456789", "employer identification number: 123456789"}, misses: []string{"12-3456789", "EIN 07-3456789"},
+		hits:  []string{"EIN 12-3456789", "employer identification number: 123456789", "ein 123456789", "my ein is 123456789"}, misses: []string{"ein Beispiel mit 313149856", "12-3456789", "EIN 07-3456789"},
 	},
 	{
 		kind: "us_routing_number", min: 9, max: 9,
@@ -102,8 +102,8 @@ var identities = []*detector{
 	{
 		kind: "de_tax_id", min: 11, max: 11, valid: validGermanTaxID,
 		forms: written(0.4, 0.6, "2333"),
-		words: beside("steuer id", "steuerid", "steueridentifikationsnummer", "steuerliche identifikationsnummer", "identifikationsnummer", "idnr", "steuernummer", "tin", "steuer identifikationsnummer", "steuer idnr"),
-		hits:  []string{"Steuer-ID 86095742719", "IdNr. 86 095 742 719", "86 095 742 719"}, misses: []string{"86095742719", "Steuer-ID 86095742718", "Steuer-ID 12345678912"},
+		words: beside("steuer id", "steuerid", "steueridentifikationsnummer", "steuerliche identifikationsnummer", "identifikationsnummer", "idnr", "id nr", "steueridentifikationsnr", "steuernummer", "tin", "steuer identifikationsnummer", "steuer idnr"),
+		hits:  []string{"Steuer-ID 86095742719", "IdNr 86095742719", "Meine Steueridentifikationsnummer lautet 86095742719.", "IdNr. 86 095 742 719", "86 095 742 719"}, misses: []string{"86095742719", "Steuer-ID 86095742718", "Steuer-ID 12345678912"},
 	},
 	{
 		kind: "fr_nir", min: 15, max: 15,
@@ -179,11 +179,14 @@ var identities = []*detector{
 				return 0
 			}
 			day, month := value(d[:2]), value(d[2:4])
-			return certain(date(0, month%40, day-40*(day/41)))
+			if day > 40 || month > 40 { // D numbers, numbers of help and of tests are rarer than orders
+				return 0.7 * certain(day <= 71 && date(0, month%40, day%40))
+			}
+			return certain(date(0, month, day))
 		},
 		forms: written(0.65, 0.8, "65"),
 		words: beside("fodselsnummer", "personnummer", "fnr", "d nummer"),
-		hits:  []string{"15108695088", "fnr 151086 95088"}, misses: []string{"15108695077", "fnr 15108695089"},
+		hits:  []string{"15108695088", "fnr 151086 95088"}, misses: []string{"85864084449", "70851685136", "15108695077", "fnr 15108695089"},
 	},
 	{
 		kind: "dk_cpr", min: 10, max: 10,
@@ -210,7 +213,7 @@ var identities = []*detector{
 			return certain(d[0] != '0' && m >= 1 && m <= 15 && value(d[4:6]) <= 31 && check == int(d[3]-'0'))
 		},
 		forms: written(weak, 0.45, "46", "4222"),
-		words: beside("svnr", "sv nummer", "sozialversicherungsnummer", "versicherungsnummer", "vsnr"),
+		words: beside("svnr", "sv nr", "sv nummer", "sozialversicherungsnummer", "versicherungsnummer", "vsnr"),
 		hits:  []string{"SVNR 1237 010180", "sozialversicherungsnummer 1237010180"}, misses: []string{"1237010180", "SVNR 2237010180"},
 	},
 	{
@@ -338,11 +341,14 @@ var identities = []*detector{
 		kind: "kr_rrn", min: 13, max: 13,
 		valid: func(d []byte) float64 {
 			check := (11 - weighted(d, 2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5)%11) % 10
+			if born(d) && check != last(d) && d[6] >= '1' && d[6] <= '8' {
+				return 0.6 // since October 2020 they end at random
+			}
 			return certain(born(d) && check == last(d))
 		},
 		forms: written(0.45, 0.7, "67"),
 		words: beside("rrn", "resident registration", "jumin"),
-		hits:  []string{"971013-9019902", "RRN 9710139019902"}, misses: []string{"9710139019902", "971013-9019903", "971313-9019902"},
+		hits:  []string{"971013-9019902", "RRN 9710139019902", "주민등록번호 820701-2409185"}, misses: []string{"9710139019902", "820701-2409185", "971013-9019903", "971313-9019902"},
 	},
 	{
 		kind: "jp_my_number", min: 12, max: 12,
@@ -413,14 +419,7 @@ var identities = []*detector{
 	},
 	{
 		kind: "nz_ird", min: 9, max: 9, pad: 1,
-		valid: func(d []byte) float64 {
-			check := (11 - weighted(d, 3, 2, 7, 6, 5, 4, 3, 2)%11) % 11
-			if check == 10 {
-				check = (11 - weighted(d, 7, 4, 3, 2, 5, 2, 7, 6)%11) % 11
-			}
-			n := value(d)
-			return certain(n >= 10_000_000 && n <= 150_000_000 && check == last(d))
-		},
+		valid: validIRD,
 		forms: written(0.2, weak, "333"),
 		words: []string{"ird", "ird number", "inland revenue"},
 		hits:  []string{"IRD 049-091-850", "ird number 136410132"}, misses: []string{"136410132", "IRD 136410133"},
@@ -604,4 +603,14 @@ func palindrome(d []byte) bool {
 		}
 	}
 	return true
+}
+
+// validIRD checks a number of the Inland Revenue of New Zealand, of nine digits.
+func validIRD(d []byte) float64 {
+	check := (11 - weighted(d, 3, 2, 7, 6, 5, 4, 3, 2)%11) % 11
+	if check == 10 {
+		check = (11 - weighted(d, 7, 4, 3, 2, 5, 2, 7, 6)%11) % 11
+	}
+	n := value(d)
+	return certain(n >= 10_000_000 && n <= 150_000_000 && check == last(d))
 }

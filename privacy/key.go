@@ -16,9 +16,11 @@ var (
 			"SG." + "ngeVfQFYQlKU0ufo8x5d1A.TwL2iGABf9DHoTf-09kqeF8tAmbihYzrnopKc-1s5cr", "npm_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8",
 			"sk-ant-" + "api03-a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8s9T0u1V2w3X4y5Z6a7B8c9D0e1F2g3H4i5J6k7L8m9N0o1P2q3R4s5T6-AbCdEfAA",
 			"https://hooks.slack.com/services/" + "T01234567/B01234567/a1B2c3D4e5F6g7H8i9J0k1L2", "hf_" + "aBcDeFgHiJkLmNoPqRsTuVwXyZaBcDeFgH",
+			"https://discord.com/api/webhooks/123456789012345678/" + "lxh1weRL0a550aNqDjNd8k5Pjg3HFrX54bAAQofoK1Me0I3Tbtou7NJpZqAqSBYcuUhm",
+			"bot" + "123456789:AAFh3k2JmN8pQ4rS6tU7vW9xY1zA2bC3dE4", "MTIzNDU2Nzg5MDEyMzQ1Njc4.G" + "a1b2C.d3E4f5G6h7I8j9K0l1M2n3O4p5Q6r7S8t9U0v1",
 		},
 		misses: []string{
-			"AKIAIOSFODNN7EXAMPL", "ghp_short", "ghp_" + strings.Repeat("x", 36), "sk-learn-contrib-packages", "risk-free-trial-period-for-everyone", "npm_config_registry_url_for_everyone_else_to_use",
+			"AKIAIOSFODNN7EXAMPL", "12345678:AAaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "MTIzNDU2Nzg5MDEyMzQ1Njc4.module.short_name", "ghp_short", "ghp_" + strings.Repeat("x", 36), "sk-learn-contrib-packages", "risk-free-trial-period-for-everyone", "npm_config_registry_url_for_everyone_else_to_use",
 		},
 	}
 	jwts = detector{
@@ -95,6 +97,10 @@ var keyFormats = []keyFormat{
 	{"A3-", wordBytes, 32, 40},                                                              // 1Password secret key
 	{"v1.0-", hexBytes, 100, 200},                                                           // Cloudflare origin CA
 	{"cfk_", wordBytes, 41, 64}, {"cfut_", wordBytes, 41, 64}, {"cfat_", wordBytes, 41, 64}, // Cloudflare
+	{"CFPAT-", wordBytes, 43, 43},                                  // Contentful
+	{"sk.eyJ1Ijoi", tokenBytes, 40, 300},                           // Mapbox
+	{"amzn.mws.", wordBytes, 36, 36},                               // Amazon MWS
+	{"aio_", alnumBytes, 28, 28},                                   // Adafruit IO
 	{"kaggle_", alnumBytes, 32, 64},                                // Kaggle
 	{"FLWSECK-", wordBytes, 32, 60},                                // Flutterwave
 	{"EAAAE", wordBytes, 55, 70},                                   // Square
@@ -277,7 +283,50 @@ func (f *finder) key(i int) int {
 	return 0
 }
 
-var slackPath = setOf("/")
+// webhook looks for the address behind the :// at i that lets whoever has it post.
+func (f *finder) webhook(i int) int {
+	for _, host := range [...]string{"discord.com/api/webhooks/", "discordapp.com/api/webhooks/", "outlook.office.com/webhook/"} {
+		if !f.hasAt(i+len("://"), host) {
+			continue
+		}
+		start := i + len("://") + len(host)
+		if end := f.endOf(start, 400, hookPath); end-start >= 60 && varied(f.text[start:end], 12) {
+			return f.hit(&apiKeys, start, end, 0.95)
+		}
+	}
+	return 0
+}
+
+// botToken looks for the token of a Telegram bot around the colon at i: its number,
+// and 35 characters that begin with AA.
+func (f *finder) botToken(i int) int {
+	start := i
+	for start > 0 && i-start < 11 && isDigit(f.text[start-1]) {
+		start--
+	}
+	end := f.endOf(i+1, 36, wordBytes)
+	if i-start < 8 || i-start > 10 || end-i != 36 || start > 0 && byteKind[f.text[start-1]] == runByte && !f.hasAt(start-3, "bot") || !random(f.text[i+1:end], wordBytes) {
+		return 0
+	}
+	return f.hit(&apiKeys, start, end, 0.95)
+}
+
+// dottedToken looks for the token of a Discord bot, whose first part, text[i:end], is
+// the number of the bot in base64.
+func (f *finder) dottedToken(i, end int) int {
+	var id [21]byte
+	n, err := base64.RawURLEncoding.Decode(id[:], f.text[i:end])
+	if err != nil || endOfDigits(id[:n], 0) != n || f.endOf(end+1, 7, wordBytes) != end+7 || f.text[end+7] != '.' {
+		return 0
+	}
+	last := f.endOf(end+8, 40, wordBytes)
+	if size := last - end - 8; size < 27 || size > 38 {
+		return 0
+	}
+	return f.hit(&apiKeys, i, last, 0.95)
+}
+
+var slackPath, hookPath = setOf("/"), setOf("/_-@")
 
 // random reports whether a body looks drawn rather than written: digits among
 // the letters, unless it is short of neither, and many different characters.

@@ -114,6 +114,9 @@ func letterCase(x uint64) uint64 { return ^x << 2 & highs }
 func (x *lexicon) read(text []byte, from, to int) topics {
 	var found topics
 	from, to = max(from, 0), min(to, len(text))
+	for n := 0; n < maxWord && from > 0 && from < to && asciiLetter(text[from-1]) && asciiLetter(text[from]); n++ {
+		from-- // a long word counts if it reaches in
+	}
 	for from > 0 && from < to && asciiLetter(text[from-1]) && asciiLetter(text[from]) {
 		from++
 	}
@@ -146,11 +149,29 @@ func (x *lexicon) at(text []byte, i, end, limit int) topics {
 		if p.rest != "" {
 			last = matchPhrase(text, end, p.rest)
 		}
-		if last > 0 && last <= limit && !inPlaceholder(text, last) {
+		if last > 0 && last <= limit && !inPlaceholder(text, last) && (p.rest != "" || n != 3 || !everyday(text, i, end)) {
 			found = found.or(p.who)
 		}
 	}
 	return found
+}
+
+// everyday reports whether text[i:end] is a word of some language that only looks like
+// the name of a number: "ein Haus" has no EIN.
+func everyday(text []byte, i, end int) bool {
+	switch string(text[i:end]) {
+	case "ein", "sin", "nas", "tin", "nik", "nit", "nin", "pis", "sss", "spi":
+	default:
+		return false
+	}
+	if end+1 >= len(text) || text[end] != ' ' || !asciiLetter(text[end+1]) {
+		return false
+	}
+	switch next := text[end+1 : endOfWord(text, end+1)]; string(next) {
+	case "is", "no", "nr", "num", "number", "id", "for", "code", "card", "was", "of":
+		return false
+	}
+	return true
 }
 
 // matchPhrase returns the end of the phrase whose first word begins at most two

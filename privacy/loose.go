@@ -23,21 +23,26 @@ var (
 		kind:  "passport_number",
 		words: []string{"passport", "passport number", "passport no", "passport id", "reisepass", "reisepassnummer", "reisepassnr", "passnummer", "passeport", "pasaporte", "passaporto", "passaporte", "paspoort", "paszport", "travel document"},
 		hits: []string{
-			"passport no. C01X00T47", "Passport: 512345678", `{"passportNumber":"X1234567"}`,
+			"passport no. C01X00T47", "Passport: 512345678", `{"passportNumber":"X1234567"}`, "паспорт 4509 123456", "passport 45 09 123456",
 			"P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<\nL898902C36UTO7408122F1204159ZE184226B<<<<<10", "L898902C36UTO7408122F1204159ZE184226B<<<<<10", // ICAO Doc 9303, parts 4 to 6
 			"I<UTOD231458907<<<<<<<<<<<<<<<\n7408122F1204159UTO<<<<<<<<<<<6\nERIKSSON<<ANNA<MARIA<<<<<<<<<<", "I<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<\nD231458907UTO7408122F1204159<<<<<<<6",
 			`{"mrz":"P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<\nL898902C36UTO7408122F1204159ZE184226B<<<<<10"}`,
 		},
 		misses: []string{
-			"C01X00T47", "passport 2026", "passport office 12", "L898902C36UTO7408122F1204159ZE184226B<<<<<11", "L898902C36UTO7408121F1204159ZE184226B<<<<<10", "7408122F1204158UTO<<<<<<<<<<<6", "7408122F1204159UTO<<<<<<<<<<<",
+			"C01X00T47", "passport 2026", "passport 2026 12345", "passport office 12", "L898902C36UTO7408122F1204159ZE184226B<<<<<11", "L898902C36UTO7408121F1204159ZE184226B<<<<<10", "7408122F1204158UTO<<<<<<<<<<<6", "7408122F1204159UTO<<<<<<<<<<<",
 		},
-		looks: looksPlain(7, 10, 5, 4),
+		looks: func(f *finder, i, end, digits int) (int, float64) {
+			if last, ok := f.seriesAndNumber(i, end); ok {
+				return last, 0.8
+			}
+			return looksPlain(7, 10, 5, 4)(f, i, end, digits)
+		},
 	}
 	licences = detector{
 		kind: "driver_licence",
 		words: []string{"driver license", "driver licence", "drivers license", "drivers licence", "driver s license", "driver s licence", "driving license", "driving licence", "dl number", "dl no", "license number", "licence number", "license no", "licence no", "dln",
-			"fuhrerschein", "fuhrerscheinnummer", "fuhrerscheinnr", "permis de conduire", "patente di guida", "carnet de conducir", "permiso de conducir", "licencia de conducir", "carta de conducao", "rijbewijs"},
-		hits: []string{"Driver's license D1234567", "DL number: 123456789", `{"driver_license":"S530-4600-0000"}`, "Führerscheinnummer: B072RRE2I55"}, misses: []string{"D1234567", "driver 1234567"},
+			"fuhrerschein", "fuhrerscheinnummer", "fuhrerscheinnr", "permis de conduire", "patente di guida", "patente", "numero patente", "cnh", "prawo jazdy", "korkort", "forerkort", "korekort", "ajokortti", "vodacsky preukaz", "carnet de conducir", "permiso de conducir", "licencia de conducir", "carta de conducao", "rijbewijs"},
+		hits: []string{"Driver's license D1234567", "DL number: 123456789", `{"driver_license":"S530-4600-0000"}`, "Führerscheinnummer: B072RRE2I55", "patente U1234567A", "CNH 62472927637"}, misses: []string{"D1234567", "driver 1234567"},
 		looks: looksPlain(7, 16, 5, 6),
 	}
 	// shortLicences are those behind two letters that mean other things too: they
@@ -50,14 +55,14 @@ var (
 	}
 	records = detector{
 		kind:  "medical_record",
-		words: []string{"mrn", "medical record", "patient id", "patient number", "patientid", "chart number", "health record", "health insurance number", "member id", "medicare beneficiary", "mbi", "insurance id", "policy number", "hicn", "patient no", "chart no", "hospital number"},
+		words: []string{"mrn", "medical record", "patient id", "patient number", "patientid", "chart number", "health record", "health insurance number", "member id", "medicare beneficiary", "mbi", "insurance id", "health card", "ohip", "phn", "kvnr", "krankenversichertennummer", "krankenversicherungsnummer", "versichertennummer", "policy number", "hicn", "patient no", "chart no", "hospital number"},
 		hits:  []string{"MRN 00123456", "medical record number: 4458812", `{"patient_id":"P-448812"}`}, misses: []string{"00123456", "mrn none", "patient 12"},
 		looks: looksPlain(6, 12, 5, 4),
 	}
 	accounts = detector{
 		kind:  "bank_account",
-		words: []string{"account number", "account no", "acct", "acct no", "bank account", "accountnumber", "a c no", "acc no", "acct number", "acct num", "account num", "bsb", "kontonummer", "konto nr", "numero de cuenta", "numero de compte", "iban account", "sort code", "checking account", "savings account"},
-		hits:  []string{"account number 12345678", "Acct: 0001234567", `{"accountNumber":"12345678901"}`}, misses: []string{"12345678", "account 7", "account number unknown"},
+		words: []string{"account number", "account no", "acct", "acct no", "bank account", "a c", "accountnumber", "a c no", "acc no", "acct number", "acct num", "account num", "bsb", "kontonummer", "konto nr", "numero de cuenta", "numero de compte", "iban account", "sort code", "checking account", "savings account", "beneficiary account", "payee account", "n de compte", "no de compte", "nr konta", "numer konta", "n de cuenta", "conta corrente", "numero da conta", "kontonr", "rekeningnummer"},
+		hits:  []string{"account number 12345678", "beneficiary account 0123456789", "Acct: 0001234567", `{"accountNumber":"12345678901"}`}, misses: []string{"12345678", "account 7", "account number unknown"},
 		looks: looksPlain(6, 17, 6, 4),
 	}
 	codes = detector{
@@ -88,6 +93,18 @@ func looksPlain(shortest, longest, fewest, most int) func(*finder, int, int, int
 		}
 		return end, 0.8
 	}
+}
+
+// seriesAndNumber reports whether text[i:end] begins four digits, together or in two
+// pairs, and six more, as passports of Russia are numbered, and where those end.
+func (f *finder) seriesAndNumber(i, end int) (last int, ok bool) {
+	const pairs, together = "99 99 999999", "9999 999999"
+	for _, p := range [...]string{pairs, together} {
+		if _, last := f.match(p, i); last > 0 && end < last {
+			return last, true
+		}
+	}
+	return end, false
 }
 
 // looksShortLicence takes a letter and digits behind DL or the like, or digits
@@ -229,6 +246,6 @@ func month(word []byte) int {
 // others are the detectors that are neither cards nor identity numbers. Of two
 // that claim the same bytes the first counts.
 var others = []*detector{
-	&privateKeys, &jwts, &apiKeys, &urlCredentials, &wallets, &ibans, &bics, &births, &passports, &licences, &shortLicences, &records, &accounts, &codes,
+	&privateKeys, &jwts, &apiKeys, &urlCredentials, &wallets, &ibans, &bics, &births, &passports, &licences, &shortLicences, &records, &accounts, &nationals, &codes,
 	&passwords, &secrets, &phones, &macs, &ips,
 }

@@ -16,7 +16,8 @@ var nativeWords = map[string]string{
 	"身份证": "chinese id", "身份證": "chinese id", "护照": "passport", "護照": "passport", "电话": "phone", "電話": "phone", "手机": "phone", "手機": "phone", "密码": "password", "密碼": "password",
 	"出生日期": "dob", "生日": "dob", "银行账号": "account number", "マイナンバー": "mynumber", "個人番号": "mynumber", "パスワード": "password", "生年月日": "dob", "旅券": "passport", "パスポート": "passport",
 	"口座番号": "account number", "주민등록번호": "rrn", "전화": "phone", "휴대폰": "phone", "비밀번호": "password", "생년월일": "dob", "여권": "passport", "계좌번호": "account number",
-	"เลขประจำตัวประชาชน": "thai id", "โทร": "phone", "รหัสผ่าน": "password", "आधार": "aadhaar", "फ़ोन": "phone", "फोन": "phone",
+	"เลขประจำตัวประชาชน": "thai id", "โทร": "phone", "รหัสผ่าน": "password", "사업자등록번호": "brn", "统一社会信用代码": "uscc", "رقم الهوية": "national id", "香港身份證": "hkid", "κωδικός πρόσβασης": "password", "водительское удостоверение": "driver licence",
+	"आधार": "aadhaar", "फ़ोन": "phone", "फोन": "phone",
 }
 
 // nativeFirst has the words by their first character, nativeBits which those are.

@@ -105,6 +105,16 @@ func (f *finder) spark(i int) int {
 			return end
 		}
 	case ':':
+		if i+2 < len(f.text) && f.text[i+1] == 'A' && f.text[i+2] == 'A' && i > 0 && isDigit(f.text[i-1]) {
+			if end := f.botToken(i); end > i {
+				return end
+			}
+		}
+		if i+1 < len(f.text) && f.text[i+1] == '/' {
+			if end := f.webhook(i); end > i {
+				return end
+			}
+		}
 		if end := f.credentials(i); end > i {
 			return end
 		}
@@ -185,6 +195,11 @@ func (f *finder) word(r row) int {
 	}
 	if n >= shortestEncoded {
 		if last := f.encoded(i, end); last > i {
+			return last
+		}
+	}
+	if n >= 24 && n <= 28 && end+8 < len(text) && text[end] == '.' && text[end+7] == '.' {
+		if last := f.dottedToken(i, end); last > i {
 			return last
 		}
 	}
