@@ -17,6 +17,7 @@ type detector struct {
 	min, max int // digits; both 0: not made of digits alone
 	pad      int // leading zeros that a JSON number under a telling name may have lost
 	rank     int // place in the catalog; the lower wins where two claim the same bytes
+	topic    int // its bit in topics, noTopic for one that no word tells of
 
 	// valid says how much of the confidence of a form is left after looking
 	// at the digits: 0 (no such value) to 1.
@@ -102,6 +103,8 @@ const redactedSuffix = "_redacted"
 type catalog struct {
 	all []*detector // by rank
 
+	byTopic [maxTopics]*detector
+
 	// byCount[n] are the detectors of values with n digits that need a telling
 	// word, always those that do not.
 	byCount [maxDigits + 1]topics
@@ -148,9 +151,15 @@ var builtin = sync.OnceValue(func() *catalog {
 
 func newCatalog(all []*detector) *catalog {
 	c := &catalog{all: all, lexicon: lexicon{phrases: map[string][]phrase{}}, labels: lexicon{phrases: map[string][]phrase{}}}
+	topic := 0
 	for i, d := range all {
-		if d.rank != i { // the built-in ones have theirs, and others may be reading it
-			d.rank = i
+		bit := noTopic
+		if d.min > 0 || d.looks != nil || d.labelled || len(d.words) > 0 {
+			bit, c.byTopic[topic] = topic, d
+			topic++
+		}
+		if d.rank != i || d.topic != bit { // the built-in ones have theirs, and others may be reading it
+			d.rank, d.topic = i, bit
 		}
 		for k := range d.forms {
 			if fm := &d.forms[k]; fm.lengths != "" && fm.code == 0 {

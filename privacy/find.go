@@ -175,7 +175,7 @@ func (f *finder) judgeOthers(told *telling) (by *detector, best verdict) {
 		}
 	}
 	for !fit.none() {
-		d := c.all[fit.take()]
+		d := c.byTopic[fit.take()]
 		if v := f.ask(d, w, told); v.confidence > best.confidence {
 			by, best = d, v
 		}

@@ -11,34 +11,39 @@ import (
 // stay in registers, as an array does not.
 type topics struct{ low, high uint64 }
 
-// maxTopics is how many detectors topics have room for.
-const maxTopics = 128
+// maxTopics is how many detectors topics have room for; the bit behind them is never
+// set.
+const (
+	maxTopics = 127
+	noTopic   = maxTopics
+)
 
 func (t topics) has(d *detector) bool {
-	if d.rank < 64 {
-		return t.low>>(d.rank&63)&1 != 0
+	if d.topic < 64 {
+		return t.low>>(d.topic&63)&1 != 0
 	}
-	return t.high>>(d.rank&63)&1 != 0
+	return t.high>>(d.topic&63)&1 != 0
 }
 
 func (t *topics) add(d *detector) {
-	if d.rank < 64 {
-		t.low |= 1 << (d.rank & 63)
-	} else {
-		t.high |= 1 << (d.rank & 63)
+	switch {
+	case d.topic < 64:
+		t.low |= 1 << (d.topic & 63)
+	case d.topic < maxTopics:
+		t.high |= 1 << (d.topic & 63)
 	}
 }
 
-// take takes the first one away, and returns its rank; there must be one.
+// take takes the first one away, and returns its topic; there must be one.
 func (t *topics) take() int {
 	if t.low != 0 {
-		rank := bits.TrailingZeros64(t.low)
+		topic := bits.TrailingZeros64(t.low)
 		t.low &= t.low - 1
-		return rank
+		return topic
 	}
-	rank := 64 + bits.TrailingZeros64(t.high)
+	topic := 64 + bits.TrailingZeros64(t.high)
 	t.high &= t.high - 1
-	return rank
+	return topic
 }
 
 func (t topics) or(o topics) topics  { return topics{t.low | o.low, t.high | o.high} }

@@ -108,7 +108,7 @@ func (c *catalog) of(kind iatp.DataClass) *detector {
 			return d
 		}
 	}
-	return &detector{kind: kind, rank: len(c.all)}
+	return &detector{kind: kind, rank: len(c.all), topic: noTopic}
 }
 
 // document appends doc, redacted where something was found that must go.

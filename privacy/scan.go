@@ -473,7 +473,7 @@ func (w *work) scanDigits(n int, tok ijson.Token, digits []byte) bool {
 func (w *work) askAbout(n int, tok ijson.Token, digits []byte, who topics) bool {
 	f := &w.finder
 	for !who.none() {
-		d, padded := f.catalog.all[who.take()], digits
+		d, padded := f.catalog.byTopic[who.take()], digits
 		if missing := d.min - len(digits); missing > 0 && missing <= d.pad {
 			padded = append(append(w.padded[:0], "000000000"[:missing]...), digits...)
 		}

@@ -85,7 +85,7 @@ func slowFind(text string) []span {
 // slowHolds judges text[i:end] in the given shape; what is before from is taken.
 func slowHolds(text string, from, i, end int, kind, shape string) bool {
 	digits := []byte(slowSeps.ReplaceAllString(text[i:end], ""))
-	if end < len(text) && isDigit(text[end]) || slowHexBefore.MatchString(text[max(0, i-40):i]) || slowHexAfter.MatchString(text[end:]) {
+	if end < len(text) && isDigit(text[end]) || slowHexBefore.MatchString(text[max(0, i-40):i]) && !strings.HasSuffix(text[:i], "%B") || slowHexAfter.MatchString(text[end:]) {
 		return false
 	}
 	if i > 0 && text[i-1] == '+' && len(digits) <= 15 && (i == 1 || !isLetter(text[i-2]) && !isDigit(text[i-2])) {
