@@ -21,7 +21,11 @@ import (
 func (l *Log) Append(e *Entry, ack Ack) (int64, error) {
 	c := l.encoders.Get().(*encoder)
 	defer l.encoders.Put(c)
-	if err := c.encode(e, &l.keys.store, l.opt.Now()); err != nil {
+	at := e.Time
+	if at.IsZero() {
+		at = l.opt.Now()
+	}
+	if err := c.encode(e, &l.keys.store, at); err != nil {
 		return -1, err
 	}
 	l.mu.Lock()

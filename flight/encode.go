@@ -49,12 +49,12 @@ type encoder struct {
 	sealed  []byte // of this line, in base64url
 }
 
-// encode builds the line of e, without seq. now is used when e has no time.
+// encode builds the line of e, without seq, with that time.
 //
 // The members stand in the order of RFC 8785 by hand: all names are ASCII, so
 // that order is the order of their bytes. A test compares every line with an
 // independent canonicaliser.
-func (c *encoder) encode(e *Entry, keys *storeKey, now time.Time) error {
+func (c *encoder) encode(e *Entry, keys *storeKey, at time.Time) error {
 	if !e.Type.known() {
 		return fmt.Errorf("flight: %q is not a type of record", e.Type)
 	}
@@ -74,7 +74,7 @@ func (c *encoder) encode(e *Entry, keys *storeKey, now time.Time) error {
 		return ErrNotWhole
 	}
 	c.untilSeq(e)
-	c.afterSeq(e, now)
+	c.afterSeq(e, at)
 	if len(c.buf)+20 > MaxLine {
 		return errors.New("flight: a line came out too long") // the bounds above are wrong
 	}
@@ -160,24 +160,21 @@ func (c *encoder) untilSeq(e *Entry) {
 	c.seqAt = len(c.buf)
 }
 
-func (c *encoder) afterSeq(e *Entry, now time.Time) {
+func (c *encoder) afterSeq(e *Entry, at time.Time) {
 	c.truth("sla_breach", e.SLABreach)
 	c.spend(e.Spend)
 	c.text("state", e.State)
 	c.number("status_code", int64(e.StatusCode))
-	if !e.Time.IsZero() {
-		now = e.Time
-	}
 	c.name("timestamp")
 	c.buf = append(c.buf, '"')
-	c.buf = appendTime(c.buf, now)
+	c.buf = appendTime(c.buf, at)
 	c.buf = append(c.buf, '"')
 	// From here on no member holds JSON of a caller: see traceOf.
 	c.traced = e.TraceID != ""
 	if c.traced {
-		at := len(c.buf)
 		c.text("trace_id", string(e.TraceID))
-		c.trace = traceHash(traceOf(c.buf[at:])) // of what is written, as recovery finds it
+		end := len(c.buf) - 1
+		c.trace = traceHash(c.buf[end-len(e.TraceID) : end]) // it has nothing to escape: see encode
 	}
 	c.text("traceparent", e.TraceParent)
 	c.truth("truncated", c.truncated)
@@ -200,13 +197,17 @@ func (c *encoder) newR() {
 }
 
 func (c *encoder) name(name string) {
-	if !c.bare {
-		c.buf = append(c.buf, ',')
+	c.buf, c.bare = appendName(c.buf, name, c.bare), false
+}
+
+// appendName appends the name of a member, which is bare if it is the first.
+func appendName(dst []byte, name string, bare bool) []byte {
+	if !bare {
+		dst = append(dst, ',')
 	}
-	c.bare = false
-	c.buf = append(c.buf, '"')
-	c.buf = append(c.buf, name...)
-	c.buf = append(c.buf, '"', ':')
+	dst = append(dst, '"')
+	dst = append(dst, name...)
+	return append(dst, '"', ':')
 }
 
 func (c *encoder) text(name, s string) { c.bounded(name, s, maxText) }
@@ -215,8 +216,14 @@ func (c *encoder) bounded(name, s string, limit int) {
 	if s == "" {
 		return
 	}
-	c.name(name)
-	c.cutString(s, limit)
+	if len(s) > limit || plainPrefix(s) < len(s) {
+		c.name(name)
+		c.cutString(s, limit)
+		return
+	}
+	dst := append(appendName(c.buf, name, c.bare), '"')
+	dst = append(dst, s...)
+	c.buf, c.bare = append(dst, '"'), false
 }
 
 // cutString writes s as a string of at most limit bytes between the quotes.
