@@ -30,11 +30,12 @@ func (l *Log) prepare() {
 // error: the lines then make the file grow.
 func (l *Log) zeroAhead(file *os.File, from, n int64) {
 	done := l.roomy(n) && fillZeros(file, from, n) && datasync(file) == nil
+	local := done && onLocalDisk(file)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.zeroing = false
 	if done {
-		l.seg.ready = from + n
+		l.seg.ready, l.seg.local = from+n, local
 	} else {
 		l.cramped = true // until the next segment
 	}

@@ -218,8 +218,9 @@ func (l *Log) writeBatch() {
 	l.pending, l.spare, l.batch, l.led = l.spare[:0], nil, nil, false
 	l.seg.queued += int64(len(batch))
 	l.prepare()
+	calm := l.crowd == 0 && !l.zeroing && !l.inSync
 	l.mu.Unlock()
-	err := l.seg.write(batch)
+	err := l.seg.write(batch, calm)
 	if err == nil {
 		applyLines(l.views, from, batch)
 	}
@@ -356,11 +357,13 @@ func (l *Log) syncWritten() error {
 	if mark == l.synced {
 		return nil
 	}
+	l.inSync = true
 	l.mu.Unlock()
 	start := time.Now()
 	err := datasync(file)
 	took := time.Since(start)
 	l.mu.Lock()
+	l.inSync = false
 	if err != nil {
 		err = fmt.Errorf("sync record %d: %w", mark-1, err)
 		l.fail(err)

@@ -152,6 +152,7 @@ type Log struct {
 	rotating   bool        // producers wait for the next segment
 	needSync   bool        // the next sync is the flusher's
 	syncing    bool        // somebody syncs or rotates
+	inSync     bool        // and is in the system call
 	round      *round      // those that wait for the next sync, nil if there are none
 	joined     int         // how many they are
 	lastJoined int         // how many waited for the last one
