@@ -21,17 +21,21 @@ func ParseTraceID(s string) (TraceID, error) {
 		return "", fmt.Errorf("trace id must have 1 to %d characters, got %d", MaxTraceID, len(s))
 	}
 	for i := range len(s) {
-		if !traceIDByte(s[i]) {
+		if !traceIDBytes[s[i]] {
 			return "", fmt.Errorf("trace id may hold letters, digits, dots, underscores and hyphens only, got %s", snippet(s))
 		}
 	}
 	return TraceID(s), nil
 }
 
-func traceIDByte(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
-		c == '.' || c == '_' || c == '-'
-}
+// traceIDBytes is a table, for each record is checked.
+var traceIDBytes = func() (t [256]bool) {
+	for c := range t {
+		t[c] = 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
+			c == '.' || c == '_' || c == '-'
+	}
+	return t
+}()
 
 // NewTraceID makes a trace id of 128 random bits, in the form of an RFC 9562
 // UUID of version 4, six of whose bits are fixed.
@@ -42,30 +46,33 @@ func NewTraceID(random [16]byte) TraceID {
 }
 
 func uuid(b [16]byte) TraceID {
-	text := make([]byte, 0, 36)
-	for i, c := range b {
-		if i == 4 || i == 6 || i == 8 || i == 10 {
-			text = append(text, '-')
-		}
-		text = append(text, "0123456789abcdef"[c>>4], "0123456789abcdef"[c&15])
-	}
-	return TraceID(text)
+	var text [36]byte
+	hex.Encode(text[:], b[:4])
+	hex.Encode(text[9:], b[4:6])
+	hex.Encode(text[14:], b[6:8])
+	hex.Encode(text[19:], b[8:10])
+	hex.Encode(text[24:], b[10:])
+	text[8], text[13], text[18], text[23] = '-', '-', '-', '-'
+	return TraceID(text[:])
 }
 
 // Bits returns the 128 bits that the id spells, as a UUID of any version or as
 // 32 hexadecimal digits; ok is false if it is neither.
 func (id TraceID) Bits() (bits [16]byte, ok bool) {
-	s := string(id)
-	if len(s) == 36 {
-		if s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
-			return bits, false
-		}
-		s = s[0:8] + s[9:13] + s[14:18] + s[19:23] + s[24:36]
-	}
-	if len(s) != 32 {
+	var digits [32]byte
+	switch {
+	case len(id) == 36 && id[8] == '-' && id[13] == '-' && id[18] == '-' && id[23] == '-':
+		copy(digits[:], id[:8])
+		copy(digits[8:], id[9:13])
+		copy(digits[12:], id[14:18])
+		copy(digits[16:], id[19:23])
+		copy(digits[20:], id[24:])
+	case len(id) == 32:
+		copy(digits[:], id)
+	default:
 		return bits, false
 	}
-	if _, err := hex.Decode(bits[:], []byte(s)); err != nil {
+	if _, err := hex.Decode(bits[:], digits[:]); err != nil {
 		return [16]byte{}, false
 	}
 	return bits, true

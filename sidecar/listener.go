@@ -323,9 +323,9 @@ func (x *exchange) say(h http.Header, name, value string) {
 
 // finish counts an exchange that is over.
 func (s *Sidecar) finish(x *exchange, status int) {
-	m := s.metrics
+	m, now := s.metrics, s.now()
 	m.requestBytes.Add(float64(len(x.body)))
-	m.latency.Observe(s.now().Sub(x.start).Seconds())
+	m.latency.Observe(now.Sub(x.start).Seconds())
 	if x.st == nil {
 		return
 	}
@@ -341,7 +341,7 @@ func (s *Sidecar) finish(x *exchange, status int) {
 		m.found("request", x.tally(x.report, false, false))
 	}
 	if x.attempts > 0 {
-		m.own.Observe((s.now().Sub(x.ready) - x.away).Seconds())
+		m.own.Observe((now.Sub(x.ready) - x.away).Seconds())
 	}
 }
 

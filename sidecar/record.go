@@ -225,9 +225,8 @@ func (s *Sidecar) recordEnd(x *exchange, end *ending) error {
 	if x.attempts > 1 {
 		e.Attempts = x.attempts
 	}
-	now := s.now()
-	elapsed := now.Sub(x.start)
-	e.Latency, e.Own = elapsed, now.Sub(x.ready)-x.away
+	elapsed := e.Time.Sub(x.start)
+	e.Latency, e.Own = elapsed, e.Time.Sub(x.ready)-x.away
 	if sla := x.slaLatency(); sla > 0 && elapsed > time.Duration(sla)*time.Millisecond {
 		e.SLABreach = true
 		s.metrics.slaBreaches.Inc()
