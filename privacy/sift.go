@@ -44,30 +44,30 @@ func sift(b []byte) bool {
 		}
 	}
 	var above uint64
-	digits, length := 0, 0
-	for rest := b; len(rest) > 0; {
-		x, n := uint64(0), 8
-		if len(rest) >= 8 {
-			x = binary.LittleEndian.Uint64(rest)
-		} else {
-			n = len(rest)
-			x = tail(rest)
-		}
-		rest = rest[n:]
+	digits, length, i := 0, 0, 0
+	for ; len(b)-i >= 8; i += 8 {
+		x := binary.LittleEndian.Uint64(b[i:])
 		above |= x
 		if oddBytes(x) != 0 {
-			digits += bits.OnesCount64(digitBytes(x))
-			if digits >= siftDigits || markBytes(x) != 0 {
+			if digits += bits.OnesCount64(digitBytes(x)); digits >= siftDigits || markBytes(x) != 0 {
 				return true
 			}
 		}
-		space := x ^ ' '*ones
-		if m := (space - ones) &^ space & highs; m != 0 {
-			if length+bits.TrailingZeros64(m)/8 >= siftRow {
-				return true
-			}
-			length = bits.LeadingZeros64(m)/8 - (8 - n)
-		} else if length += n; length >= siftRow {
+		m := spaceBytes(x)
+		if length+bits.TrailingZeros64(m)/8 >= siftRow {
+			return true
+		}
+		row := bits.LeadingZeros64(m) / 8
+		if m == 0 {
+			row += length
+		}
+		length = row
+	}
+	if i < len(b) {
+		x := tail(b[i:])
+		above |= x
+		digits += bits.OnesCount64(digitBytes(x))
+		if digits >= siftDigits || markBytes(x) != 0 || length+min(bits.TrailingZeros64(spaceBytes(x))/8, len(b)-i) >= siftRow {
 			return true
 		}
 	}
@@ -79,6 +79,13 @@ func sift(b []byte) bool {
 func oddBytes(x uint64) uint64 {
 	x &^= highs // so that no sum is carried over
 	return ((x+(0x80-0x30)*ones)&^(x+(0x80-0x41)*ones) | (x+(0x80-0x24)*ones)&^(x+(0x80-0x28)*ones)) & highs
+}
+
+// spaceBytes sets bit 7 of each byte that is a space. An exclamation mark behind one may be
+// marked too.
+func spaceBytes(x uint64) uint64 {
+	space := x ^ ' '*ones
+	return (space - ones) &^ space & highs
 }
 
 // markBytes is 0 unless a byte is one of @:=%&.
