@@ -23,14 +23,15 @@ func briefWrite(f *os.File, p []byte, at int64) int {
 }
 
 // onLocalDisk reports whether f lies in a file system of which we know that it keeps what is
-// written in memory, and asks no program and no other machine.
+// written over blocks that are there in memory, and asks no program and no other machine. One that
+// copies on write looks for other blocks, and may have to make room.
 func onLocalDisk(f *os.File) bool {
 	var st unix.Statfs_t
 	if unix.Fstatfs(int(f.Fd()), &st) != nil {
 		return false
 	}
 	switch int64(st.Type) {
-	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC, unix.TMPFS_MAGIC, unix.OVERLAYFS_SUPER_MAGIC:
+	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.TMPFS_MAGIC, unix.OVERLAYFS_SUPER_MAGIC:
 		return true
 	}
 	return false

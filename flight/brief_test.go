@@ -68,7 +68,8 @@ func TestWaryAfterALongWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	s := segment{file: f, ready: 1 << 20, local: true, wary: waryFor}
+	s := segment{file: f, ready: 1 << 20, local: true}
+	s.beWary()
 	for left := waryFor; left > 0; left-- {
 		if s.wary != left {
 			t.Fatalf("%d writes to go, and %d were expected", s.wary, left)
@@ -80,5 +81,17 @@ func TestWaryAfterALongWrite(t *testing.T) {
 	}
 	if s.wary != 0 {
 		t.Errorf("wary for %d writes too many", s.wary)
+	}
+	// The disk of another program's making: each time it lasts longer.
+	for _, want := range []int{2 * waryFor, 4 * waryFor, 8 * waryFor} {
+		if s.beWary(); s.wary != want {
+			t.Errorf("wary for %d writes, not %d", s.wary, want)
+		}
+	}
+	for range 100 {
+		s.beWary()
+	}
+	if s.wary != mostWary {
+		t.Errorf("wary for %d writes, not %d", s.wary, mostWary)
 	}
 }

@@ -35,6 +35,7 @@ type segment struct {
 	index  []indexEntry
 	born   time.Time
 	local  bool // below ready, a write is a copy into memory
+	slow   int  // how many brief writes took long
 	wary   int  // how many writes from now on are ordinary ones
 }
 
@@ -85,22 +86,30 @@ func (s *segment) write(lines []byte, calm bool) error {
 const (
 	// mostBrief is how much the kernel copies in some microseconds.
 	mostBrief = 16 << 10
-	// longForBrief is what no write takes that only copies, and waryFor is how many are
-	// ordinary ones after one that took so long.
+	// longForBrief is what no write takes that only copies. After one that took so long
+	// waryFor writes are ordinary ones, after the next one in the same segment twice as many,
+	// up to mostWary.
 	longForBrief = 2 * time.Millisecond
 	waryFor      = 256
+	mostWary     = waryFor << 8
 )
 
 // writeBriefly writes lines without telling the scheduler, and returns how many bytes it
 // wrote: what is left meets the same error in an ordinary write. Lines that go over zeros
-// that are there only have to be copied (decision 0048).
+// that are there only have to be copied (decision 0049).
 func (s *segment) writeBriefly(lines []byte) int {
 	start := time.Now()
 	n := briefWrite(s.file, lines, s.size)
 	if time.Since(start) >= longForBrief {
-		s.wary = waryFor
+		s.beWary()
 	}
 	return n
+}
+
+// beWary keeps the next writes ordinary.
+func (s *segment) beWary() {
+	s.wary = min(waryFor<<min(s.slow, 16), mostWary)
+	s.slow++
 }
 
 // listSegments returns the first records of the segments in dir, ascending.
