@@ -61,7 +61,7 @@ var (
 	}
 	accounts = detector{
 		kind:  "bank_account",
-		words: []string{"account number", "account no", "acct", "acct no", "bank account", "a c", "accountnumber", "a c no", "acc no", "acct number", "acct num", "account num", "bsb", "kontonummer", "konto nr", "numero de cuenta", "numero de compte", "iban account", "sort code", "checking account", "savings account", "beneficiary account", "payee account", "n de compte", "no de compte", "nr konta", "numer konta", "n de cuenta", "conta corrente", "numero da conta", "kontonr", "rekeningnummer"},
+		words: []string{"account number", "account no", "acct", "acct no", "bank account", "accountnumber", "a c no", "acc no", "acct number", "acct num", "account num", "bsb", "kontonummer", "konto nr", "numero de cuenta", "numero de compte", "iban account", "sort code", "checking account", "savings account", "beneficiary account", "payee account", "n de compte", "no de compte", "nr konta", "numer konta", "n de cuenta", "conta corrente", "numero da conta", "kontonr", "rekeningnummer"},
 		hits:  []string{"account number 12345678", "beneficiary account 0123456789", "Acct: 0001234567", `{"accountNumber":"12345678901"}`}, misses: []string{"12345678", "account 7", "account number unknown"},
 		looks: looksPlain(6, 17, 6, 4),
 	}
