@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -50,18 +51,20 @@ func canaryOfEachKind(t *testing.T) []canary {
 // in names the canaries that data holds, as they are or as JSON, its pointers and URLs write them.
 func in(data []byte, all []canary) (found []string) {
 	for _, c := range all {
-		quoted, err := json.Marshal(c.value)
-		if err != nil {
-			panic(err) // a string always marshals
-		}
-		for _, form := range []string{c.value, strings.Trim(string(quoted), `"`), strings.NewReplacer("~", "~0", "/", "~1").Replace(c.value), url.PathEscape(c.value), url.QueryEscape(c.value)} {
-			if bytes.Contains(data, []byte(form)) {
-				found = append(found, c.kind+" "+c.value)
-				break
-			}
+		if slices.ContainsFunc(c.forms(), func(form string) bool { return bytes.Contains(data, []byte(form)) }) {
+			found = append(found, c.kind+" "+c.value)
 		}
 	}
 	return found
+}
+
+// forms are the value as it is, in JSON, in a JSON pointer and in a URL.
+func (c canary) forms() []string {
+	quoted, err := json.Marshal(c.value)
+	if err != nil {
+		panic(err) // a string always marshals
+	}
+	return []string{c.value, strings.Trim(string(quoted), `"`), strings.NewReplacer("~", "~0", "/", "~1").Replace(c.value), url.PathEscape(c.value), url.QueryEscape(c.value)}
 }
 
 // faultyAgent answers with the note of the request in it, wrongly in the way that
