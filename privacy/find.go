@@ -481,7 +481,8 @@ func apart(seps []byte, kind byte) bool {
 }
 
 // uniform reports whether the groups up to k have the same separators
-// throughout, and are not a number with a fraction.
+// throughout, and are neither a number with a fraction nor two ids in a path
+// (/4000000000/006).
 func (f *finder) uniform(w *walk, k int) bool {
 	s := f.sep(w, 0)
 	for g := 1; g < k; g++ {
@@ -489,7 +490,7 @@ func (f *finder) uniform(w *walk, k int) bool {
 			return false
 		}
 	}
-	return k > 1 || s[0] != '.'
+	return k > 1 || s[0] != '.' && (s[0] != '/' || w.total[0]%4 == 0 || w.total[0] == 6)
 }
 
 // even reports whether all groups but the last one have the same length, or lengths

@@ -113,7 +113,10 @@ func slowHolds(text string, from, i, end int, kind, shape string) bool {
 	for _, g := range groups[:len(groups)-1] {
 		lengths[pick(len(g)%4 == 0, 4, len(g))] = true
 	}
-	return left == 1 && before == nil && after == nil && len(lengths) == 1 && len(slices.Compact(seps)) == 1 && (strings.Count(text[i:end], seps[0]) > 1 || seps[0][0] != '.')
+	if first := len(groups[0]); len(groups) == 2 && (seps[0][0] == '.' || seps[0][0] == '/' && first%4 != 0 && first != 6) {
+		return false
+	}
+	return left == 1 && before == nil && after == nil && len(lengths) == 1 && len(slices.Compact(seps)) == 1
 }
 
 // plain is what the slow scanner knows.

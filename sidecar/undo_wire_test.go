@@ -525,6 +525,44 @@ func TestIngressRecovers(t *testing.T) {
 	}
 }
 
+// TestUndoOvertakesCheck: an undo that is asked for while the agent is still being asked
+// what became of the task goes ahead, whatever it says then.
+func TestUndoOvertakesCheck(t *testing.T) {
+	agent := newBooker()
+	agent.state = "partial"
+	checked, release := make(chan struct{}), make(chan struct{})
+	var once, open sync.Once
+	t.Cleanup(func() { open.Do(func() { close(release) }) })
+	agent.before = func(w http.ResponseWriter, r *http.Request) bool {
+		if strings.HasPrefix(r.URL.Path, "/state/") {
+			once.Do(func() { close(checked) })
+			<-release
+			return false
+		}
+		if r.URL.Path != "/" {
+			return false
+		}
+		agent.look(func() { agent.booked[r.Header.Get("Iatp-Transaction")] = true })
+		http.Error(w, "half way", http.StatusInternalServerError)
+		return true
+	}
+	_, caller, _ := byHand(t, agent, undoer("db", `,"undo_window_seconds":0`), func(cfg *sidecar.Config) { cfg.Recovery = sidecar.RecoveryOff })
+	tx := txOf(t, caller.ask(t, "POST", "/task", "k1", bookIt))
+	<-checked
+	asked := make(chan int)
+	go func() { asked <- caller.undo(t, tx).Status }()
+	for got := ""; got != "compensating"; time.Sleep(5 * time.Millisecond) {
+		got = string(readInto[api.Transaction](t, caller.ask(t, "GET", "/transactions/"+tx, "", "")).State)
+	}
+	open.Do(func() { close(release) })
+	if status := <-asked; status != http.StatusOK && status != http.StatusAccepted {
+		t.Errorf("undo = %d", status)
+	}
+	if r := caller.undone(t, tx); r.Status != http.StatusOK {
+		t.Errorf("undo = %d %s", r.Status, r.Body)
+	}
+}
+
 // TestUndoIsOne: many ask at once, and the agent undoes once.
 func TestUndoIsOne(t *testing.T) {
 	agent := newBooker()

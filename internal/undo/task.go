@@ -157,6 +157,9 @@ func (b *Book) findOut(ctx context.Context, t *Thing) (time.Duration, error) {
 		return b.patience(t.Ended), nil
 	}
 	_, err = b.advance(t.Ref, func(t *Thing) (*move, error) {
+		if t.State != Unknown {
+			return nil, nil // an undo was asked for meanwhile: that is the answer
+		}
 		m := &move{who: ByRecovery}
 		switch {
 		case k.Known && !k.Executed && !(t.Voidable() && b.opt.Host.CanRollBack()):
