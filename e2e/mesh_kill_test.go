@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	mathrand "math/rand/v2"
-	"net"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/inter-agent-trust/iatp"
+	"github.com/inter-agent-trust/iatp/iatptest"
 )
 
 // meshParty is a sidecar that another one knows.
@@ -34,24 +34,9 @@ func newMeshParty(t *testing.T) *meshParty {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &meshParty{key: key, keyFile: filepath.Join(t.TempDir(), "agent.key"), addr: steadyAddress(t)}
+	p := &meshParty{key: key, keyFile: filepath.Join(t.TempDir(), "agent.key"), addr: iatptest.Address(t)}
 	writeSecret(t, p.keyFile, string(pem))
 	return p
-}
-
-// steadyAddress is a free address whose port the kernel gives to nobody else
-// while a sidecar that listens there is dead.
-func steadyAddress(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 20000+mathrand.IntN(10000))
-		if ln, err := net.Listen("tcp", addr); err == nil {
-			ln.Close()
-			return addr
-		}
-	}
-	t.Fatal("no free port")
-	return ""
 }
 
 // config is the part of the configuration that makes a sidecar the party, with

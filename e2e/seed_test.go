@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/inter-agent-trust/iatp/iatptest"
 )
 
 // The commands of the seed's quick start, word for word.
@@ -250,7 +252,7 @@ func TestManifestHealthAndMetrics(t *testing.T) {
 func TestSeedEnvironment(t *testing.T) {
 	t.Parallel()
 	a := startAgent(t, nil)
-	port := freePort(t)
+	_, port, _ := net.SplitHostPort(iatptest.Address(t))
 	env := []string{
 		"IATP_AGENT_URL=" + a.url, "IATP_PORT=" + port, "IATP_AGENT_ID=env-agent", "IATP_TRUST_LEVEL=trusted",
 		"IATP_REVERSIBILITY=none", "IATP_RETENTION=ephemeral", "IATP_HUMAN_IN_LOOP=false", "IATP_TRAINING_CONSENT=true",
@@ -289,18 +291,6 @@ func TestNoManifest(t *testing.T) {
 	if n := len(a.calls()); n != 0 {
 		t.Errorf("the agent saw %d calls", n)
 	}
-}
-
-// freePort is a port that was free a moment ago.
-func freePort(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	_, port, _ := net.SplitHostPort(ln.Addr().String())
-	return port
 }
 
 // TestDemo: the story plays through in under ten seconds.

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/inter-agent-trust/iatp/iatptest"
 )
 
 // TestDrain: SIGTERM lets the call under way end, and takes no new one.
@@ -156,7 +158,7 @@ func TestReload(t *testing.T) {
 // is, and honestly.
 func TestAgentFails(t *testing.T) {
 	t.Parallel()
-	at := setup{agent: "http://127.0.0.1:" + freePort(t)}
+	at := setup{agent: "http://" + iatptest.Address(t)}
 	s := at.start(t)
 	r := s.post(t, trip)
 	wantHead(t, r, 502, "10", "sidecar")

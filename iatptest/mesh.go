@@ -2,11 +2,13 @@ package iatptest
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/inter-agent-trust/iatp"
@@ -37,24 +39,47 @@ func NewParty(t testing.TB) *Party {
 	if err := os.WriteFile(p.KeyFile, pem, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p.addr = steadyAddress(t)
+	p.addr = Address(t)
 	p.URL = "http://" + p.addr
 	return p
 }
 
-// steadyAddress is a free address whose port the kernel gives to nobody who asks
-// for any: it is still free when the party begins to listen, or does so again.
-func steadyAddress(t testing.TB) string {
+// Address is a free address on loopback that is the test's until it ends: the kernel
+// gives its port to nobody who asks for any, and no other test takes it, of this
+// process or another, while nobody listens there.
+func Address(t testing.TB) string {
 	t.Helper()
-	for range 100 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 10000+mathrand.IntN(20000))
-		if ln, err := net.Listen("tcp", addr); err == nil {
-			ln.Close()
-			return addr
-		}
+	addr, release, err := Reserve()
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no free port")
-	return ""
+	t.Cleanup(release)
+	return addr
+}
+
+// Reserve is Address without a test: the address is the caller's until release.
+func Reserve() (addr string, release func(), err error) {
+	for range 100 {
+		port := 10000 + mathrand.IntN(20000) // below the ports of outgoing connections
+		// Who has the port on the second address has it: tests listen on the first. Where
+		// there is only one (macOS), chance has to do.
+		mine, second := net.Listen("tcp", fmt.Sprintf("127.0.0.2:%d", port))
+		if errors.Is(second, syscall.EADDRINUSE) {
+			continue
+		}
+		release = func() {
+			if second == nil {
+				mine.Close()
+			}
+		}
+		addr = fmt.Sprintf("127.0.0.1:%d", port)
+		ln, err := net.Listen("tcp", addr)
+		if err == nil {
+			return addr, release, ln.Close()
+		}
+		release()
+	}
+	return "", nil, errors.New("no free port on loopback")
 }
 
 // Listen makes a configuration the party's: its key, its public listener.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -23,6 +22,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/inter-agent-trust/iatp/iatptest"
 	"github.com/inter-agent-trust/iatp/internal/demo"
 	"github.com/inter-agent-trust/iatp/internal/office"
 )
@@ -319,15 +319,10 @@ func address(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: address NAME")
 	}
-	for range 100 { // below the ports that the kernel gives to whoever asks for any
-		at := fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(20000))
-		if l, err := net.Listen("tcp", at); err == nil {
-			ts.Check(l.Close())
-			ts.Setenv(args[0], at)
-			return
-		}
-	}
-	ts.Fatalf("no free port")
+	at, release, err := iatptest.Reserve()
+	ts.Check(err)
+	ts.Defer(release)
+	ts.Setenv(args[0], at)
 }
 
 func header(ts *testscript.TestScript, neg bool, args []string) {

@@ -149,12 +149,18 @@ func (t *tail) String() string {
 	return t.buf.String()
 }
 
-// ports hands out addresses below the range from which the kernel takes the ports
-// of outgoing connections, so that nobody takes one while its owner is dead.
+// ports hands out addresses in turn, below the range from which the kernel takes the
+// ports of outgoing connections and above those that tests take, so that nobody takes
+// one while its owner is dead.
 var ports = struct {
 	mu   sync.Mutex
 	next int
-}{next: 10000 + rand.IntN(8000)}
+}{next: rand.IntN(portCount)}
+
+const (
+	firstPort = 30000
+	portCount = 32768 - firstPort
+)
 
 // steadyAddress returns an address that nobody has.
 func steadyAddress() (string, error) {
@@ -168,9 +174,9 @@ func steadyAddress() (string, error) {
 func steadyListener() (net.Listener, error) {
 	ports.mu.Lock()
 	defer ports.mu.Unlock()
-	for range 1000 {
-		ports.next++
-		if ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", ports.next)); err == nil {
+	for range portCount {
+		ports.next = (ports.next + 1) % portCount
+		if ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", firstPort+ports.next)); err == nil {
 			return ln, nil
 		}
 	}
