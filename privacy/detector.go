@@ -109,8 +109,8 @@ type catalog struct {
 	// word, always those that do not.
 	byCount [maxDigits + 1]topics
 	always  []*detector
-	opens   [maxDigits + 1]bool // how long a group is that may begin a value anywhere in a chain
-	plain   []plainForm         // of those that need none
+	opens   [maxDigits + 1]bool           // how long a group is that may begin a value anywhere in a chain
+	plain   [longestPlain + 1][]plainForm // of those that need none, by their length
 
 	alone  topics // who may report without a telling word
 	byForm formIndex

@@ -201,12 +201,11 @@ func (f *finder) judge(told *telling) (*detector, verdict) {
 const maxDigits = 19
 
 // A plainForm is a form as it is written most: with one dash or one space between
-// two groups.
+// two groups, or in one row.
 type plainForm struct {
 	by     *detector
 	form   *form
-	digits uint32 // which of the characters are digits
-	size   int    // how many there are
+	digits uint64 // which of the characters are digits
 }
 
 // Bounds of the texts that plain forms are compared with.
@@ -221,15 +220,20 @@ func (c *catalog) addPlain(d *detector) {
 	for i := range d.forms {
 		fm := &d.forms[i]
 		begins := func(other form) bool { return other.lengths != "" && strings.HasPrefix(fm.lengths, other.lengths) }
-		if fm.shape != groups || fm.alone < reported || fm.begins != "" || strings.IndexByte(fm.seps, '-') < 0 || strings.IndexByte(fm.seps, ' ') < 0 || slices.ContainsFunc(d.forms[:i], begins) {
-			continue
+		switch {
+		case fm.alone < reported || fm.begins != "":
+		case fm.shape == run:
+			for n := max(d.min, shortestPlain); n <= d.max; n++ {
+				c.plain[n] = append(c.plain[n], plainForm{d, fm, 1<<n - 1})
+			}
+		case fm.shape == groups && strings.IndexByte(fm.seps, '-') >= 0 && strings.IndexByte(fm.seps, ' ') >= 0 && !slices.ContainsFunc(d.forms[:i], begins):
+			p, size := plainForm{by: d, form: fm}, -1
+			for _, n := range []byte(fm.lengths) {
+				p.digits |= (1<<(n-'0') - 1) << (size + 1)
+				size += 1 + int(n-'0')
+			}
+			c.plain[size] = append(c.plain[size], p)
 		}
-		p := plainForm{by: d, form: fm, size: -1}
-		for _, n := range []byte(fm.lengths) {
-			p.digits |= (1<<(n-'0') - 1) << (p.size + 1)
-			p.size += 1 + int(n-'0')
-		}
-		c.plain = append(c.plain, p)
 	}
 }
 
@@ -259,36 +263,47 @@ func mayBeWhole(text []byte) bool {
 
 // wholeNumber is whole for values made of digits.
 func (f *finder) wholeNumber(text []byte) (by *detector, confidence float64) {
-	c := f.catalog
-	if n := len(text); n < shortestPlain || n > longestPlain {
+	n := len(text)
+	if n < shortestPlain || n > longestPlain {
 		return nil, 0
 	}
-	var digits uint32
-	for k := 0; k < len(text); k += 8 {
-		digits |= uint32(gather(digitBytes(wordAt(text, k)))) << k
+	var digits uint64
+	for k := 0; k < n; k += 8 {
+		digits |= gather(digitBytes(wordAt(text, k))) << k
 	}
-	for i := range c.plain {
-		if p := &c.plain[i]; p.digits == digits && p.size == len(text) && p.form.alone >= f.least {
-			return p.judge(&f.walk.digits, text)
+	return f.plainNumber(text, digits)
+}
+
+// plainNumber is wholeNumber for a text that is not too short or too long, where it is
+// known which of the characters are digits.
+func (f *finder) plainNumber(text []byte, digits uint64) (by *detector, confidence float64) {
+	of := f.catalog.plain[len(text)]
+	for i := range of {
+		if p := &of[i]; p.digits == digits {
+			return p.judge(f, text)
 		}
 	}
 	return nil, 0
 }
 
 // judge checks the separators and the digits of a text that has the form.
-func (p *plainForm) judge(digits *[maxDigits + 13]byte, text []byte) (by *detector, confidence float64) {
-	i, count := 0, 0
-	for k, n := range []byte(p.form.lengths) {
-		if k > 0 {
-			if c := text[i]; c != '-' && c != ' ' || c != text[p.form.lengths[0]-'0'] {
-				return nil, 0
+func (p *plainForm) judge(f *finder, text []byte) (by *detector, confidence float64) {
+	digits := text
+	if p.form.shape == groups {
+		i, count, into := 0, 0, &f.walk.digits
+		for k, n := range []byte(p.form.lengths) {
+			if k > 0 {
+				if c := text[i]; c != '-' && c != ' ' || c != text[p.form.lengths[0]-'0'] {
+					return nil, 0
+				}
+				i++
 			}
-			i++
+			binary.LittleEndian.PutUint64(into[count:], wordAt(text, i))
+			i, count = i+int(n-'0'), count+int(n-'0')
 		}
-		binary.LittleEndian.PutUint64(digits[count:], wordAt(text, i))
-		i, count = i+int(n-'0'), count+int(n-'0')
+		digits = into[:count]
 	}
-	if confidence = p.form.alone * p.by.valid(digits[:count]); confidence < reported {
+	if confidence = p.form.alone * p.by.valid(digits); confidence < max(reported, f.least) {
 		return nil, 0
 	}
 	return p.by, confidence

@@ -2,6 +2,7 @@ package privacy
 
 import (
 	"bytes"
+	"math/bits"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -137,19 +138,19 @@ func FuzzRows(f *testing.F) {
 // in any text.
 func TestWholeNumber(t *testing.T) {
 	f := finder{catalog: builtin(), least: reported, known: new(nameCache)}
-	if len(f.catalog.plain) < 10 {
-		t.Fatalf("%d plain forms", len(f.catalog.plain))
+	plain := slices.Concat(f.catalog.plain[:]...)
+	if len(plain) < 10 {
+		t.Fatalf("%d plain forms", len(plain))
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		p := rapid.SampledFrom(f.catalog.plain).Draw(t, "form")
-		digit := rapid.SampledFrom([]byte("0123456789"))
-		var text []byte
-		for k, n := range []byte(p.form.lengths) {
-			if k > 0 {
-				text = append(text, rapid.SampledFrom([]byte("---- ./_+x")).Draw(t, "separator"))
-			}
-			for range n - '0' {
-				text = append(text, digit.Draw(t, "digit"))
+		p := rapid.SampledFrom(plain).Draw(t, "form")
+		separator, digit := rapid.SampledFrom([]byte("---- ./_+x")), rapid.SampledFrom([]byte("0123456789"))
+		text := make([]byte, bits.Len64(p.digits))
+		for k := range text {
+			if p.digits>>k&1 != 0 {
+				text[k] = digit.Draw(t, "digit")
+			} else {
+				text[k] = separator.Draw(t, "separator")
 			}
 		}
 		last := len(text) - 1
@@ -164,7 +165,7 @@ func TestWholeNumber(t *testing.T) {
 			}
 		}
 	})
-	for _, text := range []string{"4532-0151-1283-0366", "4532 0151 1283 0366", "3782-822463-10005", "536-90-4399", "536 90 4399"} {
+	for _, text := range []string{"4532015112830366", "4532-0151-1283-0366", "4532 0151 1283 0366", "3782-822463-10005", "536-90-4399", "536 90 4399"} {
 		if by, _ := f.wholeNumber([]byte(text)); by == nil {
 			t.Errorf("%q is not known", text)
 		}
@@ -173,6 +174,10 @@ func TestWholeNumber(t *testing.T) {
 		if by, _ := f.wholeNumber([]byte(text)); by != nil {
 			t.Errorf("%q is known", text)
 		}
+	}
+	f.least = 0.9
+	if by, confidence := f.wholeNumber([]byte("1354 12345 678911")); by != nil {
+		t.Errorf("%v is reported from %v on", confidence, f.least)
 	}
 }
 
