@@ -283,6 +283,12 @@ func (w *work) scanString(n int, tok ijson.Token, lim Limits) bool {
 			w.add(n, tok.Kind == ijson.Name, &hit{by: by, start: tok.Start, end: tok.End, confidence: confidence})
 			return true
 		}
+	} else if tok.Kind == ijson.String && !l.path.labelled(l.reader.Depth()) {
+		if h := w.finder.amongWords(text); h.by != nil {
+			h.start, h.end = tok.Start+h.start, tok.Start+h.end
+			w.add(n, false, &h)
+			return true
+		}
 	}
 	around := l.path.of(l.reader.Depth(), tok)
 	if tok.Kind == ijson.String && looksLikeJSON(text) {

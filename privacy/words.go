@@ -83,7 +83,18 @@ func (f *finder) plain(i, end int) bool {
 	if n == 2 && end+8 < len(text) && text[end] == '.' && text[end+8] == '/' {
 		return false // AB.CDE.345/01FG-82
 	}
-	return end+1 >= len(text) || !mayFollow(text[end]) || !isDigit(text[end+1])
+	return end+1 >= len(text) || !mayFollow(text[end]) || !isDigit(text[end+1]) || text[end] == ' ' && !f.opensPattern(row{start: i, end: end})
+}
+
+// opensPattern reports whether a pattern may begin with a row.
+func (f *finder) opensPattern(r row) bool {
+	of := f.catalog.byRun[r.end-r.start]
+	for k := range of {
+		if of[k].mayBegin(r, f.text) {
+			return true
+		}
+	}
+	return false
 }
 
 // hit notes a value and returns where to go on.
@@ -354,6 +365,7 @@ type pattern struct {
 	letters, digits uint64
 	next            byte
 	then            uint64 // the digits that stand behind a separator: bit 7 of each byte of a word
+	most            int    // and how many digits may stand there together
 }
 
 // addPattern files a pattern under the lengths of the rows of letters and digits
@@ -363,7 +375,7 @@ func (c *catalog) addPattern(d *detector, text string) {
 	for k, r := range []byte(text) {
 		switch {
 		case r == '_':
-			p.next, p.then = r, leadingDigits(text[k+1:])
+			p.next, p.then, p.most = r, leadingDigits(text[k+1:]), longestRow(text[k+1:])
 			c.addPatternOf(n, p)
 			continue
 		case r == '9', isDigit(r):
@@ -391,6 +403,17 @@ func leadingDigits(pattern string) (word uint64) {
 	return word
 }
 
+// longestRow returns how many letters and digits the text of a part of a pattern
+// may begin with.
+func longestRow(pattern string) (n int) {
+	for k := 0; k < len(pattern) && (pattern[k] == '_' || byteKind[pattern[k]] == runByte); k++ {
+		if pattern[k] != '_' {
+			n++
+		}
+	}
+	return n
+}
+
 // addPatternOf files a pattern that may begin with a row of n letters and digits.
 func (c *catalog) addPatternOf(n int, p pattern) {
 	c.byRun[n] = append(c.byRun[n], p)
@@ -416,7 +439,8 @@ func (p *pattern) mayBegin(r row, text []byte) bool {
 	case r.end == len(text):
 		return false
 	case p.next == '_':
-		return r.end+1 < len(text) && mayFollow(text[r.end]) && p.then&^digitBytes(wordAt(text, r.end+1)) == 0
+		behind := r.end + 1
+		return behind < len(text) && mayFollow(text[r.end]) && p.then&^digitBytes(wordAt(text, behind)) == 0 && endOfDigits(text, behind)-behind <= p.most
 	}
 	return text[r.end] == p.next
 }
