@@ -143,7 +143,7 @@ func (s *Scanner) ScanJSON(body []byte, lim Limits) (Report, error) {
 func (s *Scanner) ScanCanonical(dst, body []byte, lim Limits, most, depth int) (r Report, form []byte, ok bool, err error) {
 	w := s.work()
 	defer w.release()
-	w.form = ijson.NewForm(dst, body, most, depth)
+	w.form = ijson.NewForm(dst, body, most, depth, &w.levels[0].reader)
 	r, err = w.scanJSON(body, lim)
 	form, ok = w.form.End()
 	if err != nil {
@@ -189,7 +189,7 @@ func (w *work) scanDocument(n int, lim Limits) error {
 			}
 			return err
 		}
-		if form {
+		if form && w.form.Needs(tok) {
 			form = w.form.Add(tok)
 		}
 		switch tok.Kind {

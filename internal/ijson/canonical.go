@@ -43,31 +43,32 @@ func AppendCanonicalWithin(dst, data []byte, lim Limits, most int) ([]byte, erro
 	return c.dst, nil
 }
 
-// A Form is the canonical form of a document that somebody else reads with a Reader: it is
-// given each token, and is good once the document has turned out to be valid.
+// A Form is the canonical form of a document that somebody else reads: it is given those tokens of
+// his Reader that it needs, and is good once the document has turned out to be valid.
 type Form struct {
 	c   *canonicalizer
+	r   *Reader
 	dst []byte // as it was given
 }
 
-// NewForm begins to append the form of data to dst. It has at most so many bytes, and is at
+// NewForm begins to append the form of data, which r will read, to dst. It has at most so many bytes, and is at
 // most so deep.
-func NewForm(dst, data []byte, most, depth int) Form {
+func NewForm(dst, data []byte, most, depth int, r *Reader) Form {
 	c := newCanonicalizer(dst, data, most)
 	c.depth = depth
-	return Form{c, dst}
+	return Form{c, r, dst}
 }
 
 // Wanted reports whether somebody wants a form: f is not its zero value, and has not ended.
 func (f *Form) Wanted() bool { return f.c != nil }
 
-// Add takes the next token, and reports whether there may still be a form. If not, there is no more
-// to add.
-func (f *Form) Add(tok Token) bool {
-	c := f.c
-	c.failed = c.failed || c.add(tok) != nil
-	return !c.failed
+// Needs reports whether the token that the Reader has just read has to be given to Add: most need not.
+func (f *Form) Needs(tok Token) bool {
+	return tok.Kind == Number || tok.Kind == EndObject || f.r.loose
 }
+
+// Add takes that token, and reports whether there may still be a form. If not, there is no more to add.
+func (f *Form) Add(tok Token) bool { return f.c.take(f.r, tok) == nil }
 
 // End returns dst with the form, or dst as it was and false if there is none: it would be
 // too long or too deep, or has a number that no double can hold, or the document has ended early.
@@ -78,10 +79,7 @@ func (f *Form) End() (dst []byte, ok bool) {
 	c := f.c
 	f.c = nil
 	defer c.release()
-	if c.failed || len(c.objects) > 0 {
-		return f.dst, false
-	}
-	if c.write(c.end); len(c.dst) == len(f.dst) || len(c.dst) > c.most {
+	if f.r.err != io.EOF || c.finish(f.r) != nil {
 		return f.dst, false
 	}
 	return c.dst, true
@@ -100,7 +98,7 @@ func newCanonicalizer(dst, data []byte, most int) *canonicalizer {
 // begin makes c append the form of data to dst.
 func (c *canonicalizer) begin(dst, data []byte) {
 	c.dst, c.data = dst, data
-	c.from, c.end, c.parted, c.failed = 0, 0, 0, false
+	c.base, c.from, c.end, c.parted, c.apart, c.failed = len(dst), 0, 0, 0, false, nil
 }
 
 // release forgets the document and returns c to the pool, unless an unusually
@@ -122,14 +120,20 @@ var canonicalizers = sync.Pool{New: func() any { return new(canonicalizer) }}
 // A canonicalizer leaves what is canonical already where it is, in the input, and copies it in
 // one piece where that ends: at white space, at a string or a number that is written
 // otherwise, or at the end of an object whose members have to be put in order.
+//
+// As long as nothing but the order of members had to change, each byte of the output stands where it does in
+// the input, and only the ends of objects and numbers are looked at. From the first one on that
+// does not, the canonicalizer is apart, and keeps account of where every member begins.
 type canonicalizer struct {
 	r      Reader // where nobody else reads
 	data   []byte
 	dst    []byte
+	base   int // length of dst before the output
 	from   int // data[from:end] is the end of the output, and not yet in dst
 	end    int // of the last token, with its quotes
 	parted int // how long what parts it from the next one is: a comma or a colon
-	failed bool
+	apart  bool
+	failed error
 
 	most    int // length of the output
 	depth   int // how many objects and arrays may be open
@@ -173,23 +177,154 @@ func (c *canonicalizer) nameOf(m *member) []byte {
 
 // read reads the document to its end.
 func (c *canonicalizer) read() error {
+	c.apart = len(c.data) > c.most-c.base // it may be too long, and then not be read to its end
 	for {
 		tok, err := c.r.Next()
 		if err == io.EOF {
-			if c.write(c.end); len(c.dst) > c.most {
-				return ErrTooLong
-			}
-			return nil
+			return c.finish(&c.r)
 		}
 		if err != nil {
 			return err
 		}
-		if err = c.add(tok); err == (rangeError{}) {
+		switch {
+		case c.apart:
+			err = c.add(tok)
+		case c.r.loose || tok.Kind == Number || tok.Kind == EndObject:
+			err = c.take(&c.r, tok)
+		}
+		if err == (rangeError{}) {
 			return c.r.Locate(tok.Start, err.Error())
 		} else if err != nil {
 			return err
 		}
 	}
+}
+
+// take takes a token that may change what is written, of a document that was in canonical form so
+// far but for the order of members, or of one that c is apart from.
+func (c *canonicalizer) take(r *Reader, tok Token) error {
+	switch {
+	case c.failed != nil:
+	case c.apart:
+		c.failed = c.add(tok)
+	case !r.loose && tok.Kind == EndObject:
+		c.failed = c.closed(r, tok.Start)
+	case r.loose || !plainNumber(c.data[tok.Start:tok.End]):
+		c.part(r, tok)
+		c.failed = cmp.Or(c.failed, c.add(tok))
+	}
+	return c.failed
+}
+
+// finish completes the output of a document that r has read to its end.
+func (c *canonicalizer) finish(r *Reader) error {
+	if !c.apart {
+		if r.deepest > c.depth {
+			return ErrTooLong // in the other direction
+		}
+		c.end = r.spaceAt
+	}
+	if c.failed != nil {
+		return c.failed
+	}
+	if len(c.dst)+c.end-c.from > c.most {
+		return ErrTooLong
+	}
+	c.write(c.end)
+	return nil
+}
+
+// closed puts the members of the object in order that r has just closed with the brace at i.
+func (c *canonicalizer) closed(r *Reader, i int) error {
+	names := r.names[len(r.names):r.closed]
+	if c.inOrder(names) {
+		return nil
+	}
+	if c.base+i > c.most {
+		return ErrTooLong
+	}
+	c.members = c.members[:0]
+	for _, n := range names {
+		c.members = append(c.members, c.memberOf(n))
+	}
+	c.order(c.members, i, c.base+i)
+	c.members = c.members[:0]
+	return nil
+}
+
+// inOrder reports whether names that c is not apart from are in canonical order.
+func (c *canonicalizer) inOrder(names []name) bool {
+	before := uint64(0)
+	for i := range names {
+		text := c.data[names[i].start:names[i].end]
+		p := prefix(text)
+		if p < before || p == before && i > 0 && compareUTF16(c.data[names[i-1].start:names[i-1].end], text) > 0 {
+			return false
+		}
+		before = p
+	}
+	return true
+}
+
+// memberOf returns the member of a name that c is not apart from.
+func (c *canonicalizer) memberOf(n name) member {
+	return member{prefix: prefix(c.data[n.start:n.end]), start: c.base + n.start - 1, nameStart: n.start, nameEnd: n.end}
+}
+
+// part makes c apart from the document at tok, which r has just read: it notes what is open
+// around that.
+func (c *canonicalizer) part(r *Reader, tok Token) {
+	c.apart, r.loose = true, true
+	depth, names, start := len(r.stack), len(r.names), tok.Start
+	switch tok.Kind {
+	case BeginObject, BeginArray:
+		depth--
+	case EndObject, EndArray:
+		depth, names = depth+1, r.closed
+	case Name:
+		names--
+		start--
+	case String:
+		start--
+	}
+	open := r.stack[:depth]
+	for i, f := range open {
+		o := openObject{array: f.array, sorted: true, members: len(c.members)}
+		to := names
+		if i+1 < depth {
+			to = open[i+1].names
+		}
+		of := r.names[:names][f.names:to]
+		for _, n := range of {
+			c.members = append(c.members, c.memberOf(n))
+		}
+		o.sorted = c.inOrder(of)
+		c.objects = append(c.objects, o)
+	}
+	// What was read before ends where white space begins, or what parts it from tok.
+	c.end, c.parted = start, 1
+	if r.spaceAt >= 0 && r.spaceAt < start {
+		c.end = r.spaceAt
+	}
+	switch c.before(c.end) {
+	case ',', ':':
+		c.end--
+	}
+	switch c.before(c.end) {
+	case 0, '{', '[':
+		c.parted = 0
+	}
+	if r.deepest > c.depth {
+		c.failed = ErrTooLong
+	}
+}
+
+// before returns the byte before data[i], or 0.
+func (c *canonicalizer) before(i int) byte {
+	if i == 0 {
+		return 0
+	}
+	return c.data[i-1]
 }
 
 // write copies the input up to i that is not yet in dst, all of which is in the output.

@@ -3,10 +3,13 @@ package ijson
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"io"
 	"math"
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -256,7 +259,8 @@ func FuzzAppendCanonical(f *testing.F) {
 // formOf makes the canonical form of what a Reader reads.
 func formOf(t *testing.T, doc []byte, most int) ([]byte, bool) {
 	t.Helper()
-	r, f := new(Reader), NewForm([]byte("kept"), doc, most, DefaultDepth)
+	r := new(Reader)
+	f := NewForm([]byte("kept"), doc, most, DefaultDepth, r)
 	r.Reset(doc, Limits{})
 	for {
 		tok, err := r.Next()
@@ -268,8 +272,86 @@ func formOf(t *testing.T, doc []byte, most int) ([]byte, bool) {
 			}
 			return rest, ok
 		}
-		f.Add(tok)
+		if f.Needs(tok) {
+			f.Add(tok)
+		}
 	}
+}
+
+// Wherever the first thing stands that has to be written otherwise, all around it is written as if
+// account had been kept of every token from the beginning.
+func TestApart(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 20_000 {
+		doc := drawDoc(nil, random, 1+random.IntN(4), random.IntN(12))
+		form, ok := formOf(t, doc, math.MaxInt)
+		c := &canonicalizer{most: math.MaxInt, depth: math.MaxInt, apart: true}
+		c.data = doc
+		c.r.Reset(doc, Limits{})
+		for tok, err := c.r.Next(); err == nil; tok, err = c.r.Next() {
+			if err := c.add(tok); err != nil {
+				t.Fatalf("%s: %v", doc, err)
+			}
+		}
+		if err := c.finish(&c.r); err != nil || c.r.err != io.EOF || !ok || !bytes.Equal(form, c.dst) {
+			t.Fatalf("%s: %v, %v; the form of it is\n%s, %v, not\n%s", doc, err, c.r.err, form, ok, c.dst)
+		}
+	}
+}
+
+// drawDoc appends a random document, in which one of n places is not written as short as it could be.
+func drawDoc(b []byte, random *rand.Rand, depth, n int) []byte {
+	odd := func() bool { return n > 0 && random.IntN(4*n) == 0 }
+	space := func() {
+		if odd() {
+			b = append(b, " \n\t"[random.IntN(3)])
+		}
+	}
+	text := func(s string) {
+		if odd() {
+			b = fmt.Appendf(b, `"\u%04x%s"`, 'a'+random.IntN(26), s)
+			return
+		}
+		b = append(append(append(b, '"'), s...), '"')
+	}
+	space()
+	switch kind := random.IntN(7); {
+	case depth > 0 && kind < 3:
+		b = append(b, '{')
+		names := random.Perm(20)[:random.IntN(6)]
+		if random.IntN(2) == 0 {
+			slices.Sort(names)
+		}
+		for i, name := range names {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			space()
+			text(strings.Repeat("n", 1+random.IntN(2)*9) + string(rune('a'+name)))
+			space()
+			b = drawDoc(append(b, ':'), random, depth-1, n)
+		}
+		space()
+		b = append(b, '}')
+	case depth > 0 && kind < 5:
+		b = append(b, '[')
+		for i := range random.IntN(4) {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = drawDoc(b, random, depth-1, n)
+		}
+		space()
+		b = append(b, ']')
+	case kind%2 == 0:
+		text("text")
+	case odd():
+		b = append(b, "1.50"...)
+	default:
+		b = append(b, "-12.5"...)
+	}
+	space()
+	return b
 }
 
 // What cannot be written, or has ended in the middle, has no form.
@@ -280,10 +362,13 @@ func TestNoForm(t *testing.T) {
 		}
 	}
 	for depth, want := range []bool{false, false, true, true} {
-		f, r, doc := NewForm(nil, []byte(`[0,{},1]`), 100, depth), new(Reader), []byte(`[0,{},1]`)
+		r, doc := new(Reader), []byte(`[0,{},1]`)
+		f := NewForm(nil, doc, 100, depth, r)
 		r.Reset(doc, Limits{})
 		for tok, err := r.Next(); err == nil; tok, err = r.Next() {
-			f.Add(tok)
+			if f.Needs(tok) {
+				f.Add(tok)
+			}
 		}
 		if form, ok := f.End(); ok != want {
 			t.Errorf("a form of depth %d: %s, %v", depth, form, ok)

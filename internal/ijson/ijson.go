@@ -151,9 +151,16 @@ type Reader struct {
 	names []name // names of all open objects, outermost first
 	text  []byte // decoded text of those names that had escapes
 
-	opened int    // objects and arrays up to now
-	path   []byte // pointer of the one with serial pathOf
-	pathOf int
+	opened  int    // objects and arrays up to now
+	deepest int    // how many of them were open at once
+	closed  int    // length of names before the last of them was closed
+	path    []byte // pointer of the one with serial pathOf
+	pathOf  int
+
+	// What tells a Form that the document is not what it says in canonical form: white space, the
+	// first of which stands at spaceAt (negative if there is none), or escapes.
+	loose   bool
+	spaceAt int
 
 	// table finds the names of objects with more than linearNames members: an
 	// open-addressing table of positions in names, plus one. Objects close in
@@ -174,7 +181,8 @@ func (r *Reader) Reset(data []byte, lim Limits) {
 		r.limit = DefaultDepth
 	}
 	r.stack, r.names, r.text = r.stack[:0], r.names[:0], r.text[:0]
-	r.opened, r.pathOf = 0, 0
+	r.opened, r.deepest, r.closed, r.pathOf = 0, 0, 0, 0
+	r.loose, r.spaceAt = false, -1
 }
 
 // maxKept is how many names a Reader remembers how to hold without allocating.
@@ -215,7 +223,7 @@ func (r *Reader) Next() (Token, error) {
 	}
 	data, i := r.data, r.pos
 	if i >= len(data) || data[i] <= ' ' {
-		if i = skipSpace(data, i); i == len(data) {
+		if i = r.skip(i); i == len(data) {
 			return r.atEnd(i)
 		}
 	}
@@ -276,7 +284,7 @@ func (r *Reader) value(i int) (Token, error) {
 		r.stack[len(r.stack)-1].index++
 	}
 	if i >= len(data) || data[i] <= ' ' {
-		if i = skipSpace(data, i); i == len(data) {
+		if i = r.skip(i); i == len(data) {
 			return r.fail(i, "unexpected end of input")
 		}
 	}
@@ -328,7 +336,7 @@ func (r *Reader) longString(start, i int) (Token, error) {
 	if msg != "" {
 		return r.fail(end, msg)
 	}
-	r.pos, r.want = end+1, r.then
+	r.pos, r.want, r.loose = end+1, r.then, r.loose || escaped
 	return Token{Kind: String, Start: start, End: end, Escaped: escaped}, nil
 }
 
@@ -347,6 +355,7 @@ func (r *Reader) open(i int, k Kind) (Token, error) {
 		return r.fail(i, "nested deeper than "+strconv.Itoa(r.limit))
 	}
 	r.opened++
+	r.deepest = max(r.deepest, n+1)
 	if n == cap(r.stack) {
 		r.stack = append(r.stack, frame{})
 	}
@@ -363,7 +372,7 @@ func (r *Reader) open(i int, k Kind) (Token, error) {
 func (r *Reader) close(i int, k Kind) Token {
 	n := len(r.stack) - 1
 	top := &r.stack[n]
-	r.stack = r.stack[:n]
+	r.stack, r.closed = r.stack[:n], len(r.names)
 	if k == EndObject {
 		if len(r.names)-top.names > linearNames {
 			r.forget(top.names)
@@ -386,7 +395,7 @@ func (r *Reader) close(i int, k Kind) Token {
 func (r *Reader) name(i int) (Token, error) {
 	data := r.data
 	if i >= len(data) || data[i] <= ' ' {
-		if i = skipSpace(data, i); i == len(data) {
+		if i = r.skip(i); i == len(data) {
 			return r.fail(i, "unexpected end of input")
 		}
 	}
@@ -412,6 +421,7 @@ func (r *Reader) name(i int) (Token, error) {
 		if end, tok.Escaped, msg = scanString(data, tok.Start, i); msg != "" {
 			return r.fail(end, msg)
 		}
+		r.loose = r.loose || tok.Escaped
 	}
 	tok.End = end
 	// Most names are none of the few before them by their sketch alone.
@@ -424,7 +434,7 @@ func (r *Reader) name(i int) (Token, error) {
 		return r.fail(tok.Start-1, "duplicate member "+quote(r.nameText(r.names[len(r.names)-1])))
 	}
 	if i = end + 1; i >= len(data) || data[i] != ':' {
-		if i = skipSpace(data, i); i == len(data) {
+		if i = r.skip(i); i == len(data) {
 			return r.fail(i, "unexpected end of input")
 		}
 		if data[i] != ':' {
@@ -550,6 +560,14 @@ func (r *Reader) nameText(n name) []byte {
 		return r.text[n.start:n.end]
 	}
 	return r.data[n.start:n.end]
+}
+
+// skip is skipSpace, and notes where white space stands.
+func (r *Reader) skip(i int) int {
+	if r.spaceAt < 0 {
+		r.spaceAt, r.loose = i, true
+	}
+	return skipSpace(r.data, i)
 }
 
 // skipSpace returns the position of the first byte from i on that is not JSON
