@@ -55,7 +55,6 @@ type work struct {
 	form     ijson.Form // of the body, if somebody wants it
 	report   Report
 	findings []Finding // of the report, while it is made
-	list     *list     // what it is given away with, once something is found
 	spots    []spot    // where the pointers of the findings are
 	pointers []byte
 	budget   int // bytes of pointers left
@@ -110,10 +109,6 @@ func (w *work) release() {
 		if cap(l.text) > maxScratch {
 			l.text, l.from = nil, nil
 		}
-	}
-	if w.list != nil { // nothing was given away
-		lists.Put(w.list)
-		w.list = nil
 	}
 	if cap(w.findings) > maxKept {
 		w.findings, w.spots = nil, nil
@@ -526,32 +521,22 @@ type list struct {
 	pointers string // of the report that had it last, one behind the other
 }
 
-// begin takes the memory of a report that was released, if it is no smaller than w has: it
-// is what was written last, and so in the processor's cache.
-func (w *work) begin() {
-	w.list = lists.Get().(*list)
-	if cap(w.list.findings) >= cap(w.findings) {
-		w.findings, w.list.findings = w.list.findings, w.findings
-		w.report.Findings = w.findings[:0]
-	}
-}
-
-// located gives the findings away with their pointers, which share one string: that of
-// the report before, if it had the same, as bodies of one kind do. They are in memory
-// that is of about their size.
+// located gives the findings away with their pointers, which share one string: that of a
+// report that was released, if it had the same, as bodies of one kind do. They are in memory
+// that was released, if there is some of about their size, or else copied.
 func (w *work) located() (found []Finding, from *list) {
 	n := len(w.findings)
 	if n == 0 {
 		return nil, nil
 	}
 	fits := func(memory []Finding) bool { return n <= cap(memory) && cap(memory) <= max(4*n, 64) }
-	switch from, w.list = w.list, nil; {
-	case cap(from.findings) > 0 && fits(w.findings):
-		found, w.findings, from.findings = w.findings, from.findings, nil
-	case fits(from.findings):
-		found = append(from.findings[:0], w.findings...)
-	default:
+	switch from = lists.Get().(*list); {
+	case !fits(from.findings):
 		found = slices.Clone(w.findings)
+	case fits(w.findings):
+		found, w.findings, from.findings = w.findings, from.findings, nil
+	default:
+		found = append(from.findings[:0], w.findings...)
 	}
 	if from.pointers != string(w.pointers) {
 		from.pointers = string(w.pointers)
@@ -621,9 +606,6 @@ func (w *work) addAt(n int, inName bool, h *hit, ordinal int) {
 		if w.budget -= s.end - s.start + 1; w.budget < 0 {
 			w.pointers, s = w.pointers[:s.start], spot{}
 		}
-	}
-	if w.list == nil {
-		w.begin()
 	}
 	w.spots = append(w.spots, s)
 	w.report.Findings = append(w.report.Findings, Finding{
