@@ -236,12 +236,16 @@ func (c *canonicalizer) finish(r *Reader) error {
 
 // closed puts the members of the object in order that r has just closed with the brace at i.
 func (c *canonicalizer) closed(r *Reader, i int) error {
-	names := r.names[len(r.names):r.closed]
-	if c.inOrder(names) {
+	names, o := r.names[len(r.names):r.closed], &r.stack[:len(r.stack)+1][len(r.stack)]
+	if !o.lost && r.shapes[o.shape].sorted || o.lost && c.inOrder(names) {
 		return nil
 	}
 	if c.base+i > c.most {
 		return ErrTooLong
+	}
+	if !o.lost && r.shapes[o.shape].order > 0 {
+		c.arrange(names, r.orderOf(o.shape), i)
+		return nil
 	}
 	c.members = c.members[:0]
 	for _, n := range names {
@@ -249,7 +253,37 @@ func (c *canonicalizer) closed(r *Reader, i int) error {
 	}
 	c.order(c.members, i, c.base+i)
 	c.members = c.members[:0]
+	if !o.lost {
+		r.setOrder(o.shape, c.keys)
+	}
 	return nil
+}
+
+// arrange puts the members with these names, of an object whose brace stands at i, in an order that is known,
+// where c is not apart.
+func (c *canonicalizer) arrange(names []name, order []uint8, i int) {
+	begin := names[0].start - 1
+	now := c.data[begin:i]
+	if c.from <= begin { // all are in the input, and need to be copied only once
+		c.write(begin)
+		c.from = i
+	} else {
+		c.write(i)
+		c.scratch = append(c.scratch[:0], c.dst[c.base+begin:]...)
+		now = c.scratch
+	}
+	dst := c.dst[:c.base+begin]
+	for k, which := range order {
+		if k > 0 {
+			dst = append(dst, ',')
+		}
+		from, to := names[which].start-1-begin, len(now)
+		if next := int(which) + 1; next < len(names) {
+			to = names[next].start - len(`,"`) - begin
+		}
+		dst = append(dst, now[from:to]...)
+	}
+	c.dst = dst
 }
 
 // inOrder reports whether names that c is not apart from are in canonical order.

@@ -123,9 +123,14 @@ type frame struct {
 	index int    // array: position of the current element, -1 before the first
 	names int    // length of Reader.names when it was opened
 	text  int    // object: length of Reader.text when it was opened
-	seen  uint64 // object: which sketches of names have occurred
+	seen  uint64 // object that is lost: which sketches of names have occurred
 
 	serial int // counts what was opened, from one
+
+	// Object: its names so far, and which names are likely then. Array: the names of the object around it. Where these are not
+	// known any more, or longer, the object is lost, and both are 0.
+	shape, next uint16
+	lost        bool
 }
 
 // A name is a member name of an open object: a span of the input, or of
@@ -169,10 +174,16 @@ type Reader struct {
 	table []int
 	used  int
 	seed  maphash.Seed
+
+	shapes []shape // see shape
+	orders []uint8 // see shape.order
+	shape  uint16  // of the last name
+	rested int     // documents read while there was no room for more shapes
+	grown  int     // how often they were forgotten
 }
 
 // Reset makes r read data from the start. The Reader keeps data until the next
-// Reset; it never writes to it.
+// Reset; it never writes to it. Short member names it keeps for longer: see shape.
 func (r *Reader) Reset(data []byte, lim Limits) {
 	r.empty()
 	r.data, r.pos, r.want, r.then, r.err = data, 0, wantValue, wantEnd, nil
@@ -182,7 +193,10 @@ func (r *Reader) Reset(data []byte, lim Limits) {
 	}
 	r.stack, r.names, r.text = r.stack[:0], r.names[:0], r.text[:0]
 	r.opened, r.deepest, r.closed, r.pathOf = 0, 0, 0, 0
-	r.loose, r.spaceAt = false, -1
+	r.loose, r.spaceAt, r.shape = false, -1, 0
+	if data != nil {
+		r.forgetShapes()
+	}
 }
 
 // maxKept is how many names a Reader remembers how to hold without allocating.
@@ -360,10 +374,15 @@ func (r *Reader) open(i int, k Kind) (Token, error) {
 		r.stack = append(r.stack, frame{})
 	}
 	r.stack = r.stack[:n+1]
-	f := &r.stack[n]
+	f, under := &r.stack[n], uint16(0)
+	if n > 0 {
+		under = r.stack[n-1].shape
+	}
 	f.array, f.index, f.names, f.text, f.seen, f.serial = k == BeginArray, -1, len(r.names), len(r.text), 0, r.opened
+	f.lost, f.shape, f.next = false, 0, r.shapes[under].inner
 	r.pos, r.want, r.then = i+1, wantFirstName, wantMoreNames
 	if k == BeginArray {
+		f.shape, f.next = under, 0
 		r.want, r.then = wantFirstItem, wantMoreItems
 	}
 	return Token{Kind: k, Start: i, End: i + 1}, nil
@@ -374,7 +393,7 @@ func (r *Reader) close(i int, k Kind) Token {
 	top := &r.stack[n]
 	r.stack, r.closed = r.stack[:n], len(r.names)
 	if k == EndObject {
-		if len(r.names)-top.names > linearNames {
+		if len(r.names)-top.names > linearNames && r.names[top.names].hash != 0 {
 			r.forget(top.names)
 		}
 		r.names, r.text = r.names[:top.names], r.text[:top.text]
@@ -393,6 +412,41 @@ func (r *Reader) close(i int, k Kind) Token {
 // name reads the member name at i, or behind the white space there, and the
 // colon after it.
 func (r *Reader) name(i int) (Token, error) {
+	data, top := r.data, &r.stack[len(r.stack)-1]
+	if start := i + 1; len(data)-i > 8*len(shape{}.words) && data[i] == '"' {
+		text := data[start : start+24]
+		v, w, x := binary.LittleEndian.Uint64(text), binary.LittleEndian.Uint64(text[8:]), binary.LittleEndian.Uint64(text[16:])
+		for id := top.next; id != 0; {
+			s := &r.shapes[id]
+			if (v^s.words[0])&s.masks[0]|(w^s.words[1])&s.masks[1]|(x^s.words[2])&s.masks[2] != 0 {
+				id = s.beside
+				continue
+			}
+			if id != top.next {
+				r.prefer(top, id)
+			}
+			top.shape, top.next, r.shape = id, s.next, id
+			end := start + s.size
+			r.note(start, end)
+			r.pos, r.want = end+len(`":`), wantValue
+			return Token{Kind: Name, Start: start, End: end}, nil
+		}
+	}
+	return r.newName(i)
+}
+
+// note adds a name to those of the innermost object.
+func (r *Reader) note(start, end int) {
+	n := len(r.names)
+	if n == cap(r.names) {
+		r.names = append(r.names, name{})
+	}
+	r.names = r.names[:n+1]
+	r.names[n] = name{start: start, end: end}
+}
+
+// newName is name for one that is none of those that are likely.
+func (r *Reader) newName(i int) (Token, error) {
 	data := r.data
 	if i >= len(data) || data[i] <= ' ' {
 		if i = r.skip(i); i == len(data) {
@@ -424,13 +478,7 @@ func (r *Reader) name(i int) (Token, error) {
 		r.loose = r.loose || tok.Escaped
 	}
 	tok.End = end
-	// Most names are none of the few before them by their sketch alone.
-	top := &r.stack[len(r.stack)-1]
-	bit := uint64(1) << sketch(data[tok.Start:end])
-	if top.seen&bit == 0 && !tok.Escaped && len(r.names)-top.names < linearNames {
-		top.seen |= bit
-		r.names = append(r.names, name{start: tok.Start, end: end})
-	} else if !r.add(tok) {
+	if r.shape = 0; !r.add(tok) {
 		return r.fail(tok.Start-1, "duplicate member "+quote(r.nameText(r.names[len(r.names)-1])))
 	}
 	if i = end + 1; i >= len(data) || data[i] != ':' {
@@ -447,13 +495,30 @@ func (r *Reader) name(i int) (Token, error) {
 
 // add notes a name of the innermost object and reports whether it is new there.
 func (r *Reader) add(tok Token) bool {
+	top := &r.stack[len(r.stack)-1]
+	if !top.lost {
+		if r.follow(top, tok) {
+			r.shape = top.shape
+			r.note(tok.Start, tok.End)
+			return true
+		}
+		r.lose(top)
+	}
+	if !tok.Escaped && len(r.names)-top.names < linearNames {
+		// Most names are none of the few before them by their sketch alone.
+		bit := uint64(1) << sketch(r.data[tok.Start:tok.End])
+		if top.seen&bit == 0 {
+			top.seen |= bit
+			r.note(tok.Start, tok.End)
+			return true
+		}
+	}
 	n := name{start: tok.Start, end: tok.End}
 	if tok.Escaped {
 		n.start, n.decoded = len(r.text), true
 		r.text = AppendDecoded(r.text, r.data[tok.Start:tok.End])
 		n.end = len(r.text)
 	}
-	top := &r.stack[len(r.stack)-1]
 	r.names = append(r.names, n)
 	text := r.nameText(n)
 	if len(r.names)-top.names > linearNames {
@@ -486,7 +551,7 @@ func sketch(text []byte) uint {
 func (r *Reader) addHashed(base int) bool {
 	last := len(r.names) - 1
 	first := last
-	if last-base == linearNames {
+	if r.names[base].hash == 0 {
 		first = base
 	}
 	for i := first; i <= last; i++ {
