@@ -22,6 +22,12 @@ type level struct {
 	path   path
 	split  split
 
+	// plain has what is known of names by their shape for the reader, if they hold
+	// nothing themselves: good for a catalog, and until the reader has forgotten.
+	plain     []plainName
+	catalog   *catalog
+	forgotten int
+
 	// Where doc stands in the document around it: decoded from outer[base:],
 	// doc[i] from outer[base+at[i]]. A nil at means that nothing was escaped.
 	base int
@@ -30,6 +36,28 @@ type level struct {
 	// The last string with escapes, and where its bytes came from.
 	text []byte
 	from []int32
+}
+
+// A plainName is what is known of a name that holds nothing itself.
+type plainName struct {
+	told          topics
+	role          role
+	labels, known bool
+}
+
+// note notes what is known of the names of a shape.
+func (l *level) note(shape int, j judged, of role) {
+	for shape >= len(l.plain) {
+		l.plain = append(l.plain, plainName{})
+	}
+	l.plain[shape] = plainName{j.told, of, j.labels, true}
+}
+
+// recall forgets what is known of names by shapes that mean others by now.
+func (l *level) recall(c *catalog) {
+	if forgotten := l.reader.Forgotten(); l.catalog != c || l.forgotten != forgotten {
+		l.plain, l.catalog, l.forgotten = l.plain[:0], c, forgotten
+	}
 }
 
 // open makes doc, at a place of the document around it, the one to read.
@@ -172,6 +200,7 @@ func (w *work) scanJSON(body []byte, lim Limits) (Report, error) {
 func (w *work) scanDocument(n int, lim Limits) error {
 	l := &w.levels[n]
 	l.reader.Reset(l.doc, lim)
+	l.recall(w.finder.catalog)
 	l.split.n = 0
 	if n == 0 {
 		w.places.reset()
@@ -239,14 +268,18 @@ func (w *work) scanName(n int, tok ijson.Token, lim Limits) (telling bool, of ro
 	l := &w.levels[n]
 	f, depth := &w.finder, l.reader.Depth()
 	s := l.path.at(depth)
-	if size := tok.End - tok.Start; size >= 2 && size <= 16 && !tok.Escaped && len(f.catalog.custom) == 0 {
-		// Nearly all names are short and hold nothing themselves.
-		if k := f.knownName(l.doc[tok.Start:tok.End]); !k.odd && k.role != holds {
-			s.name, s.role, s.told, s.read, s.labels = tok, k.role, k.topics, true, k.labels
+	shape := l.reader.Shape()
+	if shape < len(l.plain) {
+		// Nearly all names are short, hold nothing themselves, and have come before.
+		if k := &l.plain[shape]; k.known {
+			s.name, s.role, s.told, s.read, s.labels = tok, k.role, k.told, true, k.labels
 			return k.labels || s.outer[0], k.role
 		}
 	}
 	j, of := f.judgeName(l.doc, tok)
+	if shape > 0 && of != holds && j.read && !j.odd && len(f.catalog.custom) == 0 {
+		l.note(shape, j, of)
+	}
 	if of == holds && l.path.set(depth, tok, holds) {
 		s.labels = !f.topicsOf(nameText(l.doc, s.alias)).and(f.catalog.labelled).none()
 	} else {
