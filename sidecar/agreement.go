@@ -199,28 +199,35 @@ func (s *Sidecar) visitCaller(x *exchange) (*handshake.Met, *iatp.Problem) {
 	return again.Met, nil
 }
 
-// conclude puts the second signature on a proposal that we accept, and the agreement
-// into the book before anybody gets it. The same proposal gets the same agreement.
+// conclude puts the second signature on a proposal that we accept. The same proposal gets
+// the same agreement.
 func (s *Sidecar) conclude(x *exchange, a *iatp.Agreement) *iatp.Problem {
+	h, status, p := s.concluded(x, a)
+	if p == nil {
+		s.writeAgreement(x, status, h) // however slowly the caller takes it, others can conclude theirs
+	}
+	return p
+}
+
+// concluded puts an agreement into the book before anybody gets it.
+func (s *Sidecar) concluded(x *exchange, a *iatp.Agreement) (*agreements.Held, int, *iatp.Problem) {
 	s.mesh.signing.Lock()
 	defer s.mesh.signing.Unlock()
 	if h := s.mesh.agreements.ByID(a.ID()); h != nil {
-		s.writeAgreement(x, http.StatusOK, h)
-		return nil
+		return h, http.StatusOK, nil
 	}
 	stranger := x.caller.Name == ""
 	if !s.mesh.agreements.Room(x.caller.URI, stranger) {
-		return s.overloaded("no room for another agreement with this caller")
+		return nil, 0, s.overloaded("no room for another agreement with this caller")
 	}
 	if err := a.Countersign(x.st.keys.key); err != nil {
-		return s.logUnavailable(err)
+		return nil, 0, s.logUnavailable(err)
 	}
 	h := agreements.Hold(a, flight.In, stranger)
 	if err := s.recordAgreement(x, h); err != nil {
-		return s.logUnavailable(err)
+		return nil, 0, s.logUnavailable(err)
 	}
-	s.writeAgreement(x, http.StatusCreated, h)
-	return nil
+	return h, http.StatusCreated, nil
 }
 
 // recordAgreement makes an agreement durable; with it the nonce of the request that
