@@ -6,6 +6,7 @@ import (
 
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/flight"
+	"github.com/inter-agent-trust/iatp/internal/undo"
 	"github.com/inter-agent-trust/iatp/policy"
 	"github.com/inter-agent-trust/iatp/privacy"
 )
@@ -247,11 +248,20 @@ func (s *Sidecar) recordEnd(x *exchange, end *ending) error {
 	if err := s.recordDoubt(x); err != nil {
 		return err
 	}
-	_, err := s.book.Append(&e, x.durable)
+	err := s.appendEnd(x, &e)
 	if err == nil {
 		x.recorded = false
 		s.callEnded(x)
 	}
+	return err
+}
+
+// appendEnd writes the last line of a call.
+func (s *Sidecar) appendEnd(x *exchange, e *flight.Entry) error {
+	if ref := x.undo.ref; ref != (undo.Ref{}) {
+		defer s.mesh.undo.Ending(ref)()
+	}
+	_, err := s.book.Append(e, x.durable)
 	return err
 }
 

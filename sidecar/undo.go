@@ -260,16 +260,12 @@ func untilOf(u *iatp.Undo) time.Time {
 
 // callEnded cancels the saga of a call that did not end well, if the saga wants that.
 func (s *Sidecar) callEnded(x *exchange) {
-	u := &x.undo
-	if u.saga == (undo.Ref{}) || u.proven != nil && stateOf(flight.Outcome(u.proven.Outcome)) == undo.Committed {
+	saga := x.undo.saga
+	if saga == (undo.Ref{}) {
 		return
 	}
-	t, err := s.mesh.undo.Load(u.saga)
-	if err == nil && t.OnFailure {
-		_, err = s.mesh.undo.CancelSaga(u.saga, undo.Ask{Who: undo.BySaga, Reason: "a call did not end well"})
-	}
-	if err != nil {
-		s.log.Error("a saga cannot be cancelled", "saga", u.saga.SagaID(), "error", err)
+	if err := s.mesh.undo.CallEnded(saga); err != nil {
+		s.log.Error("a saga cannot be cancelled", "saga", saga.SagaID(), "error", err)
 	}
 }
 

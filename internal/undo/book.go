@@ -350,6 +350,10 @@ func (l *locks) hold(at int64) (release func()) {
 	}
 }
 
+// Ending holds a thing while the line of its end is written, which does not go through the
+// book: nobody decides by a state that is over. release gives it back.
+func (b *Book) Ending(ref Ref) (release func()) { return b.locks.hold(ref.At) }
+
 // move is a step that somebody wants.
 type move struct {
 	to   State
@@ -366,7 +370,7 @@ type move struct {
 // returns the thing as it is then. Without one it returns it as it is.
 func (b *Book) advance(ref Ref, decide func(*Thing) (*move, error)) (*Thing, error) {
 	defer b.locks.hold(ref.At)()
-	t, err := b.Load(ref)
+	t, err := b.load(ref)
 	if err != nil {
 		return nil, err
 	}
@@ -388,7 +392,7 @@ func (b *Book) advance(ref Ref, decide func(*Thing) (*move, error)) (*Thing, err
 		if err != nil {
 			return nil, err
 		}
-		return b.Load(ref)
+		return b.load(ref)
 	}
 }
 

@@ -58,7 +58,8 @@ func (b *Book) undoCalls(ctx context.Context, calls []*Thing, why string) ([]*Th
 	return known, 0, nil
 }
 
-// learnFate asks the peer what became of a call.
+// learnFate asks the peer what became of a call. What somebody else has found out meanwhile
+// stands, as does a person's word.
 func (b *Book) learnFate(ctx context.Context, c *Thing) (*Thing, time.Duration, error) {
 	var f Fate
 	if err := b.through(&b.peers, c.Peer, func() { f = b.opt.Host.Ask(ctx, c) }); err != nil || ctx.Err() != nil {
@@ -68,12 +69,7 @@ func (b *Book) learnFate(ctx context.Context, c *Thing) (*Thing, time.Duration, 
 		if b.opt.Now().Sub(c.Ended) < b.opt.GiveUp {
 			return nil, b.patience(c.Ended), nil
 		}
-		next, err := b.advance(c.Ref, func(t *Thing) (*move, error) {
-			if t.State != Unknown {
-				return nil, nil
-			}
-			return &move{to: CompensationFailed, who: ByRecovery, code: "outcome_unknown", tx: flight.Tx{Manual: true}}, nil
-		})
+		next, err := b.advanceFrom(c.Ref, Unknown, &move{to: CompensationFailed, who: ByRecovery, code: "outcome_unknown", tx: flight.Tx{Manual: true}})
 		return next, 0, err
 	}
 	m := &move{to: f.State, who: ByRecovery, more: proven(f.JWS), tx: flight.Tx{
@@ -85,8 +81,19 @@ func (b *Book) learnFate(ctx context.Context, c *Thing) (*Thing, time.Duration, 
 	if f.State == Unknown { // but there is a transaction there, which can be undone
 		m.to = Compensating
 	}
-	next, err := b.advance(c.Ref, func(*Thing) (*move, error) { return m, nil })
+	next, err := b.advanceFrom(c.Ref, Unknown, m)
 	return next, 0, err
+}
+
+// advanceFrom is advance for a step that is right only if the thing is still in the state
+// that it was decided in.
+func (b *Book) advanceFrom(ref Ref, state State, m *move) (*Thing, error) {
+	return b.advance(ref, func(t *Thing) (*move, error) {
+		if t.State != state {
+			return nil, nil
+		}
+		return m, nil
+	})
 }
 
 // proven puts the receipt that proves a step on its line, where an export finds it.
@@ -101,11 +108,15 @@ func (b *Book) patience(since time.Time) time.Duration {
 
 // undoCall undoes one call. A wait that is not zero says that it is not at its end.
 func (b *Book) undoCall(ctx context.Context, c *Thing, who, why string) (*Thing, time.Duration, error) {
+	c, err := b.load(c.Ref) // those before it took their time, and somebody may have had it undone, or spoken
+	if err != nil {
+		return nil, 0, err
+	}
 	if c.State == Committed {
 		if !c.Undoable() {
 			return c, 0, nil // nobody promised that it can be
 		}
-		next, err := b.advance(c.Ref, func(*Thing) (*move, error) { return &move{to: Compensating, who: who, why: why}, nil })
+		next, err := b.advanceFrom(c.Ref, Committed, &move{to: Compensating, who: who, why: why})
 		if err != nil {
 			return nil, 0, err
 		}
@@ -140,18 +151,13 @@ func (b *Book) undoCall(ctx context.Context, c *Thing, who, why string) (*Thing,
 		m.tx.Manual = true
 		b.opt.Logger.Error("a person is asked: a peer did not undo a call", "peer", c.Peer, "transaction", c.Remote, "why", m.code)
 	}
-	next, err := b.advance(c.Ref, func(t *Thing) (*move, error) {
-		if t.State != Compensating {
-			return nil, nil
-		}
-		return m, nil
-	})
+	next, err := b.advanceFrom(c.Ref, Compensating, m)
 	return next, 0, err
 }
 
 // doCall goes on with a call that is undone by itself.
 func (b *Book) doCall(ctx context.Context, ref Ref) (time.Duration, error) {
-	c, err := b.Load(ref)
+	c, err := b.load(ref)
 	if err != nil {
 		return 0, err
 	}
@@ -161,7 +167,7 @@ func (b *Book) doCall(ctx context.Context, ref Ref) (time.Duration, error) {
 
 // UndoCall has one call of ours undone, on the word of an operator.
 func (b *Book) UndoCall(ctx context.Context, ref Ref, a Ask) (*Thing, error) {
-	c, err := b.Load(ref)
+	c, err := b.load(ref)
 	if err != nil {
 		return nil, err
 	}
@@ -185,8 +191,13 @@ func (b *Book) UndoCall(ctx context.Context, ref Ref, a Ask) (*Thing, error) {
 		return c, ErrConflict // there is nothing to ask the peer for
 	}
 	return b.advance(ref, func(t *Thing) (*move, error) {
-		if t.State == Committed || t.State == CompensationFailed && !t.Settled {
+		switch {
+		case t.State == Committed, t.State == CompensationFailed && !t.Settled:
 			return &move{to: Compensating, who: ByOperator, why: a.Reason, more: a.More}, nil
+		case t.State == Compensating && t.Who != ByOperator && t.Asked == "":
+			// Its saga or task waits for others, or has ended without it: from here on it goes
+			// on by itself, for the reason that its peer was told.
+			return &move{who: ByOperator, why: t.Reason, more: a.More}, nil
 		}
 		return nil, nil
 	})

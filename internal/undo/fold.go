@@ -142,7 +142,8 @@ func (t *Thing) learn(s *flight.Tx, l *lineJSON) {
 	}
 	if s.Receipt != "" {
 		t.Receipts = append(t.Receipts, s.Receipt)
-		t.Proven = t.State.Over()
+		// That of a call that failed half way says what was known then, not how it ended.
+		t.Proven = t.Proven || t.State.Over() && (s.State != "" || l.Type == flight.Compensation)
 	}
 	if l.Type != flight.Compensation {
 		return
@@ -174,8 +175,27 @@ func (b *Book) calls(label flight.Label, from int64) ([]*Thing, error) {
 	return all, nil
 }
 
-// Load tells a thing anew. The error is ErrUnknown if there is none.
+// Load tells a thing anew, as it stands on the disk. The error is ErrUnknown if there is
+// none.
 func (b *Book) Load(ref Ref) (*Thing, error) {
+	t, err := b.load(ref)
+	b.onDisk(t)
+	return t, err
+}
+
+// onDisk waits until what was read of things is on the disk: a line is seen as soon as it
+// is written, and who writes one holds its thing until it is there. Who holds one must
+// not call it.
+func (b *Book) onDisk(all ...*Thing) {
+	for _, t := range all {
+		if t != nil {
+			b.locks.hold(t.At)()
+		}
+	}
+}
+
+// load is Load for those who tell nobody, or append a line that waits for the others.
+func (b *Book) load(ref Ref) (*Thing, error) {
 	lines, err := b.log.Labelled(ref.Label, ref.At)
 	if err != nil {
 		return nil, err
@@ -202,5 +222,6 @@ func (b *Book) InTrace(id iatp.TraceID) ([]*Thing, error) {
 		lines = append(lines, flight.Line{Seq: seq, Text: text})
 	}
 	calls, err := foldAll(flight.TxCall, lines)
+	b.onDisk(calls...)
 	return inOrder(calls), err
 }

@@ -32,7 +32,10 @@ type world struct {
 	clock atomic.Int64 // nanoseconds of Unix time; the book reads it meanwhile
 	reply Result       // of the next compensation or undo
 	knows Knowledge    // of the next check
+	fate  Fate         // of the next question to the peer
 	alone bool         // nothing is undone unasked
+
+	meanwhile func() // happens once, while the agent or the peer is being asked
 
 	effects map[string]int    // of compensations, by id
 	bodies  map[string]string // the first body for an id
@@ -74,8 +77,8 @@ func (w *world) open() {
 	}
 	host := Host{
 		Compensate: w.compensate, Undo: func(ctx context.Context, c *Thing) Result { return w.compensate(ctx, &Order{Task: c}) },
-		Check:    func(context.Context, *Thing) Knowledge { return w.knows },
-		Ask:      func(context.Context, *Thing) Fate { return Fate{} },
+		Check:    func(context.Context, *Thing) Knowledge { w.overtake(); return w.knows },
+		Ask:      func(context.Context, *Thing) Fate { w.overtake(); return w.fate },
 		Patience: func() time.Duration { return time.Minute }, CanRollBack: func() bool { return !w.alone },
 	}
 	o := Options{Dir: w.dir, Host: host, Logger: slog.New(slog.DiscardHandler), Now: w.now, GiveUp: time.Hour}
@@ -84,8 +87,17 @@ func (w *world) open() {
 	}
 }
 
+// overtake lets happen what is to happen while somebody is being asked.
+func (w *world) overtake() {
+	if f := w.meanwhile; f != nil {
+		w.meanwhile = nil
+		f()
+	}
+}
+
 // compensate has its effect once for each id, also when its answer is lost.
 func (w *world) compensate(_ context.Context, o *Order) Result {
+	w.overtake()
 	w.mu.Lock() // several calls are undone at a time
 	defer w.mu.Unlock()
 	id := o.Task.ID()
@@ -156,10 +168,10 @@ func (w *world) step() {
 	}
 }
 
-// TestModel lets five initiators, an agent that fails as it likes, the clock and crashes
-// loose on tasks. Whatever happens: a state follows from the one before, an undo has
+// TestModel lets five initiators, a person, an agent that fails as it likes, the clock and
+// crashes loose on tasks, also while the agent is being asked. Whatever happens: a state follows from the one before, an undo has
 // effect at most once, nothing rests that somebody asked to have undone, and what a
-// restart reads is what was known before.
+// restart reads is what was known before. What is at its end is not worked on.
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		w := newWorld(t)
@@ -167,10 +179,30 @@ func TestModel(t *testing.T) {
 		var tasks []Ref
 		wished := map[Ref]bool{}
 		one := func() Ref { return rapid.SampledFrom(tasks).Draw(r, "task") }
+		ask := func() {
+			ref := one()
+			who := rapid.SampledFrom([]string{ByCaller, BySaga, ByIngress, ByOperator, ByRecovery}).Draw(r, "who")
+			before := w.load(ref)
+			after, err := w.book.Undo(ref, Ask{Who: who, Reason: "r", At: w.now()})
+			if err == nil && (after.State == Compensating || after.State == Active && after.Asked != "") {
+				wished[ref] = true
+			}
+			if err != nil && before.State != w.load(ref).State {
+				t.Errorf("a refused undo changed %s to %s", before.State, w.load(ref).State)
+			}
+		}
+		say := func() {
+			ref := one()
+			word := rapid.SampledFrom([]State{Compensated, Partially, CompensationFailed, Committed, Failed}).Draw(r, "word")
+			if _, err := w.book.Resolve(ref, Resolution{State: word, By: "alice"}); err == nil {
+				delete(wished, ref) // a person's word is the last
+			}
+		}
 		for range rapid.IntRange(1, 25).Draw(r, "steps") {
 			w.pass(time.Duration(rapid.IntRange(0, 120).Draw(r, "seconds")) * time.Second)
 			w.reply = Result{Verdict: rapid.SampledFrom([]Verdict{Later, Later, Done, Refused, Never}).Draw(r, "reply")}
-			w.knows = rapid.SampledFrom([]Knowledge{{}, {Known: true}, {Known: true, Executed: true}, {Retry: true}}).Draw(r, "knows")
+			w.knows = rapid.SampledFrom([]Knowledge{{}, {Known: true}, {Known: true, Executed: true}, {Known: true, Executed: true, State: "partial"}, {Retry: true}}).Draw(r, "knows")
+			w.alone = rapid.Bool().Draw(r, "alone")
 			switch rapid.IntRange(0, 6).Draw(r, "what") {
 			case 0:
 				tasks = append(tasks, w.begin(rapid.SampledFrom([]string{"full", "none"}).Draw(r, "level")))
@@ -182,22 +214,17 @@ func TestModel(t *testing.T) {
 				}
 			case 2, 3:
 				if len(tasks) > 0 {
-					ref := one()
-					who := rapid.SampledFrom([]string{ByCaller, BySaga, ByIngress, ByOperator, ByRecovery}).Draw(r, "who")
-					before := w.load(ref)
-					after, err := w.book.Undo(ref, Ask{Who: who, Reason: "r", At: w.now()})
-					if err == nil && after.State == Compensating {
-						wished[ref] = true
-					}
-					if err != nil && before.State != w.load(ref).State {
-						t.Errorf("a refused undo changed %s to %s", before.State, w.load(ref).State)
-					}
+					ask()
 				}
 			case 4:
+				if len(tasks) > 0 {
+					w.meanwhile = rapid.SampledFrom([]func(){nil, ask, ask, say}).Draw(r, "meanwhile")
+				}
 				w.step()
+				w.meanwhile = nil
 			case 5:
 				if len(tasks) > 0 {
-					_, _ = w.book.Resolve(one(), Resolution{State: rapid.SampledFrom([]State{Compensated, Partially, CompensationFailed, Committed, Failed}).Draw(r, "word"), By: "alice"})
+					say()
 				}
 			case 6:
 				known := slices.SortedFunc(slices.Values(w.book.Moving(MaxMoving)), func(x, y Ref) int { return int(x.At - y.At) })
@@ -215,6 +242,11 @@ func TestModel(t *testing.T) {
 			}
 		}
 		// The agent is well again: everything that goes on by itself comes to an end.
+		for _, ref := range tasks {
+			if w.load(ref).State == Active {
+				w.finish(ref, Committed)
+			}
+		}
 		w.reply, w.knows = Result{Verdict: Done}, Knowledge{}
 		for range 10 {
 			w.step()
@@ -223,10 +255,12 @@ func TestModel(t *testing.T) {
 			switch thing := w.load(ref); {
 			case w.effects[ref.ID()] > 1:
 				t.Errorf("the undo of %s had effect twice", ref.ID())
-			case thing.State == Compensating && !thing.Manual:
-				t.Errorf("%s is still being undone", ref.ID())
+			case thing.State == Compensating: // no method of these is a person's work
+				t.Errorf("%s is still being undone, by a person: %t", ref.ID(), thing.Manual)
 			case thing.Asks() != slices.Contains(w.book.Moving(MaxMoving), ref) && (thing.Asks() || thing.Settled):
 				t.Errorf("%s asks for a person: %t, and does not rest accordingly", ref.ID(), thing.Asks())
+			case thing.State.Over() && !thing.Asks() && slices.Contains(w.book.Moving(MaxMoving), ref):
+				t.Errorf("%s is %s, and in motion", ref.ID(), thing.State)
 			case wished[ref] && !thing.State.Over() && !thing.Manual:
 				t.Errorf("%s was to be undone and is %s", ref.ID(), thing.State)
 			case thing.State == Compensated && w.effects[ref.ID()] == 0 && thing.Who != "" && !resolved(thing):

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"slices"
 	"time"
 
 	iatp "github.com/inter-agent-trust/iatp"
@@ -32,7 +33,7 @@ func (b *Book) OpenSaga(agent iatp.AgentID, onFailure bool, deadline time.Time) 
 	if err != nil {
 		return nil, err
 	}
-	return b.Load(Ref{seq, label})
+	return b.load(Ref{seq, label})
 }
 
 // Join holds a saga while a call of it is recorded, and returns its label. release
@@ -44,7 +45,7 @@ func (b *Book) Join(ref Ref) (label flight.Label, release func(), err error) {
 			release()
 		}
 	}()
-	t, err := b.Load(ref)
+	t, err := b.load(ref)
 	switch {
 	case err != nil:
 	case t.Kind != flight.TxSaga:
@@ -73,7 +74,7 @@ func (b *Book) Continue(label flight.Label) (_ flight.Label, release func(), err
 		return flight.Label{}, nothing, nil
 	}
 	release = b.locks.hold(t.At)
-	if t, err = b.Load(t.Ref); err == nil && (t.State != Active && t.State != Committed || t.Asked != "") {
+	if t, err = b.load(t.Ref); err == nil && (t.State != Active && t.State != Committed || t.Asked != "") {
 		err = ErrOver
 	}
 	if err == nil {
@@ -97,7 +98,7 @@ func (b *Book) fewCalls(t *Thing) error {
 
 // CloseSaga keeps what was done.
 func (b *Book) CloseSaga(ref Ref) (*Thing, error) {
-	return b.advance(ref, func(t *Thing) (*move, error) {
+	t, err := b.advance(ref, func(t *Thing) (*move, error) {
 		switch {
 		case t.Kind != flight.TxSaga:
 			return nil, ErrUnknown
@@ -115,53 +116,85 @@ func (b *Book) CloseSaga(ref Ref) (*Thing, error) {
 				return nil, ErrInFlight
 			}
 		}
+		if t.OnFailure && anyFailed(calls) { // and whoever saw it end has not come to cancel yet
+			return &move{to: Compensating, who: BySaga, why: callFailed}, nil
+		}
 		return &move{to: Closed, who: BySaga}, nil
 	})
+	if err == nil && t.State != Closed {
+		err = ErrOver
+	}
+	return t, err
+}
+
+// callFailed is why a saga is cancelled that is to be as soon as a call does not end well.
+const callFailed = "a call did not end well"
+
+// anyFailed reports whether a call has not ended well, whatever became of it since.
+func anyFailed(calls []*Thing) bool {
+	return slices.ContainsFunc(calls, func(c *Thing) bool { return len(c.History) > 1 && c.History[1].State != Committed })
+}
+
+// CallEnded cancels the saga of a call that did not end well, if the saga wants that.
+func (b *Book) CallEnded(saga Ref) error {
+	t, err := b.load(saga)
+	if err != nil || !t.OnFailure || t.State != Active {
+		return err
+	}
+	calls, err := b.calls(t.Label, t.At)
+	if err == nil && anyFailed(calls) {
+		_, err = b.CancelSaga(saga, Ask{Who: BySaga, Reason: callFailed})
+	}
+	return err
 }
 
 // CancelSaga undoes what was done. One that could not be undone is tried again for an
 // operator only; one that is kept stays.
 func (b *Book) CancelSaga(ref Ref, a Ask) (*Thing, error) {
-	if a.Who == ByOperator {
-		if err := b.tryAgain(ref); err != nil {
-			return nil, err
-		}
-	}
 	return b.advance(ref, func(t *Thing) (*move, error) {
 		switch {
 		case t.Kind != flight.TxSaga:
 			return nil, ErrUnknown
 		case t.State == Closed:
 			return nil, ErrOver
-		case t.State == Active, t.State == CompensationFailed && !t.Settled && a.Who == ByOperator:
-			return &move{to: Compensating, who: a.Who, why: a.Reason, more: a.More}, nil
+		case t.State == CompensationFailed && !t.Settled && a.Who == ByOperator:
+			if err := b.tryAgain(t); err != nil {
+				return nil, err
+			}
+		case t.State != Active:
+			return nil, nil
 		}
-		return nil, nil
+		return &move{to: Compensating, who: a.Who, why: a.Reason, more: a.More}, nil
 	})
 }
 
 // tryAgain puts the calls of a saga that could not be undone back to where they are
-// being undone.
-func (b *Book) tryAgain(ref Ref) error {
-	t, err := b.Load(ref)
-	if err != nil || t.State != CompensationFailed || t.Settled {
-		return err
-	}
+// being undone. Its caller holds the saga, so nobody ends that meanwhile: they go on with it.
+func (b *Book) tryAgain(t *Thing) error {
 	calls, err := b.calls(t.Label, t.At)
 	for _, c := range calls {
 		if c.State == CompensationFailed && !c.Settled && c.Remote != "" && err == nil {
-			_, err = b.advance(c.Ref, func(*Thing) (*move, error) { return &move{to: Compensating, who: BySaga}, nil })
+			_, err = b.advance(c.Ref, func(c *Thing) (*move, error) {
+				if c.State != CompensationFailed || c.Settled {
+					return nil, nil // a person has spoken meanwhile
+				}
+				return &move{to: Compensating, who: BySaga}, nil
+			})
 		}
 	}
 	return err
 }
 
 // Calls are the calls of a saga or a task, in the order in which they began.
-func (b *Book) Calls(t *Thing) ([]*Thing, error) { return b.calls(t.Label, t.At) }
+func (b *Book) Calls(t *Thing) ([]*Thing, error) {
+	calls, err := b.calls(t.Label, t.At)
+	b.onDisk(calls...)
+	return calls, err
+}
 
 // doSaga does what is next about a saga.
 func (b *Book) doSaga(ctx context.Context, ref Ref) (time.Duration, error) {
-	t, err := b.Load(ref)
+	t, err := b.load(ref)
 	if err != nil {
 		return 0, err
 	}
@@ -179,12 +212,7 @@ func (b *Book) doSaga(ctx context.Context, ref Ref) (time.Duration, error) {
 	if err != nil || wait > 0 {
 		return wait, err
 	}
-	_, err = b.advance(ref, func(t *Thing) (*move, error) {
-		if t.State != Compensating {
-			return nil, nil
-		}
-		return &move{to: sagaOutcome(calls)}, nil
-	})
+	_, err = b.advanceFrom(ref, Compensating, &move{to: sagaOutcome(calls)})
 	return 0, err
 }
 

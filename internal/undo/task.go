@@ -121,7 +121,7 @@ func (b *Book) Resolve(ref Ref, r Resolution) (*Thing, error) {
 
 // doTask does what is next about a task.
 func (b *Book) doTask(ctx context.Context, ref Ref) (time.Duration, error) {
-	t, err := b.Load(ref)
+	t, err := b.load(ref)
 	if err != nil {
 		return 0, err
 	}
@@ -131,7 +131,7 @@ func (b *Book) doTask(ctx context.Context, ref Ref) (time.Duration, error) {
 	case t.State == Compensating:
 		return b.compensate(ctx, t)
 	case t.State == Committed && t.Asked != "":
-		_, err = b.advance(ref, func(t *Thing) (*move, error) { return &move{to: Compensating, who: t.Asked}, nil })
+		_, err = b.advanceFrom(ref, Committed, &move{to: Compensating, who: t.Asked})
 	}
 	return 0, err
 }
@@ -265,12 +265,7 @@ func (b *Book) settle(t *Thing, calls []*Thing, r Result) (time.Duration, error)
 		next.tx.Manual = true
 		b.opt.Logger.Error("a person is asked: a transaction could not be undone", "transaction", t.ID(), "why", next.code)
 	}
-	_, err := b.advance(t.Ref, func(t *Thing) (*move, error) {
-		if t.State != Compensating {
-			return nil, nil
-		}
-		return next, nil
-	})
+	_, err := b.advanceFrom(t.Ref, Compensating, next)
 	return 0, err
 }
 
@@ -313,7 +308,7 @@ func isZero(amount string) bool {
 // Chain lists what was undone for a task or a saga, the last first, a task's own part
 // at the end.
 func (b *Book) Chain(t *Thing) ([]Link, error) {
-	calls, err := b.calls(t.Label, t.At)
+	calls, err := b.Calls(t)
 	if err != nil {
 		return nil, err
 	}

@@ -89,8 +89,10 @@ func (m *motion) rests() bool {
 		// Whoever undoes a call asks what became of it; of a task that cannot be undone
 		// its caller knows as much as we do.
 		return m.kind != flight.TxTask || !m.undone && !m.asked
+	case Committed:
+		return !m.asked
 	}
-	return !m.asked
+	return true
 }
 
 // filesOf are the files of the vault that a line names as needed for an undo.

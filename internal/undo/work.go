@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/inter-agent-trust/iatp/flight"
@@ -86,10 +87,15 @@ func (m *motion) needsWork() bool {
 // Run ends what a crash left under way, and then makes everything in motion go on,
 // until Close. Call it once, before anything new is begun.
 func (b *Book) Run() error {
-	for _, ref := range b.interrupted() {
+	for _, ref := range b.underWay(flight.TxTask, flight.TxCall) {
 		if _, err := b.advance(ref, func(t *Thing) (*move, error) {
 			return &move{to: Unknown, who: ByRecovery, code: "interrupted"}, nil
 		}); err != nil && !errors.Is(err, ErrUnknown) {
+			return err
+		}
+	}
+	for _, ref := range b.underWay(flight.TxSaga) {
+		if err := b.CallEnded(ref); err != nil && !errors.Is(err, ErrUnknown) {
 			return err
 		}
 	}
@@ -98,13 +104,13 @@ func (b *Book) Run() error {
 	return nil
 }
 
-// interrupted are the tasks and calls that were under way when the process died.
-func (b *Book) interrupted() []Ref {
+// underWay are the things of these kinds that were under way when the process died.
+func (b *Book) underWay(kinds ...flight.TxKind) []Ref {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var all []Ref
 	for _, m := range b.moving {
-		if m.state == Active && m.kind != flight.TxSaga {
+		if m.state == Active && slices.Contains(kinds, m.kind) {
 			all = append(all, m.ref)
 		}
 	}
