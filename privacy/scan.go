@@ -276,6 +276,12 @@ func (w *work) scanName(n int, tok ijson.Token, lim Limits) (telling bool, of ro
 			return k.labels || s.outer[0], k.role
 		}
 	}
+	if size := tok.End - tok.Start; shape == 0 && size >= 2 && size <= 16 && !tok.Escaped && len(f.catalog.custom) == 0 {
+		if k := f.knownName(l.doc[tok.Start:tok.End]); !k.odd && k.role != holds {
+			s.name, s.role, s.told, s.read, s.labels = tok, k.role, k.topics, true, k.labels
+			return k.labels || s.outer[0], k.role
+		}
+	}
 	j, of := f.judgeName(l.doc, tok)
 	if shape > 0 && of != holds && j.read && !j.odd && len(f.catalog.custom) == 0 {
 		l.note(shape, j, of)

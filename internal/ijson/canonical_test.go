@@ -282,7 +282,7 @@ func formOf(t *testing.T, doc []byte, most int) ([]byte, bool) {
 // account had been kept of every token from the beginning.
 func TestApart(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	for range 20_000 {
+	for range 5_000 {
 		doc := drawDoc(nil, random, 1+random.IntN(4), random.IntN(12))
 		form, ok := formOf(t, doc, math.MaxInt)
 		c := &canonicalizer{most: math.MaxInt, depth: math.MaxInt, apart: true}

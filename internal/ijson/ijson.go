@@ -175,11 +175,12 @@ type Reader struct {
 	used  int
 	seed  maphash.Seed
 
-	shapes []shape // see shape
-	orders []uint8 // see shape.order
-	shape  uint16  // of the last name
-	rested int     // documents read while there was no room for more shapes
-	grown  int     // how often they were forgotten
+	shapes  []shape // see shape
+	orders  []uint8 // see shape.order
+	shape   uint16  // of the last name
+	refused bool    // there was no room for one more of them
+	rested  int     // documents read since then
+	grown   int     // how often they were forgotten
 }
 
 // Reset makes r read data from the start. The Reader keeps data until the next
@@ -335,6 +336,11 @@ func (r *Reader) value(i int) (Token, error) {
 		if c != '-' && (c < '0' || c > '9') {
 			return r.unexpected(i, "a value")
 		}
+		// Most numbers are a few digits and nothing else.
+		if end := skipDigits(data, i+1); c > '0' && end < len(data) && data[end] != '.' && data[end]|0x20 != 'e' {
+			r.pos, r.want = end, r.then
+			return Token{Kind: Number, Start: i, End: end}, nil
+		}
 	}
 	end, msg := scanNumber(data, i)
 	if msg != "" {
@@ -413,13 +419,20 @@ func (r *Reader) close(i int, k Kind) Token {
 // colon after it.
 func (r *Reader) name(i int) (Token, error) {
 	data, top := r.data, &r.stack[len(r.stack)-1]
-	if start := i + 1; len(data)-i > 8*len(shape{}.words) && data[i] == '"' {
+	if i >= len(data) || data[i] <= ' ' {
+		if i = r.skip(i); i == len(data) {
+			return r.fail(i, "unexpected end of input")
+		}
+	}
+	tried := 0
+	if start := i + 1; top.next != 0 && len(data)-i > 8*len(shape{}.words) && data[i] == '"' {
 		text := data[start : start+24]
 		v, w, x := binary.LittleEndian.Uint64(text), binary.LittleEndian.Uint64(text[8:]), binary.LittleEndian.Uint64(text[16:])
 		for id := top.next; id != 0; {
 			s := &r.shapes[id]
 			if (v^s.words[0])&s.masks[0]|(w^s.words[1])&s.masks[1]|(x^s.words[2])&s.masks[2] != 0 {
 				id = s.beside
+				tried++
 				continue
 			}
 			if id != top.next {
@@ -432,7 +445,7 @@ func (r *Reader) name(i int) (Token, error) {
 			return Token{Kind: Name, Start: start, End: end}, nil
 		}
 	}
-	return r.newName(i)
+	return r.newName(i, top, tried)
 }
 
 // note adds a name to those of the innermost object.
@@ -445,14 +458,9 @@ func (r *Reader) note(start, end int) {
 	r.names[n] = name{start: start, end: end}
 }
 
-// newName is name for one that is none of those that are likely.
-func (r *Reader) newName(i int) (Token, error) {
+// newName reads the name at i that is, with a colon behind it, none of so many that are likely.
+func (r *Reader) newName(i int, top *frame, tried int) (Token, error) {
 	data := r.data
-	if i >= len(data) || data[i] <= ' ' {
-		if i = r.skip(i); i == len(data) {
-			return r.fail(i, "unexpected end of input")
-		}
-	}
 	if data[i] != '"' {
 		return r.unexpected(i, "a member name in double quotes")
 	}
@@ -478,7 +486,12 @@ func (r *Reader) newName(i int) (Token, error) {
 		r.loose = r.loose || tok.Escaped
 	}
 	tok.End = end
-	if r.shape = 0; !r.add(tok) {
+	r.shape = 0
+	// Where no shape is known, most names are none of the few before them by their sketch alone.
+	if bit := uint64(1) << sketch(data[tok.Start:end]); top.lost && top.seen&bit == 0 && !tok.Escaped && len(r.names)-top.names < linearNames {
+		top.seen |= bit
+		r.note(tok.Start, end)
+	} else if !r.add(tok, tried == shapesBeside && end+1 < len(data) && data[end+1] == ':') {
 		return r.fail(tok.Start-1, "duplicate member "+quote(r.nameText(r.names[len(r.names)-1])))
 	}
 	if i = end + 1; i >= len(data) || data[i] != ':' {
@@ -493,25 +506,18 @@ func (r *Reader) newName(i int) (Token, error) {
 	return tok, nil
 }
 
-// add notes a name of the innermost object and reports whether it is new there.
-func (r *Reader) add(tok Token) bool {
+// add notes a name of the innermost object and reports whether it is new there. It may be known to be lost.
+func (r *Reader) add(tok Token, lost bool) bool {
 	top := &r.stack[len(r.stack)-1]
 	if !top.lost {
-		if r.follow(top, tok) {
+		if lost {
+			r.refused = true
+		} else if r.follow(top, tok) {
 			r.shape = top.shape
 			r.note(tok.Start, tok.End)
 			return true
 		}
 		r.lose(top)
-	}
-	if !tok.Escaped && len(r.names)-top.names < linearNames {
-		// Most names are none of the few before them by their sketch alone.
-		bit := uint64(1) << sketch(r.data[tok.Start:tok.End])
-		if top.seen&bit == 0 {
-			top.seen |= bit
-			r.note(tok.Start, tok.End)
-			return true
-		}
 	}
 	n := name{start: tok.Start, end: tok.End}
 	if tok.Escaped {

@@ -25,13 +25,13 @@ type shape struct {
 // Bounds of what is remembered. The shape with the number 0 has no name.
 const (
 	maxShapes    = 512
-	shapeNames   = 32 // of one object
+	shapeNames   = 64 // of one object
 	shapesBeside = 8
 	longestKnown = 8*len(shape{}.words) - len(`":`) // name
 )
 
-// restTime is how many documents are read with a full tree before it is forgotten: a
-// document whose names are all its own fills it for nothing.
+// restTime is how many documents are read without room for more shapes before all are forgotten: a
+// document whose names are all its own takes it for nothing.
 const restTime = 64
 
 // forgetShapes makes room for the names of other documents.
@@ -39,11 +39,12 @@ func (r *Reader) forgetShapes() {
 	switch {
 	case len(r.shapes) == 0:
 		r.shapes = append(r.shapes, shape{sorted: true})
-	case len(r.shapes) < maxShapes:
+	case !r.refused:
 	case r.rested < restTime:
 		r.rested++
 	default:
 		r.shapes, r.orders, r.rested = append(r.shapes[:0], shape{sorted: true}), r.orders[:0], 0
+		r.refused = false
 		r.grown++
 	}
 }
@@ -71,14 +72,15 @@ func (r *Reader) Forgotten() int { return r.grown }
 
 // wordsOf returns the words of a name, with their masks, as a shape has them.
 func wordsOf(name []byte) (words, masks [3]uint64) {
-	var b, m [24]byte
+	var b [24]byte
 	n := copy(b[:], name)
-	n += copy(b[n:], `":`)
-	for i := range n {
-		m[i] = 0xFF
-	}
+	copy(b[n:], `":`)
+	n += len(`":`)
 	for i := range words {
-		words[i], masks[i] = binary.LittleEndian.Uint64(b[8*i:]), binary.LittleEndian.Uint64(m[8*i:])
+		words[i] = binary.LittleEndian.Uint64(b[8*i:])
+		if in := n - 8*i; in > 0 {
+			masks[i] = ^uint64(0) >> (64 - 8*min(in, 8))
+		}
 	}
 	return words, masks
 }
@@ -112,7 +114,11 @@ func (r *Reader) follow(top *frame, tok Token) bool {
 		beside++
 	}
 	before := &r.shapes[top.shape]
-	if beside == shapesBeside || len(r.shapes) == maxShapes || before.count == shapeNames {
+	if len(r.shapes) == maxShapes || beside == shapesBeside {
+		r.refused = true
+		return false
+	}
+	if before.count == shapeNames {
 		return false
 	}
 	bit := uint64(1) << sketch(text)
