@@ -141,6 +141,24 @@ func TestUndoMeetsEnd(t *testing.T) {
 	}
 }
 
+// TestUndoDoesNotWaitForPause: an undo that overtakes the question of what became of the
+// task is begun at once, and not when it would have been asked again.
+func TestUndoDoesNotWaitForPause(t *testing.T) {
+	w := newWorld(t)
+	defer w.end()
+	ref := w.begin("full")
+	w.finish(ref, Unknown)
+	w.pass(30 * time.Second)
+	w.knows = Knowledge{Retry: true}
+	w.meanwhile = func() { w.undo(ref, ByCaller) }
+	w.step()
+	w.book.mu.Lock()
+	defer w.book.mu.Unlock()
+	if m := w.book.moving[ref.At]; m == nil || m.state != Compensating || m.queued == 0 || m.due.After(w.now()) {
+		t.Errorf("it is %+v; want it due now", m)
+	}
+}
+
 // TestToldIsOnDisk: what is written and not synced yet is told to nobody.
 func TestToldIsOnDisk(t *testing.T) {
 	for name, told := range map[string]func(*world, Ref, Ref) (State, error){

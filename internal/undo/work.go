@@ -176,6 +176,9 @@ func (b *Book) next() (*motion, time.Duration) {
 func (b *Book) do(m *motion) {
 	var wait time.Duration
 	var err error
+	b.mu.Lock()
+	before := m.state
+	b.mu.Unlock()
 	switch m.kind {
 	case flight.TxTask:
 		wait, err = b.doTask(b.running, m.ref)
@@ -199,6 +202,9 @@ func (b *Book) do(m *motion) {
 		m.try++
 	default:
 		m.try++
+	}
+	if m.state != before { // such as by an undo that was asked for meanwhile, and must not wait for a pause of the question
+		wait = 0
 	}
 	if b.moving[m.ref.At] == m {
 		b.schedule(m, wait)
