@@ -1,6 +1,11 @@
 package flight
 
-import "os"
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+)
 
 // A sync is cheap if it writes lines and nothing else. In a file that grows it
 // writes the new length as well, and where room was only reserved it writes that
@@ -26,20 +31,44 @@ func (l *Log) prepare() {
 	l.running.Go(func() { l.zeroAhead(file, from, n) })
 }
 
-// zeroAhead zeroes [from, from+n) of the open segment. What it cannot do is no
-// error: the lines then make the file grow.
+// zeroAhead zeroes [from, from+n) of the open segment. Without room for that the lines
+// make the file grow.
+//
+// Once there is room, an error is as final as one of a line. The kernel tells of a page
+// that it could not write once, to whoever syncs the file next: it may have been a page
+// of lines, and the sync of those would find nothing wrong any more.
 func (l *Log) zeroAhead(file *os.File, from, n int64) {
-	done := l.roomy(n) && fillZeros(file, from, n) && datasync(file) == nil
-	local := done && onLocalDisk(file)
+	// Room that was reserved lies in one piece.
+	if !l.roomy(n) || !preallocate(file, from, n) {
+		l.zeroed(from, false, syscall.ENOSPC)
+		return
+	}
+	err := fillZeros(file, from, n)
+	if err == nil {
+		err = datasync(file)
+	}
+	l.zeroed(from+n, onLocalDisk(file), err)
+}
+
+// zeroed takes note of how zeros up to an offset came out.
+func (l *Log) zeroed(to int64, local bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.zeroing = false
-	if done {
-		l.seg.ready, l.seg.local = from+n, local
-	} else {
+	switch {
+	case err == nil:
+		l.seg.ready, l.seg.local = to, local
+	case noRoom(err): // also where a file system writes elsewhere than where it reserved
 		l.cramped = true // until the next segment
+	default:
+		l.fail(fmt.Errorf("write zeros ahead of the records: %w", err))
 	}
 	l.progress.Broadcast()
+}
+
+// noRoom reports whether an error says that there is no room.
+func noRoom(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EFBIG) || errors.Is(err, syscall.EDQUOT)
 }
 
 // roomy reports whether the disk has room to spare for n bytes of zeros.
@@ -48,23 +77,19 @@ func (l *Log) roomy(n int64) bool {
 	return err == nil && free-n > l.opt.LowDisk
 }
 
-func fillZeros(file *os.File, from, n int64) bool {
-	// Room that was reserved lies in one piece.
-	if !preallocate(file, from, n) {
-		return false
-	}
+func fillZeros(file *os.File, from, n int64) error {
 	for end := from + n; from < end; {
 		piece := zeros[:min(int64(len(zeros)), end-from)]
 		if _, err := file.WriteAt(piece, from); err != nil {
-			return false
+			return err
 		}
 		from += int64(len(piece))
 	}
-	return true
+	return nil
 }
 
-// awaitZeros waits until the pending lines will not meet zeros on their way. It
-// needs mu, and the writing flag: nobody else may start to write.
+// awaitZeros waits until the pending lines will not meet zeros on their way, or the log
+// has failed. It needs mu, and the writing flag: nobody else may start to write.
 func (l *Log) awaitZeros() {
 	for l.zeroing && l.seg.queued+int64(len(l.pending)) > l.seg.ready && l.err == nil {
 		l.progress.Wait()

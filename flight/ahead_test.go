@@ -2,8 +2,11 @@ package flight
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"os"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -93,4 +96,73 @@ func (l *Log) zeroesUnderWay() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.zeroing
+}
+
+// TestNoLineMeetsZeros: a line that waits for zeros when the log fails is not written: they
+// may still be on their way, and would go over it.
+func TestNoLineMeetsZeros(t *testing.T) {
+	l := mustOpen(t, t.TempDir(), Options{LowDisk: 1})
+	mustAppend(t, l, entry(0), Durable)
+	for l.zeroesUnderWay() {
+		time.Sleep(time.Millisecond)
+	}
+	path := segmentPath(l.dir, 0)
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.mu.Lock()
+	l.zeroing, l.seg.ready = true, l.seg.queued
+	l.mu.Unlock()
+	done := make(chan error, 1)
+	go func() {
+		_, err := l.Append(entry(1), Written)
+		done <- err
+	}()
+	for waits := false; !waits; time.Sleep(time.Millisecond) {
+		l.mu.Lock()
+		waits = l.writing
+		l.mu.Unlock()
+	}
+	l.mu.Lock()
+	l.fail(errors.New("the disk is gone"))
+	l.zeroing = false
+	l.mu.Unlock()
+	if err := <-done; err == nil {
+		t.Error("the record is said to be written")
+	}
+	if err := l.Close(); err == nil {
+		t.Error("Close says nothing of the disk")
+	}
+	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(bytes.TrimRight(after, "\x00"), bytes.TrimRight(before, "\x00")) {
+		t.Errorf("the segment holds %q, %v", bytes.TrimRight(after, "\x00"), err)
+	}
+}
+
+// TestZerosFail: room that cannot be zeroed for want of space is gone without; any other
+// error ends the log, for the kernel tells of a lost page but once, and it may have been
+// one of lines.
+func TestZerosFail(t *testing.T) {
+	l := mustOpen(t, t.TempDir(), Options{LowDisk: 1})
+	mustAppend(t, l, entry(0), Durable)
+	for l.zeroesUnderWay() {
+		time.Sleep(time.Millisecond)
+	}
+	room := l.seg.ready
+	for _, c := range []struct {
+		name string
+		err  error
+		ends bool
+	}{{"no room", syscall.ENOSPC, false}, {"quota", syscall.EDQUOT, false}, {"disk", syscall.EIO, true}} {
+		l.zeroed(room+minAhead, false, fmt.Errorf("write: %w", c.err))
+		if err := l.Err(); (err != nil) != c.ends {
+			t.Errorf("%s: the log says %v", c.name, err)
+		}
+	}
+	if l.seg.ready != room {
+		t.Errorf("%d bytes are ready, want %d as before", l.seg.ready, room)
+	}
+	if err := l.Close(); !errors.Is(err, syscall.EIO) {
+		t.Errorf("Close = %v", err)
+	}
 }

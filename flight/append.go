@@ -6,7 +6,6 @@ import (
 	"os"
 	"runtime"
 	"strconv"
-	"syscall"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -56,8 +55,8 @@ func (l *Log) Append(e *Entry, ack Ack) (int64, error) {
 
 // queue gives the line its seq and puts it behind the others. It needs mu.
 func (l *Log) queue(c *encoder) (int64, error) {
-	for (len(l.pending) >= maxPending || l.rotating) && l.err == nil {
-		if l.writing || l.rotating {
+	for (len(l.pending) >= maxPending || l.rotating || l.late()) && l.err == nil {
+		if l.writing || l.rotating || l.late() {
 			l.progress.Wait()
 		} else {
 			l.writeBatch()
@@ -83,6 +82,9 @@ func (l *Log) queue(c *encoder) (int64, error) {
 	l.next++
 	return seq, nil
 }
+
+// late reports whether too much waits for a sync. It needs mu.
+func (l *Log) late() bool { return l.seg.queued-l.seg.safe >= maxUnsynced }
 
 // hashLeaf is tlog.RecordHash without its allocation. It needs mu.
 func (l *Log) hashLeaf(line []byte) tlog.Hash {
@@ -209,6 +211,11 @@ func (l *Log) writeBatch() {
 	}
 	l.writing = true
 	l.awaitZeros()
+	if l.err != nil { // the zeros may be on their way still, and would go over the lines
+		l.writing = false
+		l.progress.Broadcast()
+		return
+	}
 	batch, from, end, r := l.pending, l.written, l.next, l.batch
 	if end-from > 1 {
 		l.crowd = crowded
@@ -252,7 +259,7 @@ func (l *Log) writeBatch() {
 // failed fsync does). It needs mu.
 func (l *Log) fail(err error) {
 	if l.err == nil {
-		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EFBIG) || errors.Is(err, syscall.EDQUOT) {
+		if noRoom(err) {
 			err = fmt.Errorf("%w; make room in %s, then restart", err, l.data)
 		}
 		l.err = fmt.Errorf("flight log failed: %w", err)
@@ -304,7 +311,9 @@ func (l *Log) flush() {
 			}
 		}
 		l.syncing = false
-		if err != nil || l.closing && l.synced == l.next {
+		// A record that came during the write may have been synced with it; who brought it
+		// waits for the next round.
+		if err != nil || l.closing && l.synced == l.next && l.round == nil {
 			return // a log that has failed says so
 		}
 	}
@@ -353,7 +362,7 @@ func (l *Log) syncWritten() error {
 	if l.err != nil {
 		return l.err
 	}
-	mark, file := l.written, l.seg.file
+	mark, size, file := l.written, l.seg.size, l.seg.file
 	if mark == l.synced {
 		return nil
 	}
@@ -369,8 +378,9 @@ func (l *Log) syncWritten() error {
 		l.fail(err)
 		return l.err
 	}
-	l.synced, l.lastSync = mark, took
+	l.synced, l.seg.safe, l.lastSync = mark, size, took
 	l.syncs++
+	l.progress.Broadcast()
 	if !l.keeperDue {
 		l.wakeKeeper()
 	}

@@ -48,6 +48,25 @@ func replaceFile(path string, data []byte, mode fs.FileMode) error {
 	return syncDir(filepath.Dir(path))
 }
 
+// makeDir makes a directory and those above it that are missing, and makes their names
+// durable: a log whose directory is gone after a loss of power would begin anew.
+func makeDir(path string) error {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return nil
+	}
+	above := filepath.Dir(path)
+	if above == path {
+		return fmt.Errorf("make %s: there is no such directory", path)
+	}
+	if err := makeDir(above); err != nil {
+		return err
+	}
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncDir(above)
+}
+
 // syncDir makes new, renamed and removed names in dir durable.
 func syncDir(dir string) error {
 	f, err := os.Open(dir)
@@ -59,13 +78,4 @@ func syncDir(dir string) error {
 		return fmt.Errorf("sync %s: %w", dir, err)
 	}
 	return nil
-}
-
-// syncFile makes the content of a file durable.
-func syncFile(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }

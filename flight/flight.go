@@ -52,6 +52,12 @@ const checkpointInterval = time.Second
 // more waits.
 const maxPending = 4 << 20
 
+// maxUnsynced bounds the bytes that are written and not synced, where the disk takes
+// writes into memory and does not get them out; a producer that finds more waits. It
+// also bounds the hashes in memory, and how far a segment can outgrow the 32-bit
+// offsets of its index.
+const maxUnsynced = 256 << 20
+
 // ErrClosed is returned by a log after Close.
 var ErrClosed = errors.New("flight log is closed")
 
@@ -209,7 +215,7 @@ func open(data string, o Options) (_ *Log, err error) {
 	}
 	l.progress.L, l.work.L = &l.mu, &l.mu
 	l.encoders.New = func() any { return new(encoder) }
-	if err := os.MkdirAll(l.dir, 0o700); err != nil {
+	if err := makeDir(l.dir); err != nil {
 		return nil, err
 	}
 	if l.lock, err = lockDir(data); err != nil {
@@ -220,17 +226,11 @@ func open(data string, o Options) (_ *Log, err error) {
 			l.release()
 		}
 	}()
-	recovered, err := l.recover()
-	if err != nil {
+	if err := l.recover(); err != nil {
 		return nil, err
 	}
 	l.lookAtDisk()
 	l.start()
-	if recovered != nil {
-		if _, err := l.Append(recovered, Durable); err != nil {
-			return nil, errors.Join(err, l.Close())
-		}
-	}
 	return l, nil
 }
 

@@ -122,17 +122,32 @@ func (l *Log) advance(force bool) (time.Duration, error) {
 }
 
 // fold moves the leaf hashes of durable records into the tree. Nothing above
-// the synced size enters it, so nothing above it is ever signed. It needs
-// treeMu.
+// the synced size enters it, so nothing above it is ever signed. An error is final,
+// whoever asked: the tree lacks hashes then that nobody has any more. It needs treeMu.
 func (l *Log) fold() error {
 	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err != nil {
+		return l.err
+	}
 	n := int(l.synced - l.tree.size)
 	l.folded = append(l.folded[:0], l.leaves[:n]...)
 	l.leaves = slices.Delete(l.leaves, 0, n)
 	l.mu.Unlock()
+	err := l.addFolded()
+	l.mu.Lock()
+	if err != nil {
+		l.fail(fmt.Errorf("write tile: %w", err))
+		return l.err
+	}
+	return nil
+}
+
+// addFolded adds the hashes that fold has taken to the tree.
+func (l *Log) addFolded() error {
 	for _, h := range l.folded {
 		if err := l.tree.add(h); err != nil {
-			return fmt.Errorf("write tile: %w", err)
+			return err
 		}
 	}
 	return nil

@@ -29,31 +29,31 @@ func corrupt(dir string, seq int64, file string, format string, args ...any) err
 		ErrCorrupt, seq, file, fmt.Sprintf(format, args...), dir)
 }
 
-// recover brings the log up from what is on disk. If it had to cut the tail it
-// returns the record that says so.
+// recover brings the log up from what is on disk. If it has to cut the tail it adds
+// the record that says so.
 //
 // The signed checkpoint divides the log. Below it everything must be as it was
 // signed. Above it stands what was written in the last second of the last run:
 // there the log ends at the first bytes that are not a whole record.
-func (l *Log) recover() (*Entry, error) {
+func (l *Log) recover() error {
 	if err := l.begin(); err != nil {
-		return nil, err
+		return err
 	}
 	firsts, err := listSegments(l.dir)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := l.loadSigned(); err != nil {
-		return nil, err
+		return err
 	}
 	if len(firsts) == 0 {
 		if l.signed.Size > 0 {
-			return nil, corrupt(l.dir, 0, l.dir, "there are no segments, %d records were signed", l.signed.Size)
+			return corrupt(l.dir, 0, l.dir, "there are no segments, %d records were signed", l.signed.Size)
 		}
-		return nil, l.firstSegment()
+		return l.firstSegment()
 	}
 	if l.segments, err = sealedSegments(l.dir, firsts); err != nil {
-		return nil, err
+		return err
 	}
 	for _, s := range l.segments {
 		if _, err := os.Stat(indexPath(l.dir, s.first)); errors.Is(err, fs.ErrNotExist) {
@@ -61,13 +61,13 @@ func (l *Log) recover() (*Entry, error) {
 		}
 	}
 	if err := checkDropped(l.dir, firsts, l.signed.Size); err != nil {
-		return nil, err
+		return err
 	}
 	if l.tree, err = loadTree(l.dir, firsts, l.signed); err != nil {
-		return nil, err
+		return err
 	}
 	if err := l.foldSealed(firsts); err != nil {
-		return nil, err
+		return err
 	}
 	return l.openLast(firsts[len(firsts)-1])
 }
@@ -297,37 +297,37 @@ type tail struct {
 	index  []indexEntry
 	leaves []tlog.Hash // of the records above the checkpoint
 	next   int64       // seq behind the last whole record
-	end    int64       // offset behind it
+	signed int64       // offset behind the last one below the checkpoint
+	end    int64       // offset behind the last whole one
 	newest []byte      // the last whole record
 	joined bool        // the last record is whole but for its newline
 }
 
 // openLast opens the last segment, cuts what is not whole and takes up the rest.
-func (l *Log) openLast(first int64) (*Entry, error) {
+func (l *Log) openLast(first int64) error {
 	f, err := os.OpenFile(segmentPath(l.dir, first), os.O_RDWR, 0)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	l.seg = segment{first: first, file: f, born: l.opt.Now()}
 	t, err := scanTail(l.dir, f, first, l.signed.Size)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := l.checkClock(t.newest, t.next-1); err != nil {
-		return nil, err
+		return err
 	}
-	entry, err := l.cut(f, t)
-	if err != nil {
-		return nil, err
+	if err := l.cut(f, t); err != nil {
+		return fmt.Errorf("cut the tail: %w", err)
 	}
 	for _, h := range t.leaves {
 		if err := l.tree.add(h); err != nil {
-			return nil, fmt.Errorf("write tile: %w", err)
+			return fmt.Errorf("write tile: %w", err)
 		}
 	}
-	l.seg.index, l.seg.size, l.seg.queued = t.index, t.end, t.end
+	l.seg.index, l.seg.size, l.seg.queued, l.seg.safe = t.index, t.end, t.end, t.end
 	l.next, l.written, l.synced = t.next, t.next, t.next
-	return entry, nil
+	return nil
 }
 
 // scanTail reads the last segment up to the first bytes that are not a record.
@@ -361,6 +361,9 @@ func scanTail(dir string, f *os.File, first, size int64) (*tail, error) {
 		t.newest = append(t.newest[:0], line...)
 		t.next++
 		t.end = lines.offset + int64(len(line)) + 1
+		if t.next <= size {
+			t.signed = t.end
+		}
 		if !whole {
 			t.joined = true
 			return t, nil
@@ -388,35 +391,64 @@ func (l *Log) checkClock(newest []byte, seq int64) error {
 	return nil
 }
 
-// cut ends the segment behind its last whole record and makes it durable. It
-// returns the recovery record if that cost anything but preallocated room.
-func (l *Log) cut(f *os.File, t *tail) (*Entry, error) {
+// cut ends the segment behind its last whole record and makes it durable. If that costs
+// anything but preallocated room a recovery record says so, and it is on the disk before
+// that is gone: a second crash, or a full disk, must not hide it.
+func (l *Log) cut(f *os.File, t *tail) error {
 	from := t.end
+	var add []byte
 	if t.joined {
-		from--
+		from, add = from-1, []byte{'\n'}
 	}
 	bytesCut, torn, err := garbage(f, from)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := f.Truncate(from); err != nil {
-		return nil, err
-	}
-	if t.joined {
-		if _, err := f.WriteAt([]byte{'\n'}, from); err != nil {
-			return nil, err
+	if torn > 0 {
+		l.opt.Logger.Warn("torn tail of the flight log cut", "dir", l.dir, "records", t.next, "bytes_cut", bytesCut)
+		line, err := l.lineOf(&Entry{Type: Recovery, Reason: "torn_tail", Bytes: bytesCut,
+			cut: recoveryNote{set: true, oldSize: t.next + torn, newSize: t.next}}, t.next)
+		if err != nil {
+			return err
 		}
+		add = append(append(add, line...), '\n')
+		t.leaves, t.next, t.end = append(t.leaves, tlog.RecordHash(line)), t.next+1, t.end+int64(len(line))+1
 	}
-	// What was written, not synced, before a crash has only now to be durable.
-	if err := f.Sync(); err != nil {
+	if err := writeAgain(f, t.signed, from); err != nil {
+		return err
+	}
+	if _, err := f.WriteAt(add, from); err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Truncate(t.end), f.Sync())
+}
+
+// lineOf returns the line of a record of the log itself.
+func (l *Log) lineOf(e *Entry, seq int64) ([]byte, error) {
+	c := l.encoders.Get().(*encoder)
+	defer l.encoders.Put(c)
+	if err := c.encode(e, &l.keys.store, l.opt.Now()); err != nil {
 		return nil, err
 	}
-	if torn == 0 {
-		return nil, nil
+	return c.appendLine(nil, seq), nil
+}
+
+// writeAgain writes what f holds in [from, end) once more. Of what was written, not
+// synced, before a crash nobody knows whether it is on the disk: after a failed sync the
+// kernel keeps it in memory, where it was read, and a sync would find nothing to do.
+func writeAgain(f *os.File, from, end int64) error {
+	buf := make([]byte, min(end-from, 64<<10))
+	for from < end {
+		piece := buf[:min(int64(len(buf)), end-from)]
+		if _, err := f.ReadAt(piece, from); err != nil {
+			return err
+		}
+		if _, err := f.WriteAt(piece, from); err != nil {
+			return err
+		}
+		from += int64(len(piece))
 	}
-	l.opt.Logger.Warn("torn tail of the flight log cut", "dir", l.dir, "records", t.next, "bytes_cut", bytesCut)
-	return &Entry{Type: Recovery, Reason: "torn_tail", Bytes: bytesCut,
-		cut: recoveryNote{set: true, oldSize: t.next + torn, newSize: t.next}}, nil
+	return nil
 }
 
 // garbage looks at the bytes behind the last whole record: how many there are

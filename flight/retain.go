@@ -108,26 +108,46 @@ func (l *Log) secureTiles(s sealed) error {
 		return nil
 	}
 	var hashes []tlog.Hash
+	var dir string // of the tile before
 	return eachLine(l.dir, firsts, from, end, func(seq int64, line []byte) error {
 		hashes = append(hashes, tlog.RecordHash(line))
 		if len(hashes) < tileWidth {
 			return nil
 		}
-		err := secureTile(l.dir, seq/tileWidth, hashes)
+		path, err := secureTile(l.dir, seq/tileWidth, hashes)
 		hashes = hashes[:0]
-		return err
+		if err != nil || dir == filepath.Dir(path) {
+			return err
+		}
+		dir = filepath.Dir(path)
+		return syncDirs(l.dir, dir)
 	})
 }
 
-// secureTile makes one full level 0 tile durable. One that is not there is
-// written; one that differs from the lines is a question for a person.
-func secureTile(dir string, n int64, hashes []tlog.Hash) error {
-	have, err := readTile(dir, 0, n, tileWidth)
-	if err != nil {
-		err = writeTile(dir, 0, n, hashes)
-	} else if !slices.Equal(have, hashes) {
-		err = fmt.Errorf("%s does not match the lines; run: iatp log fsck", tileName(0, n, tileWidth))
+// secureTile makes one full level 0 tile durable, and returns where it is. One that
+// differs from the lines is a question for a person.
+func secureTile(dir string, n int64, hashes []tlog.Hash) (string, error) {
+	name := tileName(0, n, tileWidth)
+	path := filepath.Join(dir, name)
+	if have, err := readTile(dir, 0, n, tileWidth); err == nil && !slices.Equal(have, hashes) {
+		return path, fmt.Errorf("%s does not match the lines; run: iatp log fsck", name)
 	}
-	path := filepath.Join(dir, tileName(0, n, tileWidth))
-	return errors.Join(err, syncFile(path), syncDir(filepath.Dir(path)))
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return path, err
+	}
+	// One that is there is written again, too: what is read may be in memory alone since
+	// a sync failed, and the next sync would find nothing to do.
+	return path, replaceFile(path, joinHashes(hashes), 0o644)
+}
+
+// syncDirs makes the names of dir and of the directories above it durable, up to the
+// names in top.
+func syncDirs(top, dir string) error {
+	for dir != top {
+		dir = filepath.Dir(dir)
+		if err := syncDir(dir); err != nil {
+			return err
+		}
+	}
+	return nil
 }

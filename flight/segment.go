@@ -31,6 +31,7 @@ type segment struct {
 	file   *os.File
 	size   int64 // bytes written
 	queued int64 // bytes written or in flight
+	safe   int64 // bytes synced
 	ready  int64 // bytes below which the file was written to before: see ahead.go
 	index  []indexEntry
 	born   time.Time

@@ -146,3 +146,60 @@ func TestEveryRecordIsSigned(t *testing.T) {
 		}
 	}
 }
+
+// TestCloseAnswersAll: whoever waits for a sync when the log is closed hears of it, also if
+// another sync took his record along.
+func TestCloseAnswersAll(t *testing.T) {
+	for range 100 {
+		l := mustOpen(t, t.TempDir(), Options{})
+		const callers = 16
+		errs := make(chan error, callers)
+		for p := range callers {
+			go func() {
+				for {
+					if _, err := l.Append(entry(p), Durable); err != nil {
+						errs <- err
+						return
+					}
+				}
+			}()
+		}
+		time.Sleep(time.Millisecond)
+		mustClose(t, l)
+		awaitAll(t, errs, func(err error) {
+			if !errors.Is(err, ErrClosed) {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestLateDiskHoldsProducers: who finds too much waiting for the disk waits for it.
+func TestLateDiskHoldsProducers(t *testing.T) {
+	l := mustOpen(t, t.TempDir(), Options{})
+	mustAppend(t, l, entry(0), Durable)
+	l.mu.Lock()
+	l.seg.safe -= maxUnsynced
+	before := l.syncs
+	l.mu.Unlock()
+	done := make(chan error, 1)
+	go func() {
+		_, err := l.Append(entry(1), Written)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		t.Fatalf("it did not wait: %v", err)
+	case <-time.After(20 * time.Millisecond):
+	}
+	l.mu.Lock()
+	if l.next != 1 || l.syncs != before {
+		t.Errorf("%d records, %d syncs", l.next, l.syncs-before)
+	}
+	l.seg.safe += maxUnsynced // what a sync says
+	l.progress.Broadcast()
+	l.mu.Unlock()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
