@@ -420,7 +420,10 @@ func (l *Log) cut(f *os.File, t *tail) error {
 	if _, err := f.WriteAt(add, from); err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Truncate(t.end), f.Sync())
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	return errors.Join(f.Truncate(t.end), f.Sync())
 }
 
 // lineOf returns the line of a record of the log itself.
