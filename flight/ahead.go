@@ -1,10 +1,8 @@
 package flight
 
 import (
-	"errors"
 	"fmt"
 	"os"
-	"syscall"
 )
 
 // A sync is cheap if it writes lines and nothing else. In a file that grows it
@@ -34,41 +32,31 @@ func (l *Log) prepare() {
 // zeroAhead zeroes [from, from+n) of the open segment. Without room for that the lines
 // make the file grow.
 //
-// Once there is room, an error is as final as one of a line. The kernel tells of a page
-// that it could not write once, to whoever syncs the file next: it may have been a page
-// of lines, and the sync of those would find nothing wrong any more.
+// Once there is room, an error is as final as one of a line, whatever it says. The kernel
+// tells of a page that it could not write once, to whoever writes or syncs the file next: it
+// may have been a page of lines, and the sync of those would find nothing wrong any more.
 func (l *Log) zeroAhead(file *os.File, from, n int64) {
 	// Room that was reserved lies in one piece.
-	if !l.roomy(n) || !preallocate(file, from, n) {
-		l.zeroed(from, false, syscall.ENOSPC)
-		return
+	room := l.roomy(n) && preallocate(file, from, n)
+	var err error
+	if room {
+		if err = fillZeros(file, from, n); err == nil {
+			err = datasync(file)
+		}
 	}
-	err := fillZeros(file, from, n)
-	if err == nil {
-		err = datasync(file)
-	}
-	l.zeroed(from+n, onLocalDisk(file), err)
-}
-
-// zeroed takes note of how zeros up to an offset came out.
-func (l *Log) zeroed(to int64, local bool, err error) {
+	local := room && onLocalDisk(file)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.zeroing = false
 	switch {
-	case err == nil:
-		l.seg.ready, l.seg.local = to, local
-	case noRoom(err): // also where a file system writes elsewhere than where it reserved
-		l.cramped = true // until the next segment
-	default:
+	case err != nil:
 		l.fail(fmt.Errorf("write zeros ahead of the records: %w", err))
+	case room:
+		l.seg.ready, l.seg.local = from+n, local
+	default:
+		l.cramped = true // until the next segment
 	}
 	l.progress.Broadcast()
-}
-
-// noRoom reports whether an error says that there is no room.
-func noRoom(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EFBIG) || errors.Is(err, syscall.EDQUOT)
 }
 
 // roomy reports whether the disk has room to spare for n bytes of zeros.

@@ -3,10 +3,8 @@ package flight
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"os"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -136,33 +134,5 @@ func TestNoLineMeetsZeros(t *testing.T) {
 	}
 	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(bytes.TrimRight(after, "\x00"), bytes.TrimRight(before, "\x00")) {
 		t.Errorf("the segment holds %q, %v", bytes.TrimRight(after, "\x00"), err)
-	}
-}
-
-// TestZerosFail: room that cannot be zeroed for want of space is gone without; any other
-// error ends the log, for the kernel tells of a lost page but once, and it may have been
-// one of lines.
-func TestZerosFail(t *testing.T) {
-	l := mustOpen(t, t.TempDir(), Options{LowDisk: 1})
-	mustAppend(t, l, entry(0), Durable)
-	for l.zeroesUnderWay() {
-		time.Sleep(time.Millisecond)
-	}
-	room := l.seg.ready
-	for _, c := range []struct {
-		name string
-		err  error
-		ends bool
-	}{{"no room", syscall.ENOSPC, false}, {"quota", syscall.EDQUOT, false}, {"disk", syscall.EIO, true}} {
-		l.zeroed(room+minAhead, false, fmt.Errorf("write: %w", c.err))
-		if err := l.Err(); (err != nil) != c.ends {
-			t.Errorf("%s: the log says %v", c.name, err)
-		}
-	}
-	if l.seg.ready != room {
-		t.Errorf("%d bytes are ready, want %d as before", l.seg.ready, room)
-	}
-	if err := l.Close(); !errors.Is(err, syscall.EIO) {
-		t.Errorf("Close = %v", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"syscall"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -259,7 +260,7 @@ func (l *Log) writeBatch() {
 // failed fsync does). It needs mu.
 func (l *Log) fail(err error) {
 	if l.err == nil {
-		if noRoom(err) {
+		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EFBIG) || errors.Is(err, syscall.EDQUOT) {
 			err = fmt.Errorf("%w; make room in %s, then restart", err, l.data)
 		}
 		l.err = fmt.Errorf("flight log failed: %w", err)
