@@ -164,6 +164,25 @@ func TestHistogram(t *testing.T) {
 	}
 }
 
+// TestSlope: growth is seen through leaps up and down, and leaps alone are none.
+func TestSlope(t *testing.T) {
+	var leak, leaps [][2]float64
+	for i := range 19 {
+		at, leap := float64(i+1), 0.0
+		if i%5 == 1 || i > 16 {
+			leap = 8
+		}
+		leak = append(leak, [2]float64{at, 30 + 0.5*at + leap})
+		leaps = append(leaps, [2]float64{at, 32 + leap})
+	}
+	if got := slope(leak); got < 0.4 || got > 0.7 {
+		t.Errorf("the slope of a leak of 0.5 is %v", got)
+	}
+	if got := slope(leaps); got != 0 {
+		t.Errorf("the slope of leaps is %v, want 0", got)
+	}
+}
+
 // TestBucketsHaveNoHoles checks that each value is in the bucket it is told.
 func TestBucketsHaveNoHoles(t *testing.T) {
 	for b := range 2000 {

@@ -202,8 +202,9 @@ func (w *wire) listen(request []byte, events int, s *sample) {
 // memory watches what a target holds while it serves a million requests.
 func (b *bench) memory() error {
 	t := b.table("memory", fmt.Sprintf("resident MiB over %d requests, 1 KB each way, %d connections", b.requests, b.conns),
-		"After a tenth of the requests the target counts as warm; growth is from there to the end.",
-		column{Key: "start", Head: "after start"}, column{Key: "warm", Head: "warm"}, column{Key: "end", Head: "at the end"}, column{Key: "growth", Head: "growth for a million"})
+		"After a tenth of the requests the target counts as warm. The runtime gives pages back in leaps, so growth is the median of the slopes between any two of 19 looks from there on.",
+		column{Key: "start", Head: "after start"}, column{Key: "middle", Head: "warm: median"}, column{Key: "least", Head: "least"},
+		column{Key: "greatest", Head: "greatest"}, column{Key: "growth", Head: "growth for a million"})
 	for _, target := range b.fresh("iatp", "strict") {
 		if err := b.alone(target, func(r *running) error { return b.memoryOf(t.row(target.name), r) }); err != nil {
 			return err
@@ -227,11 +228,29 @@ func (b *bench) memoryOf(row *row, r *running) error {
 		}
 		row.Series = append(row.Series, [2]float64{float64((step + 1) * b.requests / steps), mib(u.rss)})
 	}
-	warm, end := row.Series[1][1], row.Series[steps-1][1]
-	row.add("warm", warm)
-	row.add("end", end)
-	row.add("growth", (end-warm)/(0.9*float64(b.requests))*1e6)
+	warm := row.Series[len(row.Series)-steps+1:]
+	var looks []float64
+	for _, at := range warm {
+		looks = append(looks, at[1])
+	}
+	all := spreadOf(looks)
+	row.add("least", all.min)
+	row.add("middle", all.mid)
+	row.add("greatest", all.max)
+	row.add("growth", slope(warm)*1e6)
 	return nil
+}
+
+// slope is the median of the slopes between any two points (Theil and Sen): what single
+// points do hardly moves it.
+func slope(points [][2]float64) float64 {
+	var all []float64
+	for i, p := range points {
+		for _, q := range points[i+1:] {
+			all = append(all, (q[1]-p[1])/(q[0]-p[0]))
+		}
+	}
+	return spreadOf(all).mid
 }
 
 // starting measures the time from exec to the first answer, and what an idle
