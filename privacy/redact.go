@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/internal/ijson"
@@ -111,12 +112,35 @@ func (c *catalog) of(kind iatp.DataClass) *detector {
 	return &detector{kind: kind, rank: len(c.all), topic: noTopic}
 }
 
+// A walk through a document that is redacted is used again.
+type redactWalk struct {
+	reader ijson.Reader
+	path   path
+	object objects
+}
+
+var redactWalks = sync.Pool{New: func() any { return new(redactWalk) }}
+
+// begin goes to the start of a document.
+func (r *redactWalk) begin(doc []byte, lim Limits, outside place) {
+	r.reader.Reset(doc, lim)
+	r.path = path{doc: doc, outside: outside, steps: r.path.steps[:0]}
+	r.object = objects{stack: r.object.stack[:0]}
+}
+
+// release forgets the document.
+func (r *redactWalk) release() {
+	r.begin(nil, Limits{}, place{})
+	redactWalks.Put(r)
+}
+
 // document appends doc, redacted where something was found that must go.
 func (d *redaction) document(dst, doc []byte, found []Finding, nesting int, outside place) []byte {
 	taken := d.takenNames(doc, found)
-	p, object := path{doc: doc, outside: outside}, new(objects)
-	var r ijson.Reader
-	r.Reset(doc, d.limits)
+	walk := redactWalks.Get().(*redactWalk)
+	defer walk.release()
+	walk.begin(doc, d.limits, outside)
+	r, p, object := &walk.reader, &walk.path, &walk.object
 	copied := 0
 	for {
 		tok, err := r.Next()
@@ -143,7 +167,7 @@ func (d *redaction) document(dst, doc []byte, found []Finding, nesting int, outs
 		if nesting == 0 {
 			d.pointer = here[0].Pointer
 			if d.pointer == "" {
-				d.pointer = string(d.places.append(nil, d.work, &r))
+				d.pointer = string(d.places.append(nil, d.work, r))
 			}
 		}
 		what := d.choice(tok.Kind == ijson.Name && nesting == 0)
@@ -159,6 +183,9 @@ func (d *redaction) document(dst, doc []byte, found []Finding, nesting int, outs
 			dst = append(d.number(append(dst, '"'), doc[tok.Start:tok.End], here[0].Kind, worst), '"')
 		case ijson.Name:
 			name := d.work.redactText(ijson.AppendDecoded(nil, doc[tok.Start:tok.End]), around, what)
+			if taken == nil {
+				taken = make(map[member]int)
+			}
 			dst = appendEscaped(dst, taken.unique(object.current(), name))
 		default:
 			text := ijson.AppendDecoded(nil, doc[tok.Start:tok.End])
@@ -331,10 +358,10 @@ type taken map[member]int
 
 // takenNames collects the names that stay as they are, if any name does not.
 func (d *redaction) takenNames(doc []byte, found []Finding) taken {
-	t := taken{}
 	if !slices.ContainsFunc(found, func(f Finding) bool { return f.InName }) {
-		return t
+		return nil
 	}
+	t := taken{}
 	var r ijson.Reader
 	r.Reset(doc, d.limits)
 	var object objects
