@@ -1,6 +1,9 @@
 package flight
 
 import (
+	"bytes"
+	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -42,24 +45,54 @@ func TestZerosFail(t *testing.T) {
 	if err := l.Err(); err != nil || !l.cramped || l.seg.ready != ready {
 		t.Errorf("without room: %v, cramped %t, %d bytes ready, want %d", err, l.cramped, l.seg.ready, ready)
 	}
-	// A file that has room and takes no writes.
-	disk, err := unix.MemfdCreate("disk", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(disk)
-	if err := unix.Ftruncate(disk, ready+2*minAhead); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := unix.FcntlInt(uintptr(disk), unix.F_ADD_SEALS, unix.F_SEAL_WRITE); err != nil {
-		t.Fatal(err)
-	}
-	l.replaceDisk(t, disk)
+	l.replaceDisk(t, int(unwritable(t, make([]byte, ready+2*minAhead)).Fd()))
 	l.zeroAhead(l.seg.file, ready, minAhead)
 	if err := l.Err(); err == nil || l.seg.ready != ready {
 		t.Errorf("on a disk that takes nothing: %v, %d bytes ready, want %d", err, l.seg.ready, ready)
 	}
 	if err := l.Close(); err == nil {
 		t.Error("Close says nothing of it")
+	}
+}
+
+// unwritable is a file with room, which can be cut and takes no writes.
+func unwritable(t *testing.T, data []byte) *os.File {
+	t.Helper()
+	fd, err := unix.MemfdCreate("disk", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := os.NewFile(uintptr(fd), "disk")
+	t.Cleanup(func() { f.Close() })
+	if _, err := f.WriteAt(data, 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_WRITE); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// TestNothingIsCutUnsaid: a torn tail stays where the record of its cut cannot be written.
+func TestNothingIsCutUnsaid(t *testing.T) {
+	dir := written(t, 3, Options{})
+	l := mustOpen(t, dir, Options{})
+	defer l.Close()
+	data, err := os.ReadFile(segmentPath(l.dir, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := len(bytes.TrimRight(data, "\x00"))
+	torn := append(slices.Clone(data[:whole]), `{"torn":`...)
+	disk := unwritable(t, torn)
+	tail, err := scanTail(l.dir, disk, 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.cut(disk, tail); err == nil {
+		t.Error("cut says nothing of a disk that takes no record")
+	}
+	if info, err := disk.Stat(); err != nil || info.Size() != int64(len(torn)) {
+		t.Errorf("%d bytes are left, %v, want %d", info.Size(), err, len(torn))
 	}
 }
