@@ -112,7 +112,7 @@ func (c *catalog) of(kind iatp.DataClass) *detector {
 	return &detector{kind: kind, rank: len(c.all), topic: noTopic}
 }
 
-// A walk through a document that is redacted is used again.
+// A redactWalk goes through a document that is redacted. Its memory is used again.
 type redactWalk struct {
 	reader ijson.Reader
 	path   path
@@ -120,6 +120,13 @@ type redactWalk struct {
 }
 
 var redactWalks = sync.Pool{New: func() any { return new(redactWalk) }}
+
+// walkRedacted returns a walk at the start of a document, to be released.
+func walkRedacted(doc []byte, lim Limits, outside place) *redactWalk {
+	r := redactWalks.Get().(*redactWalk)
+	r.begin(doc, lim, outside)
+	return r
+}
 
 // begin goes to the start of a document.
 func (r *redactWalk) begin(doc []byte, lim Limits, outside place) {
@@ -137,9 +144,8 @@ func (r *redactWalk) release() {
 // document appends doc, redacted where something was found that must go.
 func (d *redaction) document(dst, doc []byte, found []Finding, nesting int, outside place) []byte {
 	taken := d.takenNames(doc, found)
-	walk := redactWalks.Get().(*redactWalk)
+	walk := walkRedacted(doc, d.limits, outside)
 	defer walk.release()
-	walk.begin(doc, d.limits, outside)
 	r, p, object := &walk.reader, &walk.path, &walk.object
 	copied := 0
 	for {
@@ -362,19 +368,18 @@ func (d *redaction) takenNames(doc []byte, found []Finding) taken {
 		return nil
 	}
 	t := taken{}
-	var r ijson.Reader
-	r.Reset(doc, d.limits)
-	var object objects
+	walk := walkRedacted(doc, d.limits, place{})
+	defer walk.release()
 	for {
-		tok, err := r.Next()
+		tok, err := walk.reader.Next()
 		if err != nil {
 			return t
 		}
-		object.follow(tok.Kind)
+		walk.object.follow(tok.Kind)
 		var here []Finding
 		here, found = within(found, tok)
 		if tok.Kind == ijson.Name && len(here) == 0 {
-			t[member{object.current(), string(ijson.AppendDecoded(nil, doc[tok.Start:tok.End]))}] = 2
+			t[member{walk.object.current(), string(ijson.AppendDecoded(nil, doc[tok.Start:tok.End]))}] = 2
 		}
 	}
 }

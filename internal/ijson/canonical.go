@@ -63,8 +63,11 @@ func NewForm(dst, data []byte, most, depth int, r *Reader) Form {
 func (f *Form) Wanted() bool { return f.c != nil }
 
 // Needs reports whether the token that the Reader has just read has to be given to Add: most need not.
-func (f *Form) Needs(tok Token) bool {
-	return tok.Kind == Number || tok.Kind == EndObject || f.r.loose
+func (f *Form) Needs(tok Token) bool { return mayChange(f.r, tok) }
+
+// mayChange reports whether a token that r has just read may be written otherwise, or change what is.
+func mayChange(r *Reader, tok Token) bool {
+	return tok.Kind == Number || tok.Kind == EndObject || r.loose
 }
 
 // Add takes that token, and reports whether there may still be a form. If not, there is no more to add.
@@ -189,7 +192,7 @@ func (c *canonicalizer) read() error {
 		switch {
 		case c.apart:
 			err = c.add(tok)
-		case c.r.loose || tok.Kind == Number || tok.Kind == EndObject:
+		case mayChange(&c.r, tok):
 			err = c.take(&c.r, tok)
 		}
 		if err == (rangeError{}) {

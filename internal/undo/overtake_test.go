@@ -61,6 +61,25 @@ func (w *world) cancel(saga Ref, who string) {
 	}
 }
 
+// cancelled opens a saga, ends each of its calls in a state, and cancels it.
+func (w *world) cancelled(states ...State) (saga Ref, calls []Ref) {
+	w.t.Helper()
+	saga, calls = w.saga(false, len(states))
+	for i, state := range states {
+		w.over(saga, calls[i], state)
+	}
+	w.cancel(saga, BySaga)
+	return saga, calls
+}
+
+// wantWord holds a call to a person's last word, that it stays as it is.
+func (w *world) wantWord(ref Ref) {
+	w.t.Helper()
+	if got := w.load(ref); got.State != CompensationFailed || !got.Settled {
+		w.t.Errorf("after a person's word it is %+v", got)
+	}
+}
+
 // blocked holds a thing until somebody who has been started waits for it, does then what
 // happens while he waits, and lets him go on.
 func (w *world) blocked(ref Ref, start, then func()) {
@@ -240,18 +259,17 @@ func TestReceiptOfFailureProvesNothing(t *testing.T) {
 func TestWordOvertakesQuestion(t *testing.T) {
 	w := newWorld(t)
 	defer w.end()
-	saga, calls := w.saga(false, 1)
+	saga, calls := w.cancelled(Unknown)
 	ref := calls[0]
-	w.over(saga, ref, Unknown)
-	w.cancel(saga, BySaga)
 	w.fate = Fate{State: Unknown, Remote: "tx_x"}
 	w.meanwhile = func() { // another who wants to have it undone has asked for long enough
 		w.write(flight.Tx{Kind: flight.TxCall, At: ref.At, Label: ref.Label, Saga: saga.Label, State: string(CompensationFailed), Manual: true})
 		w.say(ref, CompensationFailed)
 	}
 	w.step()
-	if got := w.load(ref); got.State != CompensationFailed || !got.Settled || w.asked != 0 {
-		t.Errorf("after a person's word it is %+v, and the peer was asked %d times", got, w.asked)
+	w.wantWord(ref)
+	if w.asked != 0 {
+		t.Errorf("the peer was asked %d times", w.asked)
 	}
 }
 
@@ -260,10 +278,7 @@ func TestWordOvertakesQuestion(t *testing.T) {
 func TestWordOvertakesSaga(t *testing.T) {
 	for _, begun := range []bool{false, true} { // by an operator, before the saga came to it
 		w := newWorld(t)
-		saga, calls := w.saga(false, 2)
-		w.over(saga, calls[0], Committed)
-		w.over(saga, calls[1], Committed)
-		w.cancel(saga, BySaga)
+		saga, calls := w.cancelled(Committed, Committed)
 		byHand := func() {
 			if _, err := w.book.UndoCall(t.Context(), calls[0], Ask{Who: ByOperator, At: w.now()}); err != nil {
 				t.Error(err)
@@ -285,8 +300,9 @@ func TestWordOvertakesSaga(t *testing.T) {
 		if _, err := w.book.doSaga(t.Context(), saga); err != nil {
 			t.Fatal(err)
 		}
-		if got := w.load(calls[0]); got.State != CompensationFailed || !got.Settled || w.asked != 2 {
-			t.Errorf("begun %t: after a person's word it is %+v, and the peer was asked %d times for two calls", begun, got, w.asked)
+		w.wantWord(calls[0])
+		if w.asked != 2 {
+			t.Errorf("begun %t: the peer was asked %d times for two calls", begun, w.asked)
 		}
 		if got := w.load(saga).State; got != CompensationFailed {
 			t.Errorf("begun %t: the saga is %s", begun, got)
@@ -299,10 +315,8 @@ func TestWordOvertakesSaga(t *testing.T) {
 func TestWordOvertakesTryAgain(t *testing.T) {
 	w := newWorld(t)
 	defer w.end()
-	saga, calls := w.saga(false, 1)
+	saga, calls := w.cancelled(Committed)
 	ref := calls[0]
-	w.over(saga, ref, Committed)
-	w.cancel(saga, BySaga)
 	w.reply = Result{Verdict: Refused}
 	w.step()
 	w.blocked(ref, func() { _, _ = w.book.CancelSaga(saga, Ask{Who: ByOperator, At: w.now()}) }, func() {
@@ -312,9 +326,7 @@ func TestWordOvertakesTryAgain(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if got := w.load(ref); got.State != CompensationFailed || !got.Settled {
-		t.Errorf("after a person's word it is %+v", got)
-	}
+	w.wantWord(ref)
 }
 
 // TestSagaTriesAgainWhole: while an operator has what a saga did undone once more, nobody
@@ -322,9 +334,7 @@ func TestWordOvertakesTryAgain(t *testing.T) {
 func TestSagaTriesAgainWhole(t *testing.T) {
 	w := newWorld(t)
 	defer w.end()
-	saga, calls := w.saga(false, 1)
-	w.over(saga, calls[0], Committed)
-	w.cancel(saga, BySaga)
+	saga, calls := w.cancelled(Committed)
 	w.reply = Result{Verdict: Refused}
 	w.step()
 	var err error
@@ -366,9 +376,7 @@ func TestOperatorUndoesCall(t *testing.T) {
 	t.Run("left by its saga", func(t *testing.T) {
 		w := newWorld(t)
 		defer w.end()
-		saga, calls := w.saga(false, 1)
-		w.over(saga, calls[0], Committed)
-		w.cancel(saga, BySaga)
+		saga, calls := w.cancelled(Committed)
 		w.reply = Result{Verdict: Refused}
 		w.step()
 		w.over(saga, calls[0], Compensating) // it is tried again, and the process dies
