@@ -41,6 +41,16 @@ func scenarios() []scenario {
 	}
 }
 
+func scenarioNames(quick bool) []string {
+	var out []string
+	for _, s := range scenarios() {
+		if s.quick || !quick {
+			out = append(out, s.name)
+		}
+	}
+	return out
+}
+
 // all runs every scenario that was asked for.
 func (b *bench) all() error {
 	b.up = map[string]*running{}
@@ -70,7 +80,7 @@ func (b *bench) table(name, title, note string, columns ...column) *table {
 // installed is left out with a word.
 func (b *bench) ready(names ...string) ([]*running, error) {
 	var out []*running
-	for _, t := range b.known() {
+	for _, t := range known(b.against) {
 		if !slices.Contains(names, t.name) || !b.wanted(t.name) {
 			continue
 		}
@@ -90,25 +100,38 @@ func (b *bench) ready(names ...string) ([]*running, error) {
 	return out, nil
 }
 
-// known are all targets; with --against also that binary, alone, strict and as two sidecars.
-func (b *bench) known() []*target {
-	list := targets()
-	if b.against == "" {
-		return list
+// known are all targets that can be chosen.
+func known(against string) []*target {
+	if against == "" {
+		return targets()
 	}
+	return append(targets(), others(against)...)
+}
+
+// others are the binary of --against, alone, strict and as two sidecars.
+func others(against string) []*target {
 	with := func(start func(*yard, string) (*running, error)) func(*yard, string) (*running, error) {
 		return func(y *yard, dir string) (*running, error) {
 			twin := *y
-			twin.iatp = b.against
+			twin.iatp = against
 			r, err := start(&twin, dir)
 			y.all = twin.all
 			return r, err
 		}
 	}
-	return append(list,
-		&target{"other", "as iatp, the binary of --against", with(sidecarTarget(""))},
-		&target{"other-strict", "as strict, the binary of --against", with(sidecarTarget("durability: strict\n"))},
-		&target{"other-pair", "as pair, the binary of --against", with(startPair)})
+	return []*target{
+		{"other", "as iatp, the binary of --against", with(sidecarTarget(""))},
+		{"other-strict", "as strict, the binary of --against", with(sidecarTarget("durability: strict\n"))},
+		{"other-pair", "as pair, the binary of --against", with(startPair)},
+	}
+}
+
+func names(list []*target) []string {
+	var out []string
+	for _, t := range list {
+		out = append(out, t.name)
+	}
+	return out
 }
 
 func (b *bench) leaveOut(why string) {

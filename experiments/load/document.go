@@ -35,7 +35,7 @@ func (r *result) update(file string) error {
 	if text, err = fillIn(text, blocks); err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
-	return os.WriteFile(file, text, 0o644)
+	return replace(file, text)
 }
 
 // block is a table with the command that made it, and when.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"runtime"
@@ -131,10 +132,10 @@ func keepBusy(r *running, wires []*wire, request []byte, want int, next func() t
 		parts[i].latency = new(histogram)
 		all.Go(func() { w.repeat(request, want, next, &phase, &parts[i]) })
 	}
-	time.Sleep(warm)
+	pause(r.ctx, warm)
 	m, err := r.meter()
 	phase.Store(measuring)
-	time.Sleep(d)
+	pause(r.ctx, d)
 	sum := &sample{latency: new(histogram)}
 	err = errors.Join(err, m.end(sum))
 	phase.Store(over)
@@ -143,6 +144,14 @@ func keepBusy(r *running, wires []*wire, request []byte, want int, next func() t
 		sum.merge(&parts[i])
 	}
 	return sum, err
+}
+
+// pause sleeps; shorter when the run is interrupted.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
 }
 
 // repeat sends a request until the end.

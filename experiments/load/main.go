@@ -14,6 +14,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -41,10 +42,15 @@ func main() {
 		}
 		return
 	}
-	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
-		fmt.Fprintln(os.Stderr, "load:", err)
-		os.Exit(1)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	if err == nil {
+		return
 	}
+	fmt.Fprintln(os.Stderr, "load:", err)
+	if _, ok := errors.AsType[errUsage](err); ok {
+		os.Exit(2)
+	}
+	os.Exit(1)
 }
 
 // play is what a copy of this program does: "agent ADDR" or "proxy ADDR AGENT".
@@ -86,20 +92,27 @@ type settings struct {
 	requests int
 }
 
-func parse(args []string, stderr io.Writer) (*settings, error) {
+// errUsage is a wrong flag.
+type errUsage struct{ error }
+
+func wrong(format string, args ...any) error { return errUsage{fmt.Errorf(format, args...)} }
+
+// parse reads the flags; flag.ErrHelp if help was asked for and written to stdout.
+func parse(args []string, stdout io.Writer) (*settings, error) {
 	var o settings
-	var only, names string
+	var only, chosen string
 	f := flag.NewFlagSet("load", flag.ContinueOnError)
-	f.SetOutput(stderr)
+	f.SetOutput(io.Discard)
+	f.Usage = func() {}
 	f.BoolVar(&o.quick, "quick", false, "about a minute: fewer scenarios, short rounds")
 	f.BoolVar(&o.check, "check", false, "compare with the committed baseline; exit 1 if it is worse")
 	f.BoolVar(&o.update, "update", false, "with --check: write the baseline anew")
 	f.StringVar(&o.out, "out", "", "directory for result.json, result.md and result.html (default: a new one in the temporary directory)")
 	f.StringVar(&o.doc, "doc", "", "a document whose tables are written anew, where it has marks for them")
 	f.StringVar(&o.iatp, "iatp", "", "the binary to measure (default: built from this tree)")
-	f.StringVar(&o.against, "against", "", "a second binary, measured as the target \"other\"")
-	f.StringVar(&only, "only", "", "regular expression of the scenarios to run")
-	f.StringVar(&names, "targets", "", "comma-separated targets (default: all)")
+	f.StringVar(&o.against, "against", "", "a second binary, measured as the targets "+strings.Join(names(others("")), ", "))
+	f.StringVar(&only, "only", "", "regular expression of the scenarios to run: "+strings.Join(scenarioNames(false), ", "))
+	f.StringVar(&chosen, "targets", "", "comma-separated targets (default: all): "+strings.Join(names(targets()), ", "))
 	f.IntVar(&o.rounds, "rounds", 5, "how often the targets take turns")
 	f.DurationVar(&o.time, "time", time.Second, "length of a turn")
 	f.IntVar(&o.conns, "conns", 64, "connections")
@@ -108,24 +121,59 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	f.IntVar(&o.events, "events", 60, "events of each stream, one a second")
 	f.IntVar(&o.requests, "requests", 1_000_000, "requests of the memory test")
 	if err := f.Parse(args); err != nil {
-		return nil, err
+		if errors.Is(err, flag.ErrHelp) {
+			f.SetOutput(stdout)
+			f.PrintDefaults()
+			return nil, err
+		}
+		return nil, wrong("%w; see --help", err)
+	}
+	if f.NArg() > 0 {
+		return nil, wrong("unknown argument %q; see --help", f.Arg(0))
 	}
 	given := map[string]bool{}
 	f.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	if o.quick {
 		o.shorten(given)
 	}
-	if names != "" {
-		o.targets = strings.Split(names, ",")
+	if chosen != "" {
+		o.targets = strings.Split(chosen, ",")
 	}
 	var err error
 	if o.only, err = regexp.Compile(only); err != nil {
-		return nil, fmt.Errorf("--only: %w", err)
+		return nil, wrong("--only: %w", err)
 	}
-	if f.NArg() > 0 {
-		return nil, fmt.Errorf("unknown argument %q", f.Arg(0))
+	return &o, o.judge(given)
+}
+
+// judge refuses what would measure nothing, or something else than was meant.
+func (o *settings) judge(given map[string]bool) error {
+	for name, n := range map[string]int{"rounds": o.rounds, "conns": o.conns, "hold": o.hold, "streams": o.streams, "events": o.events, "requests": o.requests} {
+		if n < 1 {
+			return wrong("--%s %d: at least 1", name, n)
+		}
 	}
-	return &o, nil
+	if o.time < time.Millisecond {
+		return wrong("--time %v: at least 1ms", o.time)
+	}
+	if o.update && !o.check {
+		return wrong("--update without --check")
+	}
+	for _, name := range []string{"only", "targets", "against", "out", "doc", "hold", "streams", "events", "requests"} {
+		if o.check && given[name] {
+			return wrong("--%s with --check, which compares what the baseline names", name)
+		}
+	}
+	known := names(known(o.against))
+	for _, t := range o.targets {
+		if !slices.Contains(known, t) {
+			return wrong("--targets: no %q; there are %s", t, strings.Join(known, ", "))
+		}
+	}
+	if have := scenarioNames(o.quick); !slices.ContainsFunc(have, o.only.MatchString) {
+		return wrong("--only %s: none of %s", o.only, strings.Join(have, ", "))
+	}
+	return nil
 }
 
 // shorten makes a minute of it.
@@ -144,7 +192,13 @@ func (o *settings) shorten(given map[string]bool) {
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	o, err := parse(args, stderr)
+	o, err := parse(args, stdout)
+	if errors.Is(err, flag.ErrHelp) {
+		return nil
+	}
+	if err == nil {
+		err = o.look(ctx)
+	}
 	if err != nil {
 		return err
 	}
@@ -158,16 +212,52 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	defer os.RemoveAll(y.dir)
 	defer y.stopAll()
+	err = measure(y, o, root, shown(args), stdout)
+	if err != nil && ctx.Err() != nil {
+		return errors.New("interrupted: nothing was written")
+	}
+	return err
+}
+
+// look makes sure before the work that its result has a place, and that the
+// binaries run.
+func (o *settings) look(ctx context.Context) error {
+	if o.doc != "" {
+		if err := new(result).update(o.doc); err != nil {
+			return wrong("--doc: %w", err)
+		}
+	}
+	if o.out != "" {
+		if err := os.MkdirAll(o.out, 0o755); err != nil {
+			return wrong("--out: %w", err)
+		}
+	}
+	for name, file := range map[string]*string{"iatp": &o.iatp, "against": &o.against} {
+		if *file == "" {
+			continue
+		}
+		var err error
+		if *file, err = filepath.Abs(*file); err != nil {
+			return err
+		}
+		if out, err := exec.CommandContext(ctx, *file, "version").CombinedOutput(); err != nil {
+			return wrong("--%s: %w%s", name, err, bytes.TrimRight(append([]byte("\n"), out...), "\n"))
+		}
+	}
+	return nil
+}
+
+func measure(y *yard, o *settings, root, command string, stdout io.Writer) error {
 	if o.check {
 		return check(y, o, root, stdout)
 	}
 	b := &bench{yard: y, settings: o, root: root}
-	b.result = result{Command: shown(args), Began: time.Now().UTC().Truncate(time.Second), Machine: thisMachine(root)}
+	b.result = result{Command: command, Began: time.Now().UTC().Truncate(time.Second), Machine: thisMachine(root)}
 	if err := b.all(); err != nil {
 		return err
 	}
 	b.result.Took = time.Since(b.result.Began).Round(time.Second).String()
-	if err := b.result.write(o.out, stdout, stderr); err != nil || o.doc == "" {
+	if err := b.result.write(o.out, stdout, y.log); err != nil || o.doc == "" {
 		return err
 	}
 	return b.result.update(o.doc)
@@ -211,16 +301,14 @@ func (y *yard) furnish(root string) error {
 		}
 	}
 	var err error
-	if y.iatp, err = filepath.Abs(y.iatp); err != nil {
-		return err
-	}
 	if y.agent, err = freeAddr(); err != nil {
 		return err
 	}
-	if _, err := y.selfAs(y.dir, "agent", y.agent); err != nil {
+	agent, err := y.selfAs(y.dir, "agent", y.agent)
+	if err != nil {
 		return err
 	}
-	return answers(y.agent)
+	return agent.answers()
 }
 
 // wanted says whether a target was asked for.

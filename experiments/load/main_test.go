@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -120,7 +122,6 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// TestHistogram compares percentiles with those of a sorted list.
 // TestSchedule gives out each time once, none before it is due, and those that
 // are late at once.
 func TestSchedule(t *testing.T) {
@@ -138,6 +139,7 @@ func TestSchedule(t *testing.T) {
 	}
 }
 
+// TestHistogram compares percentiles with those of a sorted list.
 func TestHistogram(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	var h, part histogram
@@ -246,6 +248,126 @@ func TestBaseline(t *testing.T) {
 	} {
 		if err := c.have.compare(root, new(bytes.Buffer)); (err == nil) != c.ok {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A flag that would measure nothing, or something else than was meant, is refused before
+// anything starts, by its name.
+func TestWrongFlags(t *testing.T) {
+	dir := t.TempDir()
+	unmarked := filepath.Join(dir, "unmarked.md")
+	if err := os.WriteFile(unmarked, []byte("<!-- load: saturated -->\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	broken := filepath.Join(dir, "broken")
+	if err := os.WriteFile(broken, []byte("#!/bin/sh\necho out of order >&2\nexit 3\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range [][]string{ // the arguments, and at the end what the error says
+		{"--bogus", "-bogus"},
+		{"extra", `unknown argument "extra"`},
+		{"--only=(", "--only: error parsing"},
+		{"--only=nothing", "--only nothing: none of saturated, rate-1000, rate-5000, sizes"},
+		{"--quick", "--only=overload", "--only overload: none of saturated, rate-1000, dense"},
+		{"--targets=rp,nobody", `--targets: no "nobody"; there are direct, rp, nginx`},
+		{"--targets=other", `--targets: no "other"`},
+		{"--rounds=0", "--rounds 0: at least 1"},
+		{"--conns=-1", "--conns -1: at least 1"},
+		{"--hold=0", "--hold 0: at least 1"},
+		{"--time=-1s", "--time -1s: at least 1ms"},
+		{"--update", "--update without --check"},
+		{"--check", "--targets=rp", "--targets with --check"},
+		{"--doc=" + filepath.Join(dir, "none.md"), "none.md: no such file"},
+		{"--doc=" + unmarked, "has no end"},
+		{"--out=" + filepath.Join(unmarked, "below"), "--out: "},
+		{"--iatp=" + filepath.Join(dir, "none"), "--iatp: "},
+		{"--iatp=" + broken, "--iatp: exit status 3\nout of order"},
+		{"--against=" + broken, "--against: exit status 3\nout of order"},
+	} {
+		args, says := c[:len(c)-1], c[len(c)-1]
+		err := run(t.Context(), args, new(bytes.Buffer), new(bytes.Buffer))
+		if err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: %v; want %q", args, err, says)
+			continue
+		}
+		if _, ok := errors.AsType[errUsage](err); !ok {
+			t.Errorf("%q: %v is no error of usage", args, err)
+		}
+	}
+	var help bytes.Buffer
+	if err := run(t.Context(), []string{"--help"}, &help, new(bytes.Buffer)); err != nil || !strings.Contains(help.String(), "-against") {
+		t.Errorf("--help: %v, %s", err, &help)
+	}
+}
+
+// What ends instead of listening is not waited for.
+func TestTargetThatEnds(t *testing.T) {
+	y := &yard{ctx: t.Context(), dir: t.TempDir(), log: new(bytes.Buffer)}
+	defer y.stopAll()
+	began := time.Now()
+	_, err := y.start(&target{"short", "", func(y *yard, dir string) (*running, error) {
+		r := &running{addr: "127.0.0.1:1"}
+		return r, y.run(r, dir, "/bin/sh", nil, "-c", "echo the address is taken; exit 7")
+	}})
+	for _, want := range []string{"start short", "exit status 7", "the address is taken"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v; want %q", err, want)
+		}
+	}
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("it was waited for, %v", took)
+	}
+}
+
+// An interruption ends the run at once and writes nothing.
+func TestInterrupted(t *testing.T) {
+	dir := t.TempDir()
+	doc, out := filepath.Join(dir, "doc.md"), filepath.Join(dir, "out")
+	const text = "<!-- load: rate-1000 -->\nold\n<!-- end of load -->\n"
+	if err := os.WriteFile(doc, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, interrupt := context.WithCancel(t.Context())
+	began := new(lineWaiter)
+	began.call = interrupt // as soon as the scenario has begun
+	err := run(ctx, []string{"--only=^dense$", "--targets=rp", "--time=1h", "--iatp=/bin/true", "--doc", doc, "--out", out}, new(bytes.Buffer), began)
+	if err == nil || err.Error() != "interrupted: nothing was written" {
+		t.Errorf("interrupted: %v", err)
+	}
+	if now, err := os.ReadFile(doc); err != nil || string(now) != text {
+		t.Errorf("the document: %q, %v", now, err)
+	}
+	if left, err := os.ReadDir(out); err != nil || len(left) > 0 {
+		t.Errorf("written: %v, %v", left, err)
+	}
+}
+
+// lineWaiter calls once something is written to it.
+type lineWaiter struct {
+	once sync.Once
+	call func()
+}
+
+func (w *lineWaiter) Write(p []byte) (int, error) {
+	w.once.Do(func() { time.AfterFunc(time.Second, w.call) })
+	return len(p), nil
+}
+
+func TestTicks(t *testing.T) {
+	for _, c := range []struct {
+		low, high float64
+		log       bool
+		want      []float64
+	}{
+		{0, 33, false, []float64{0, 5, 10, 15, 20, 25, 30}},
+		{0, 0, false, []float64{0}},
+		{1.2, 3.1, true, []float64{20, 50, 100, 200, 500, 1000}},
+		{2.4, 2.6, true, nil},
+		{-1, 5, true, []float64{.1, 1, 10, 100, 1000, 10_000, 100_000}},
+	} {
+		if diff := cmp.Diff(c.want, ticks(c.low, c.high, c.log)); diff != "" {
+			t.Errorf("ticks(%v, %v, %v), -want +got:\n%s", c.low, c.high, c.log, diff)
 		}
 	}
 }

@@ -32,11 +32,12 @@ func (t *table) plots() string {
 	return b.String()
 }
 
-// nines spreads the upper percentiles: 0.9, 0.99 and 0.999 stand at 1, 2 and 3.
+// nines spreads the upper percentiles: 0.9, 0.99 and 0.999 stand at 1, 2 and 3. The least,
+// which is but one request, is left out.
 func nines(points [][2]float64) [][2]float64 {
 	var out [][2]float64
 	for _, p := range points {
-		if p[0] < 1 && p[1] > 0 {
+		if p[0] >= .1 && p[0] < 1 && p[1] > 0 {
 			out = append(out, [2]float64{-math.Log10(1 - p[0]), math.Log10(p[1])})
 		}
 	}
@@ -87,6 +88,14 @@ func lines(rows []*row, points func(*row) [][2]float64, title string, logarithmi
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg viewBox="0 0 %d %d" width="%d" role="img"><title>%s</title><path d="M%d 5V%dH%d" fill="none" stroke="#999"/>`, width, height, width, html.EscapeString(title), left, height-foot, width-right)
+	for _, v := range ticks(low[1], high[1], logarithmic) {
+		text := number(v)
+		if logarithmic {
+			v = math.Log10(v)
+		}
+		_, y := at([2]float64{low[0], v})
+		fmt.Fprintf(&b, `<path d="M%d %.1fH%d" stroke="#e4e4e4"/><text x="%d" y="%.1f" text-anchor="end">%s</text>`, left, y, width-right, left-6, y+4, text)
+	}
 	for i, r := range rows {
 		colour := colours[i%len(colours)]
 		fmt.Fprintf(&b, `<polyline fill="none" stroke="%s" stroke-width="2" points="`, colour)
@@ -97,14 +106,6 @@ func lines(rows []*row, points func(*row) [][2]float64, title string, logarithmi
 		fmt.Fprintf(&b, `"/><text x="%d" y="%d" style="fill:%s">%s</text>`, width-right+12, 20+18*i, colour, html.EscapeString(r.Name))
 	}
 	axis := func(x, y float64, text string) { fmt.Fprintf(&b, `<text x="%.0f" y="%.0f">%s</text>`, x, y, text) }
-	value := func(v float64) string {
-		if logarithmic {
-			v = math.Pow(10, v)
-		}
-		return number(v)
-	}
-	axis(0, 16, value(high[1]))
-	axis(0, height-foot, value(low[1]))
 	if logarithmic {
 		for n, text := range []string{"50 %", "90 %", "99 %", "99.9 %", "99.99 %"} {
 			if x := []float64{.301, 1, 2, 3, 4}[n]; x >= low[0] && x <= high[0] {
@@ -119,4 +120,33 @@ func lines(rows []*row, points func(*row) [][2]float64, title string, logarithmi
 	axis(left, height-6, html.EscapeString(title))
 	b.WriteString("</svg>")
 	return b.String()
+}
+
+// ticks are round values between two, at most a dozen; of a logarithmic axis low and high
+// are the powers of ten.
+func ticks(low, high float64, logarithmic bool) []float64 {
+	var out []float64
+	if !logarithmic {
+		span := max(high-low, 1e-9)
+		step := math.Pow(10, math.Floor(math.Log10(span)))
+		for span/step < 4 {
+			step /= 2
+		}
+		for v := math.Ceil(low/step) * step; v <= high; v += step {
+			out = append(out, v)
+		}
+		return out
+	}
+	digits := []float64{1, 2, 5}
+	if high-low > 4 {
+		digits = digits[:1]
+	}
+	for power := math.Floor(low); power <= high; power++ {
+		for _, d := range digits {
+			if at := power + math.Log10(d); at >= low && at <= high {
+				out = append(out, d*math.Pow(10, power))
+			}
+		}
+	}
+	return out
 }

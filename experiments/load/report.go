@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -29,9 +30,9 @@ func (r *result) write(dir string, stdout, stderr io.Writer) error {
 	}
 	text := r.markdown()
 	err = errors.Join(
-		os.WriteFile(filepath.Join(dir, "result.json"), append(data, '\n'), 0o644),
-		os.WriteFile(filepath.Join(dir, "result.md"), []byte(text), 0o644),
-		os.WriteFile(filepath.Join(dir, "result.html"), []byte(r.page()), 0o644),
+		replace(filepath.Join(dir, "result.json"), append(data, '\n')),
+		replace(filepath.Join(dir, "result.md"), []byte(text)),
+		replace(filepath.Join(dir, "result.html"), []byte(r.page())),
 	)
 	if err != nil {
 		return err
@@ -39,6 +40,15 @@ func (r *result) write(dir string, stdout, stderr io.Writer) error {
 	fmt.Fprintln(stderr, "result.json, result.md and result.html are in", dir)
 	_, err = io.WriteString(stdout, text)
 	return err
+}
+
+// replace writes a file so that there is never half of it.
+func replace(file string, text []byte) error {
+	whole := file + ".new"
+	if err := os.WriteFile(whole, text, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(whole, file)
 }
 
 func (t *table) sort() {
@@ -101,9 +111,9 @@ func writeMarkdown(b *strings.Builder, grid [][]string) {
 	}
 }
 
-const style = `body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}
-table{border-collapse:collapse;margin:.5rem 0 1rem}td,th{padding:.2rem .6rem;border-bottom:1px solid #ddd;text-align:right}
-td:first-child,th:first-child{text-align:left}h2{margin-top:2.5rem}svg{display:block;margin:.5rem 0;max-width:100%}svg text{font:12px system-ui,sans-serif;fill:#333}
+const style = `body{font:15px/1.5 system-ui,sans-serif;max-width:80rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}
+table{border-collapse:collapse;margin:.5rem 0 1rem}td,th{padding:.2rem .6rem;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}
+td small{color:#666}td:first-child,th:first-child,.budget :nth-child(2){text-align:left}.wide{overflow-x:auto}h2{margin-top:2.5rem}svg{display:block;margin:.5rem 0;max-width:100%}svg text{font:12px system-ui,sans-serif;fill:#333}
 .no{color:#a40000;font-weight:600}.aim{color:#00660a}p{max-width:60rem}`
 
 // page is the result as one HTML file that needs nothing else.
@@ -115,11 +125,11 @@ func (r *result) page() string {
 	}
 	if len(r.Verdicts) > 0 {
 		b.WriteString("<h2>The budget</h2>")
-		writeHTML(&b, r.budgetGrid())
+		writeHTML(&b, "budget", r.budgetGrid())
 	}
 	for _, t := range r.Tables {
 		fmt.Fprintf(&b, "<h2>%s</h2><p>%s</p>", html.EscapeString(t.Title), html.EscapeString(t.Note))
-		writeHTML(&b, t.grid())
+		writeHTML(&b, "", t.grid())
 		b.WriteString(t.plots())
 	}
 	b.WriteString("<h2>The targets</h2><table>")
@@ -130,8 +140,11 @@ func (r *result) page() string {
 	return b.String()
 }
 
-func writeHTML(b *strings.Builder, grid [][]string) {
-	b.WriteString("<table>")
+// extremes are the spread behind a figure.
+var extremes = regexp.MustCompile(` (\([^ ]+–[^ ]+\))$`)
+
+func writeHTML(b *strings.Builder, class string, grid [][]string) {
+	fmt.Fprintf(b, "<div class=\"wide\"><table class=%q>", class)
 	for i, line := range grid {
 		b.WriteString("<tr>")
 		for _, text := range line {
@@ -141,9 +154,9 @@ func writeHTML(b *strings.Builder, grid [][]string) {
 			case text == "no" || text == "aim":
 				fmt.Fprintf(b, "<td class=\"%s\">%[1]s", text)
 			default:
-				fmt.Fprintf(b, "<td>%s", html.EscapeString(text))
+				fmt.Fprintf(b, "<td>%s", extremes.ReplaceAllString(html.EscapeString(text), " <small>$1</small>"))
 			}
 		}
 	}
-	b.WriteString("</table>")
+	b.WriteString("</table></div>")
 }

@@ -74,8 +74,8 @@ func startPair(y *yard, dir string) (*running, error) {
 		if err := y.sidecar(r, home[i], friend, config); err != nil {
 			return nil, err
 		}
-		if err := answers(r.addr); err != nil {
-			return nil, fmt.Errorf("%w%s", err, tail(filepath.Join(home[i], "log")))
+		if err := r.answers(); err != nil {
+			return nil, err
 		}
 	}
 	return r, nil
@@ -91,10 +91,10 @@ func startLarge(y *yard, dir string) (*running, error) {
 	if err := y.sidecar(filler, dir, friend, ""); err != nil {
 		return nil, err
 	}
-	if err := answers(filler.addr); err != nil {
+	if err := filler.answers(); err != nil {
 		return nil, err
 	}
-	if err := fill(filler.addr, y.large/2); err != nil {
+	if err := fill(filler.addr, y.large/2, cleanBody(200)); err != nil {
 		return nil, err
 	}
 	filler.stop()
@@ -109,10 +109,10 @@ func startLarge(y *yard, dir string) (*running, error) {
 	return r, y.sidecar(r, dir, friend, "policy: [rules.yaml]\n")
 }
 
-// fill sends n requests as fast as they go.
-func fill(addr string, n int) error {
+// fill sends n requests with this body as fast as they go.
+func fill(addr string, n int, body []byte) error {
 	const conns = 64
-	request := post(addr, "/proxy", cleanBody(200))
+	request := post(addr, "/proxy", body)
 	errs := make([]error, conns)
 	var all sync.WaitGroup
 	for i := range conns {
@@ -157,6 +157,9 @@ func (y *yard) startTime(dir, manifest string) (time.Duration, *running, error) 
 				return took, r, nil
 			}
 			return 0, nil, fmt.Errorf("the first request: status %d, %w%s", status, err, tail(filepath.Join(dir, "log")))
+		}
+		if err := r.ended(); err != nil {
+			return 0, nil, err
 		}
 		time.Sleep(200 * time.Microsecond)
 	}

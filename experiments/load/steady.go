@@ -13,7 +13,7 @@ import (
 // fresh are the wanted targets of these names, to be started anew: what they
 // hold is of one scenario alone.
 func (b *bench) fresh(names ...string) []*target {
-	return slices.DeleteFunc(b.known(), func(t *target) bool { return !slices.Contains(names, t.name) || !b.wanted(t.name) })
+	return slices.DeleteFunc(known(b.against), func(t *target) bool { return !slices.Contains(names, t.name) || !b.wanted(t.name) })
 }
 
 // alone starts a target for as long as use runs.
@@ -70,7 +70,7 @@ func (b *bench) holdOne(t *table, r *running) error {
 	if b.quick {
 		rest = 2 * time.Second
 	}
-	time.Sleep(rest)
+	pause(r.ctx, rest)
 	if err := row.addMemory("idle", r); err != nil {
 		return err
 	}
@@ -202,7 +202,7 @@ func (w *wire) listen(request []byte, events int, s *sample) {
 // memory watches what a target holds while it serves a million requests.
 func (b *bench) memory() error {
 	t := b.table("memory", fmt.Sprintf("resident MiB over %d requests, 1 KB each way, %d connections", b.requests, b.conns),
-		"After a tenth of the requests the target counts as warm. The runtime gives pages back in leaps, so growth is the median of the slopes between any two of 19 looks from there on.",
+		"After a tenth of the requests the target counts as warm. The runtime gives pages back in leaps, so growth is the median of the slopes between any two of 19 looks from there on; fewer than 500,000 requests say nothing about it.",
 		column{Key: "start", Head: "after start"}, column{Key: "middle", Head: "warm: median"}, column{Key: "least", Head: "least"},
 		column{Key: "greatest", Head: "greatest"}, column{Key: "growth", Head: "growth for a million"})
 	for _, target := range b.fresh("iatp", "strict") {
@@ -213,13 +213,17 @@ func (b *bench) memory() error {
 	return nil
 }
 
+// minGrowth is how many requests it takes at least to speak of growth: before, pools and
+// caches still fill.
+const minGrowth = 500_000
+
 func (b *bench) memoryOf(row *row, r *running) error {
 	if err := row.addMemory("start", r); err != nil {
 		return err
 	}
 	const steps = 20
 	for step := range steps {
-		if err := fill(r.addr, b.requests/steps); err != nil {
+		if err := fill(r.addr, b.requests/steps, cleanBody(1024)); err != nil {
 			return err
 		}
 		u, err := usageOfAll(r.pids)
@@ -237,7 +241,9 @@ func (b *bench) memoryOf(row *row, r *running) error {
 	row.add("least", all.min)
 	row.add("middle", all.mid)
 	row.add("greatest", all.max)
-	row.add("growth", slope(warm)*1e6)
+	if b.requests >= minGrowth {
+		row.add("growth", slope(warm)*1e6)
+	}
 	return nil
 }
 
@@ -298,7 +304,7 @@ func (b *bench) makeLong(dir string, records int) error {
 		return err
 	}
 	defer r.stop()
-	return fill(r.addr, records/2)
+	return fill(r.addr, records/2, cleanBody(200))
 }
 
 func (b *bench) startOnce(row *row, dir string, look bool) error {
@@ -311,6 +317,6 @@ func (b *bench) startOnce(row *row, dir string, look bool) error {
 	if !look {
 		return nil
 	}
-	time.Sleep(4 * time.Second)
+	pause(r.ctx, 4*time.Second)
 	return row.addMemory("idle", r)
 }

@@ -26,8 +26,34 @@ type running struct {
 	target *target
 	addr   string
 	path   string
-	cmds   []*exec.Cmd
+	cmds   []*child
 	pids   []int
+	ctx    context.Context // done when the run is interrupted
+}
+
+// child is a process that was started.
+type child struct {
+	*exec.Cmd
+	log  string
+	done chan struct{} // closed when it has ended
+}
+
+// ended says how a target's process has ended; nil while all of them run.
+func (r *running) ended() error {
+	for _, c := range r.cmds {
+		select {
+		case <-c.done:
+			return fmt.Errorf("%s: it has ended: %v%s", c.Path, c.ProcessState, tail(c.log))
+		default:
+		}
+	}
+	return nil
+}
+
+// stop ends a process and waits for it.
+func (c *child) stop() {
+	_ = c.Process.Signal(syscall.SIGTERM) // it may have ended already
+	<-c.done
 }
 
 // role tells a copy of this program what to be; see main.
@@ -42,7 +68,7 @@ type yard struct {
 	large int    // records of a large log
 	log   io.Writer
 	made  int
-	all   []*exec.Cmd
+	all   []*child
 }
 
 // start starts a target in a directory of its own and waits until it answers.
@@ -56,12 +82,12 @@ func (y *yard) start(t *target) (*running, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", t.name, err)
 	}
-	r.target = t
+	r.target, r.ctx = t, y.ctx
 	if r.path == "" {
 		r.path = "/proxy"
 	}
-	if err := answers(r.addr); err != nil {
-		return nil, fmt.Errorf("start %s: %w%s", t.name, err, tail(filepath.Join(dir, "log")))
+	if err := r.answers(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", t.name, err)
 	}
 	return r, nil
 }
@@ -81,47 +107,56 @@ func (y *yard) run(r *running, dir, program string, env []string, args ...string
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	r.cmds, r.pids = append(r.cmds, cmd), append(r.pids, cmd.Process.Pid)
-	y.all = append(y.all, cmd)
+	c := &child{cmd, out.Name(), make(chan struct{})}
+	go func() {
+		_ = cmd.Wait() // it ends by a signal, or ended says how
+		close(c.done)
+	}()
+	r.ctx, r.cmds, r.pids = y.ctx, append(r.cmds, c), append(r.pids, cmd.Process.Pid)
+	y.all = append(y.all, c)
 	return nil
 }
 
 // stop ends a target and waits for it.
 func (r *running) stop() {
-	for _, cmd := range r.cmds {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		_ = cmd.Wait() // it ends by a signal: that is no error of ours
+	for _, c := range r.cmds {
+		c.stop()
 	}
 	r.cmds = nil
 }
 
 // stopAll ends whatever still runs.
 func (y *yard) stopAll() {
-	for _, cmd := range y.all {
-		if cmd.ProcessState == nil {
-			_ = cmd.Process.Signal(syscall.SIGTERM)
-			_ = cmd.Wait()
-		}
+	for _, c := range y.all {
+		c.stop()
 	}
 }
 
-// answers waits until something listens at addr and answers HTTP.
-func answers(addr string) error {
+// answers waits until a target answers HTTP.
+func (r *running) answers() error {
 	var last error
 	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		w, err := dial(addr)
+		if err := r.ended(); err != nil {
+			return err
+		}
+		w, err := dial(r.addr)
 		if err != nil {
 			last = err
 			continue
 		}
-		_, err = w.do(get(addr, "/health"))
+		_, err = w.do(get(r.addr, "/health"))
 		w.conn.Close()
 		if err == nil {
-			return nil
+			// Whoever else listens there may have answered.
+			return r.ended()
 		}
 		last = err
 	}
-	return fmt.Errorf("nothing answers at %s: %w", addr, last)
+	err := fmt.Errorf("nothing answers at %s: %w", r.addr, last)
+	for _, c := range r.cmds {
+		err = fmt.Errorf("%w%s", err, tail(c.log))
+	}
+	return err
 }
 
 func tail(file string) string {
