@@ -170,6 +170,10 @@ type Peer struct {
 	// require (before the first call), on_demand (when the peer asks for one; what
 	// holds if nothing is set) or off.
 	Agreement string `yaml:"agreement"`
+	// Receipt is require if the agent is to get no answer of the peer without a
+	// receipt that holds, else optional (what holds if nothing is set): then it gets
+	// the answer, marked.
+	Receipt string `yaml:"receipt"`
 }
 
 // Authority endorses other agents.

@@ -171,6 +171,11 @@ func (p *Peer) validate() error {
 	default:
 		return fmt.Errorf("agreement: %s is not one of on_demand, require, off", strconv.Quote(iatp.Printable(p.Agreement)))
 	}
+	switch p.Receipt {
+	case "", receiptOptional, receiptRequire:
+	default:
+		return fmt.Errorf("receipt: %s is not one of optional, require", strconv.Quote(iatp.Printable(p.Receipt)))
+	}
 	for _, h := range p.Headers {
 		if !forwardable(http.CanonicalHeaderKey(h)) {
 			return fmt.Errorf("headers: %s is not forwarded to anybody", strconv.Quote(iatp.Printable(h)))

@@ -148,6 +148,9 @@ func TestValidate(t *testing.T) {
 		}, "certificate"},
 		{func(c *sidecar.Config) { c.TLS.Cert = "c" }, "tls"},
 		{func(c *sidecar.Config) { c.Ingress.MinLevel = "high" }, "ingress.min_level"},
+		{func(c *sidecar.Config) {
+			c.PublicURL, c.Key, c.Peers = "https://a.example", "k", map[string]sidecar.Peer{"b": {URL: "https://b.example", Receipt: "always"}}
+		}, `receipt: "always" is not one of optional, require`},
 		{func(c *sidecar.Config) { c.Peers = map[string]sidecar.Peer{"b": {URL: "https://b.example"}} }, "public_url and key"},
 		{func(c *sidecar.Config) { c.Peers = map[string]sidecar.Peer{"b": {URL: "http://127.0.0.1:1"}} }, "pin"},
 		{func(c *sidecar.Config) { c.Peers = map[string]sidecar.Peer{"B!": {URL: "https://b.example"}} }, "not a name"},

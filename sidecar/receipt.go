@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -202,6 +203,40 @@ const (
 	proofMissing proof = "missing" // one was due
 	proofInvalid proof = "invalid" // it is not of this exchange, breaks its terms, or does not verify
 )
+
+// Values of Peer.Receipt.
+const (
+	receiptOptional = "optional"
+	receiptRequire  = "require"
+)
+
+// errUnproven ends a stream of a peer that is not what its receipt proves, where no
+// other is taken.
+var errUnproven = errors.New("the peer proves it with no receipt that holds")
+
+// unproven reports whether an answer is kept from our agent because no receipt of the
+// peer proves it (Peer.Receipt).
+func (s *Sidecar) unproven(x *exchange) bool {
+	return x.proof.quarantines() != "" && s.active.Load().Peers[x.peer].Receipt == receiptRequire
+}
+
+// askUnproven asks the peer what became of a call whose answer is kept from our agent.
+// What it proves then is no proof of the answer that came.
+func (s *Sidecar) askUnproven(x *exchange, end *ending) {
+	x.decision, end.errCode = decidedFailed, x.proof.quarantines()
+	end.outcome = s.askPeer(x)
+}
+
+// withholdUnproven keeps a whole answer from our agent.
+func (s *Sidecar) withholdUnproven(x *exchange, end *ending) *iatp.Problem {
+	s.askUnproven(x, end)
+	end.status, end.encoding = http.StatusBadGateway, ""
+	return &iatp.Problem{
+		Slug: iatp.SlugReceiptInvalid, Status: end.status, Outcome: string(end.outcome),
+		Error: "the peer proves its answer with no receipt that holds (" + end.errCode + "), so it is withheld",
+		Hint:  "the call was made: see outcome. peers.NAME.receipt says that no answer is taken without a receipt; what was wrong with it is in the sidecar's own log",
+	}
+}
 
 // quarantines is why a trace is held for the sake of a receipt; "" if it is not.
 func (p proof) quarantines() string {

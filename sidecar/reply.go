@@ -95,6 +95,9 @@ func (s *Sidecar) proveWhole(x *exchange, resp *http.Response, sum iatp.Digest, 
 			// executed, and its answer lost.
 			end.outcome = s.askPeer(x)
 		}
+		if s.unproven(x) {
+			return s.withholdUnproven(x, end)
+		}
 		p := s.peerSays(x, resp, end.outcome, earlier)
 		if p == nil && x.proof == proofValid && !slices.Contains(x.bases, x.undo.proven.Req.Base) {
 			x.w.Header().Set(iatp.HeaderReplayed, "?1") // by the receipt, whatever the peer says
@@ -248,7 +251,9 @@ func (s *Sidecar) passStream(c *call, x *exchange, resp *http.Response) *iatp.Pr
 				err = io.ErrUnexpectedEOF // it may be a part: nobody can tell
 			}
 			if err = cmp.Or(withheld, err); err == nil || err == io.EOF {
-				s.proveStream(x, resp, end, open)
+				if s.proveStream(x, resp, end, open); s.unproven(x) {
+					err = errUnproven
+				}
 			}
 			s.finishStream(c, x, resp, scan, through, end, err)
 		}
@@ -341,6 +346,9 @@ func (s *Sidecar) finishStream(c *call, x *exchange, resp *http.Response, scan *
 	}
 	switch {
 	case err == nil || err == io.EOF:
+	case errors.Is(err, errUnproven):
+		s.askUnproven(x, end)
+		s.log.Warn("an answer is cut off: no receipt of the peer proves it", "peer", x.met.Peer.URI, "trace_id", x.in.trace.id)
 	case errors.Is(err, errWithheld):
 		end.errCode, x.decision = "privacy_violation", decidedFailed
 		if x.dir == flight.Out { // the receipt comes behind what is not read
