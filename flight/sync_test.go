@@ -2,6 +2,8 @@ package flight
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"testing"
@@ -202,4 +204,39 @@ func TestLateDiskHoldsProducers(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+}
+
+// TestTileErrorEndsLog: where hashes cannot be stored the tree lacks them for good, so that
+// the log ends with it, whoever asked, and no checkpoint is signed over what is missing.
+func TestTileErrorEndsLog(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpen(t, dir, Options{})
+	l.treeMu.Lock() // the keeper waits meanwhile
+	for i := range tileWidth {
+		mustAppend(t, l, entry(i), Durable)
+	}
+	tiles := filepath.Join(l.dir, "tile")
+	if err := errors.Join(os.RemoveAll(tiles), os.WriteFile(tiles, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	signed := l.signed.Size
+	l.treeMu.Unlock()
+	if _, err := l.leafHash(0); err == nil {
+		t.Fatal("hashes were stored where nothing can be")
+	}
+	if _, err := l.Append(entry(0), Written); err == nil || l.Err() == nil {
+		t.Errorf("the log goes on: %v, %v", err, l.Err())
+	}
+	if err := l.Close(); err == nil {
+		t.Error("Close says nothing of it")
+	}
+	if l.signed.Size != signed {
+		t.Errorf("a checkpoint of %d records is signed, one of %d was before", l.signed.Size, signed)
+	}
+	if err := os.Remove(tiles); err != nil {
+		t.Fatal(err)
+	}
+	l = mustOpen(t, dir, Options{}) // what was acknowledged is there, and is hashed again
+	mustClose(t, l)
+	checkLog(t, dir, tileWidth)
 }
