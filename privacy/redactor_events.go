@@ -9,12 +9,19 @@ import (
 // at a time.
 type eventReader struct {
 	buf    []byte
-	begun  int // where the line begins that is not over
-	looked int // it does not end before buf[looked]
-	passed int // bytes of the stream before buf
+	begun  int  // where the line begins that is not over
+	looked int  // it does not end before buf[looked]
+	passed int  // bytes of the stream before buf
+	cr     bool // the last of them is a CR; an LF that follows it ends the same line
 }
 
 func (e *eventReader) read(r *Redactor, p []byte, last bool) error {
+	if e.cr && len(p) > 0 {
+		if e.cr = false; p[0] == '\n' {
+			r.out, p = append(r.out, '\n'), p[1:]
+			e.passed++
+		}
+	}
 	e.buf = append(e.buf, p...)
 	done := 0
 	for {
@@ -40,18 +47,21 @@ func (e *eventReader) read(r *Redactor, p []byte, last bool) error {
 }
 
 // endOfEvent returns the length of the event at buf[from], with the empty line
-// behind it, or 0. Lines end with LF, CR LF or CR.
+// behind it, or 0. Lines end with LF, CR LF or CR. An event does not wait for the
+// LF that may follow the CR at its end: that would be until the next event comes.
 func (e *eventReader) endOfEvent(r *Redactor, from int, last bool) int {
 	for e.begun < len(e.buf) {
 		end, next := lineEnd(e.buf, e.looked)
 		r.searched += next - e.looked
-		if next == end || !last && next == len(e.buf) && e.buf[end] == '\r' { // LF may follow
+		cr := next == len(e.buf) && next > end && e.buf[next-1] == '\r'
+		empty := end == e.begun
+		if next == end || cr && !empty && !last { // LF may follow
 			e.looked = end
 			break
 		}
-		empty := end == e.begun
 		e.begun, e.looked = next, next
 		if empty {
+			e.cr = cr
 			return next - from
 		}
 	}

@@ -84,6 +84,9 @@ func TestRedactorPasses(t *testing.T) {
 		written, there string
 	}{
 		{FormatEvents, "data: a\n\ndata: b\n\ndata: c", "data: a\n\ndata: b\n\n"},
+		{FormatEvents, "data: a\r\n\r\n", "data: a\r\n\r\n"},
+		{FormatEvents, "data: a\r\r", "data: a\r\r"},
+		{FormatEvents, "data: a\r\n\r", "data: a\r\n\r"},
 		{FormatJSON, "{\"a\":\"x\",\"b\":[1,2", "{\"a\":\"x\",\"b\":[1,"},
 		{FormatJSON, "{\"a\":1}\n{\"b\":", "{\"a\":1}\n{\"b\":"},
 	} {
