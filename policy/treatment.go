@@ -271,6 +271,7 @@ func (c *dataCompiler) choices(path string, f *field, texts []string) (bits uint
 // A Passage is data on its way: one direction of one exchange.
 type Passage struct {
 	Response bool
+	Part     bool   // of something, at a place and of a length that are told: it cannot be changed
 	Call     string // local, out or in
 	Peer     string // its name in the configuration, if it has one
 
@@ -284,9 +285,12 @@ type Passage struct {
 
 // Treat says what becomes of one finding. The first rule that holds decides. For
 // a finding whose place is not known, any rule that names a place may hold: the
-// strictest of those counts.
+// strictest of those counts. What would have to be changed in a Part is blocked.
 func (s *Set) Treat(p *Passage, f Finding) Treatment {
 	t, _ := s.dataRules().treat(p, f)
+	if p.Part && t != Record {
+		return Block
+	}
 	return t
 }
 

@@ -121,6 +121,7 @@ type Redactor struct {
 	act     func(Finding) Action
 	d       redaction
 	tally   tally
+	left    map[iatp.DataClass]int // see Left
 	opaque  []Opaque
 	reader  reader
 
@@ -218,6 +219,20 @@ func (r *Redactor) Opaque() []Opaque { return r.opaque }
 // Count returns how many values of one kind were found up to now.
 func (r *Redactor) Count(kind iatp.DataClass) int { return r.tally.count(r.scanner.catalog(), kind) }
 
+// Left returns how many of them were passed on up to now although act did not want
+// to keep them: what they stand in is no text, and would be spoilt.
+func (r *Redactor) Left(kind iatp.DataClass) int { return r.left[kind] }
+
+// leave notes what is passed on as it is.
+func (r *Redactor) leave(hits []hit) {
+	for _, h := range hits {
+		if r.left == nil {
+			r.left = make(map[iatp.DataClass]int)
+		}
+		r.left[h.by.kind]++
+	}
+}
+
 // found notes a finding at an offset of the stream.
 func (r *Redactor) found(f Finding, offset int) {
 	f.Start, f.End = f.Start+offset, f.End+offset
@@ -307,6 +322,7 @@ func (t *textReader) read(r *Redactor, p []byte, last bool) error {
 			}
 			hits = slices.DeleteFunc(hits, func(h hit) bool { return what.of(h) == Keep })
 			if len(hits) == 0 || t.binary && noText(text) {
+				r.leave(hits)
 				r.out = append(r.out, text...)
 				return
 			}

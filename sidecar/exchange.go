@@ -52,6 +52,7 @@ type exchange struct {
 	payload []byte // for the record, once body was redacted
 	form    []byte // canonical, of a body in which nothing was found; nil if it was not made
 	changed changed
+	part    bool // the answer is a part of something (206), which its head measures
 
 	st        *standing
 	verdict   policy.Verdict

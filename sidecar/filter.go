@@ -38,7 +38,15 @@ func (s *Sidecar) newFilter(x *exchange, resp *http.Response, sum io.Writer, end
 	}
 	f := s.filterFor(x, first(resp.Header, "Content-Type"))
 	source := io.Reader(resp.Body)
-	if coding := codingOf(resp.Header); coding != "" {
+	coding := codingOf(resp.Header)
+	if x.part {
+		if coding != "" {
+			return nil, nil, errWithheld // a part of what is coded cannot be decoded
+		}
+		resp.ContentLength = -1 // it may be cut
+		return f, source, nil
+	}
+	if coding != "" {
 		raw := io.Discard
 		if f.summed = x.dir == flight.Out; f.summed {
 			raw = sum

@@ -82,6 +82,7 @@ func (s *Sidecar) forward(x *exchange) *iatp.Problem {
 		}
 	}
 	defer resp.Body.Close()
+	x.part = resp.StatusCode == http.StatusPartialContent
 	if whole != nil || x.dir == flight.Out && resp.StatusCode == iatp.StatusRetryWith { // whose text is of no interest
 		return s.passWhole(x, resp, whole)
 	}

@@ -167,7 +167,7 @@ func (s *Sidecar) filterReply(x *exchange, contentType string, binary bool, end 
 	if binary && len(report.Opaque) == 0 {
 		report.Opaque = []privacy.Opaque{{Reason: privacy.OpaqueBinary}}
 	}
-	end.findings = x.tallyAll(report, f.redactor.Count, s.keepsPayloads(x.st))
+	end.findings = x.tallyFilter(f, report, s.keepsPayloads(x.st))
 }
 
 // streamTally counts what a stream scanner found: its report is bounded, its
@@ -340,7 +340,7 @@ func (s *Sidecar) finishStream(c *call, x *exchange, resp *http.Response, scan *
 	if through == nil && codingOf(resp.Header) != "" {
 		end.opaque = "content-encoding"
 	} else if s.keepStream(scan, s.keepsPayloads(x.st), end); through != nil {
-		end.findings = x.tallyAll(through.redactor.Report(), through.redactor.Count, s.keepsPayloads(x.st))
+		end.findings = x.tallyFilter(through, through.redactor.Report(), s.keepsPayloads(x.st))
 	} else {
 		end.findings = streamTally(x, scan)
 	}

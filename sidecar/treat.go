@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"net/http"
+	"slices"
 
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/flight"
@@ -18,7 +19,7 @@ const opaqueKind iatp.DataClass = "opaque"
 // passage is one direction of an exchange, for the data rules: who gets the data.
 // An answer goes to a caller of whom a manifest is known only if he is a peer.
 func (x *exchange) passage(response bool) *policy.Passage {
-	p := &policy.Passage{Response: response, Call: string(x.dir), Peer: x.peerName()}
+	p := &policy.Passage{Response: response, Part: response && x.part, Call: string(x.dir), Peer: x.peerName()}
 	switch {
 	case !response:
 		p.Manifest, p.Level, p.Evidence = x.st.manifest, x.st.assessment.Level, x.st.assessment.Evidence
@@ -119,6 +120,22 @@ func (x *exchange) tallyAll(r privacy.Report, count func(iatp.DataClass) int, pl
 			c.addMany(kind, actionName(x.st.rules.Treat(p, policy.Finding{Kind: kind})), "", more)
 		}
 	}
+	return c.sorted()
+}
+
+// tallyFilter counts what an answer holds that went through a filter. What the
+// filter left as it is was not treated, whatever the rules want.
+func (x *exchange) tallyFilter(f *filter, r privacy.Report, places bool) []flight.Count {
+	c := counts{list: x.tallyAll(r, f.redactor.Count, places)}
+	p := x.passage(true)
+	for _, kind := range r.Classes() {
+		t := x.st.rules.Treat(p, policy.Finding{Kind: kind})
+		if left := f.redactor.Left(kind); left > 0 && t != policy.Block {
+			c.addMany(kind, t.String(), "", -left)
+			c.addMany(kind, "", "", left)
+		}
+	}
+	c.list = slices.DeleteFunc(c.list, func(one flight.Count) bool { return one.Count == 0 })
 	return c.sorted()
 }
 

@@ -55,6 +55,44 @@ func TestOddBytesHideNothing(t *testing.T) {
 	}
 }
 
+// TestPartIsNotChanged: an answer that is a part of something (206) says which bytes of
+// how many it is. It passes as it is, with what it says of itself, or not at all.
+func TestPartIsNotChanged(t *testing.T) {
+	for _, stream := range []bool{false, true} {
+		for _, body := range []string{`{"n":1}`, `{"m":"ann@example.com"}`} {
+			n := iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, Config: treats("response", "email redact"), Agent: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Range", fmt.Sprintf("bytes 0-%d/100", len(body)-1))
+				w.Header().Set("Content-Type", "application/json")
+				w.Header().Set("ETag", `"v1"`)
+				w.WriteHeader(http.StatusPartialContent)
+				if stream {
+					w.(http.Flusher).Flush()
+				}
+				_, _ = io.WriteString(w, body)
+			})})
+			resp, err := http.Post(n.URL+"/proxy", "application/json", strings.NewReader(bookNYC))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if strings.Contains(body, "@") {
+				if strings.Contains(string(got), "ann") || (resp.StatusCode == http.StatusPartialContent) != stream || (err != nil) != stream {
+					t.Errorf("stream %v: %d %q, %v", stream, resp.StatusCode, got, err)
+				}
+				records := n.Records(t, resp.Header.Get("X-Agent-Trace-ID"))
+				if found := fmt.Sprint(records[len(records)-1]["findings"]); !strings.Contains(found, "action:block") {
+					t.Errorf("stream %v: recorded %s", stream, found)
+				}
+				continue
+			}
+			if string(got) != body || resp.Header.Get("Content-Range") != "bytes 0-6/100" || resp.Header.Get("ETag") != `"v1"` {
+				t.Errorf("stream %v: %d %q, %v, %v", stream, resp.StatusCode, got, resp.Header, err)
+			}
+		}
+	}
+}
+
 // TestPlaceBehindManyFindings: a report names a thousand findings of many documents. One
 // behind them, at a place of which a rule speaks, is treated as it says.
 func TestPlaceBehindManyFindings(t *testing.T) {

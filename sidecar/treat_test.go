@@ -418,8 +418,16 @@ func TestOddBytesSaveNothing(t *testing.T) {
 					}
 				}),
 			})
-			if r := post(t, n, "/proxy", bookNYC, nil); string(r.Body) != c.want {
+			r := post(t, n, "/proxy", bookNYC, nil)
+			if string(r.Body) != c.want {
 				t.Errorf("%s, stream %v: %q, want %q", c.contentType, stream, r.Body, c.want)
+			}
+			recorded, want := fmt.Sprint(last(t, n, r)["findings"]), "action:redact"
+			if c.want == c.answer {
+				want = "map[count:1 kind:email]"
+			}
+			if !strings.Contains(recorded, want) {
+				t.Errorf("%s, stream %v: recorded %s, want %s", c.contentType, stream, recorded, want)
 			}
 		}
 	}
