@@ -13,13 +13,14 @@ var (
 		words: []string{
 			"password", "passwd", "passwort", "pwd", "passphrase", "contrasena", "mot de passe", "senha", "wachtwoord", "haslo", "kennwort", "db pass", "user pass", "mysql pwd", "pgpassword", "lozinka", "sifre", "losenord", "salasana", "adgangskode", "passord", "heslo", "parola", "jelszo", "mat khau", "kata sandi", "passcode", "one time password", "otp", "userpassword", "dbpassword",
 			"password confirm", "password confirmation", "password again", "password repeat", "identified by", "requirepass", "pass", "pw",
+			"clave", "mdp", "geslo", "parool", "slaptazodis", "palavra passe", "pass phrase", "parola chiave",
 		},
 		hits: []string{
 			`{"password":"hunter2"}`, "password=hunter2", "PASSWORD: 'c0rrect horse'", "db_password=Tr0ub4dor&3", `"pwd" : "s3cr3t!"`, "passwd:abc123", "userPassword=p4ss", "<db_password>s3cr3tPw9</db_password>", `{"password":"correct horse battery staple"}`,
 			"my password is hunter2!", "the password is: hunter2!", "login with password s3cr3tPw9", "IDENTIFIED BY 's3cr3tPw9'", `{"password_confirmation":"Summer2024!"}`, `{"pass":"hunter2!"}`, "user ann, pass: hunter2!", "ldap_bind_pw = s3cr3tPw9",
 			`{"password":12345678}`, `<Password Type="text">s3cr3tPw9!</Password>`, "<wsse:Password>hunter2!!</wsse:Password>", "mysqldump --password hunter2x db", "mysql -u root -ps3cr3tPw9 db", "sshpass -p 's3cr3tPw9' ssh root@host",
 			"docker login -u ann -p hunter2x registry.example", "curl -u admin:s3cr3tPw9 https://x.example", "redis-cli -a s3cr3tPw9x ping", `<user name="ann" password="Tr0ub4dor&3"/>`, `{"password":"Tr0ub4dor"}`, `{"api_key":"x","password":"user.name1"}`,
-			`{"name":"password","value":"hunter2!"}`, `{"Key":"DB_PASSWORD","type":"s","Value":"hunter2!"}`, `<add key="DbPassword" value="Tr0ub4dor3"/>`, "- name: DB_PASSWORD\n  value: s3cr3tPw9\n", "define('DB_PASSWORD', 's3cr3tPw9');", `const password: string = "s3cr3tPw9"`, "Kennwort lautet s3cr3tPw9", "密码：s3cr3tPw9", "heslo: s3cr3tPw9", "sshpass -ps3cr3tPw9 ssh u@h", `{"id":"a","pw":[{"field":"password","value":12345678}]}`,
+			`{"name":"password","value":"hunter2!"}`, `{"Key":"DB_PASSWORD","type":"s","Value":"hunter2!"}`, `<add key="DbPassword" value="Tr0ub4dor3"/>`, "- name: DB_PASSWORD\n  value: s3cr3tPw9\n", "define('DB_PASSWORD', 's3cr3tPw9');", `const password: string = "s3cr3tPw9"`, "Kennwort lautet s3cr3tPw9", "密码：s3cr3tPw9", "heslo: s3cr3tPw9", "sshpass -ps3cr3tPw9 ssh u@h", `{"clave":"hunter22"}`, "mdp: hunter22", "geslo: s3cr3tPw9", "a senha é s3cr3tPw9", "hasło to s3cr3tPw9", "lösenordet är s3cr3tPw9, lösenord är s3cr3tPw9", "- **Password:** `hunter2!`", `{"id":"a","pw":[{"field":"password","value":12345678}]}`,
 		},
 		misses: []string{
 			"password: required", "password=${DB_PASSWORD}", "password: ********", "the password is wrong", "password=", `{"password":null}`, `{"password":"<your password>"}`, "password: must be set",
@@ -29,6 +30,7 @@ var (
 			"mkdir -p some1dir/sub2", "curl -u $USER:$PASS1 https://x.example", "mysql -p db1 2026", "--password-file /run/secrets/db1", "<password hint='none' length='12'></password>", "password is [PASSWORD_REDACTED] 123",
 			"--- PASS: TestVet/7 (0.1s)", `ask("Password: ") + name1`, `{"type":"password","value":""}`, `{"name":"password","value":"required"}`, `{"value":"hunter2!","name":"password"}`, `columns("password", "field2")`, `const password: string = "required"`, `{"name":"passwords","value":"hunter2!"}`,
 			"- name: DB_PASSWORD\n  valueFrom: s3cr3tPw9\n", `<add key="DbPassword"/><add value="Tr0ub4dor3"/>`, `{"name":["password"],"value":"hunter2!"}`, "fds_to_pass = [listener.fileno()]", `{'pass': 'The 1 statement'}`, "plRPw yJiT2S0WR5ARg6I6Iq",
+			`{"clave":"primaria"}`, "MDP: hunter22", "la password e sha256", "Password = *flag2", `{"password":"[FILTERED]"}`, `{"password":"Passwort"}`, "password: !vault |", "password: replace_with_yours1", "--password=PASS", "password: String?", `"forgot_password": "Forgot your password?"`,
 		},
 	}
 	secrets = detector{
@@ -37,19 +39,20 @@ var (
 			"secret", "api key", "apikey", "access key", "accesskey", "secret key", "secretkey", "client secret", "clientsecret", "auth token", "authtoken", "access token", "accesstoken", "refresh token", "token",
 			"bearer", "bearer token", "private key", "privatekey", "encryption key", "signing key", "account key", "accountkey", "sharedaccesskey", "shared access key", "credential", "credentials", "session key", "master key",
 			"webhook secret", "client key data", "api secret", "apisecret", "app secret", "consumer secret", "consumer key", "auth key", "authkey", "access id", "api token", "apitoken", "session token", "id token", "security token", "secret access key", "subscription key",
-			"authorization", "app key", "application key", "secret key base", "hmac key", "jwt key", "storage key", "service key", "admin key", "deploy key", "webhook key", "auth", "sig", "phpsessid", "jsessionid",
+			"authorization", "app key", "relic license key", "decryption key", "validation key", "api schlussel", "cle api", "clave api", "chave api", "chiave api", "geheimnis", "application key", "secret key base", "hmac key", "jwt key", "storage key", "service key", "admin key", "deploy key", "webhook key", "auth", "sig", "phpsessid", "jsessionid",
 			"cookie", // what of it is: see cookies
 		},
 		hits: []string{
 			`{"api_key":"9f86d081884c7d659a2feaa0c55ad015"}`, "client_secret=Zx81kQp0vT5nR7wY2bLd", "AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", `"token": "q7Hx-92kLmPz-0aWe"`,
 			"AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;", "Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==", "authorization: Bearer k3Jd82nAq0Zx91Lm",
 			`{"Authorization":"Basic QWxhZGRpbjpvcGVuIHNlc2FtZTE="}`, "Authorization: ApiKey k3Jd82nAq0Zx91Lm", "SECRET_KEY_BASE=9f86d081884c7d659a2feaa0c55ad015", "DD_APP_KEY=9f86d081884c7d659a2feaa0c55ad015", "--api-key Zx81kQp0vT5nR7wY2bLd",
+			"NEW_RELIC_LICENSE_KEY=9f86d081884c7d659a2feaa0c55ad015", "API-Schlüssel: 9f86d081884c7d659a2feaa0c55ad015", "**API key:** `9f86d081884c7d659a2feaa0c55ad015`",
 			`{"env":[{"name":"API_KEY","value":"Zx81kQp0vT5nR7wY2bLd"}]}`, `[{"name":"Authorization","value":"Bearer k3Jd82nAq0Zx91Lm"}]`,
 			"Set-Cookie: session=8f14e45fceea167a5a36dedd4bea2543; Path=/; HttpOnly", "Cookie: theme=dark; connect.sid=s%3A7Jk2nQ9pLx4vT8wZ1yB5.aGk3mN6rS0uV2xY4zA7cE9fH1jK", `{"headers":{"Cookie":"theme=dark; sessionid=8f14e45fceea167a5a36dedd4bea2543"}}`,
 			"my token is Zx81kQp0vT5nR7wY2bLd", `let api_secret: &str = "Zx81kQp0vT5nR7wY2bLd";`, `"auth": "QWxhZGRpbjpvcGVuIHNlc2FtZTE="`, "?sv=2024-11-04&sig=Zx81kQp0vT5nR7wY2bLdZx81kQp0vT5nR7wY2bLd8x0%3D",
 		},
 		misses: []string{
-			`{"max_tokens":"12345678901234567890"}`, `{"token_type":"Bearer"}`, "token: expired", `{"next_page_token":"CAUQAA"}`, "api_key=YOUR_API_KEY", "secret=xxxxxxxxxxxxxxxx", `{"secret":"false"}`, "token: string", "authorization: required",
+			`{"max_tokens":"12345678901234567890"}`, `{"license_key":"apache-2.0"}`, `{"token_type":"Bearer"}`, "token: expired", `{"next_page_token":"CAUQAA"}`, "api_key=YOUR_API_KEY", "secret=xxxxxxxxxxxxxxxx", `{"secret":"false"}`, "token: string", "authorization: required",
 			"operator_token: /var/lib/iatp/operator.token can be read by others", `{"private_key":"./tls/key9.pem"}`,
 			`{"type":"token","value":"identifier"}`, `{"kind":"token","value":"variable1"}`,
 			"Cookie: theme=dark; _ga=GA1.2.1234567890.1699999999; lang=en", "cookie: session=abc", "Set-Cookie: sid=; Expires=Thu, 01 Jan 1970 00:00:00 GMT", `{"cookie":"accepted2026"}`, "session=8f14e45fceea167a5a36dedd4bea2543", "the cookie is Zx81kQp0vT5nR7wY2bLd",
@@ -193,19 +196,19 @@ func endsFold(b, end []byte) bool {
 
 // strictly are words that stand before other things too. How long a value has to be
 // after them, with letters and digits or signs.
-var strictly = map[string]int{"pass": 6, "pw": 6, "auth": 16, "sig": 40}
+var strictly = map[string]int{"pass": 6, "pw": 6, "mdp": 6, "clave": 6, "auth": 16, "sig": 40}
 
 // strict reports whether v may be the value behind the word text[word:end], which
 // tells of a secret.
 func (f *finder) strict(word, end int, v []byte) bool {
-	if end-word > 4 {
+	if end-word > len("clave") {
 		return true
 	}
 	least, ok := strictly[string(bytes.ToLower(f.text[word:end]))]
 	if !ok {
 		return true
 	}
-	if upper(f.text[word]) && (word == 0 || f.text[word-1] != '_') && least < 16 { // PASS: TestVet/7
+	if end-word < len("clave") && upper(f.text[word]) && (word == 0 || f.text[word-1] != '_') && least < 16 { // PASS: TestVet/7
 		return false
 	}
 	letters, others := 0, 0
@@ -324,6 +327,9 @@ func (f *finder) stated(i int) int {
 	}
 	v := text[from:to]
 	option := word > 2 && bytes.HasPrefix(text[bytes.LastIndexByte(text[:word], ' ')+1:], []byte("--"))
+	if is && shortVerb(text[j-3:j-1]) && len(v) < 8 {
+		return i
+	}
 	if !is && !option && (!quoted && turns(v) < 3 || d == &secrets && len(v) < 16) || is && d == &secrets && len(v) < 10 || !quoted && code(v, text[word:end], false) {
 		return i
 	}
@@ -334,7 +340,11 @@ func (f *finder) stated(i int) int {
 }
 
 // verbs are what stands between a password and what it is called.
-var verbs = [...]string{" is", " is:", " lautet", " lautet:", " ist", " est", " es"}
+var verbs = [...]string{" is", " is:", " lautet", " lautet:", " ist", " est", " es", " e", " to", " ar", " er"}
+
+// shortVerb reports whether a verb ends so that is another word in other languages:
+// "password e sha256".
+func shortVerb(end []byte) bool { return string(end) == " e" || string(end) == "to" }
 
 // paired looks at the value in the quotes that open at j, if the text in quotes before
 // it tells that it is secret: define('DB_PASSWORD', 'x').
@@ -488,13 +498,16 @@ func (f *finder) harmless(d *detector, start, i int) bool {
 }
 
 var (
-	harmlessBefore = []string{"page", "next", "continuation", "sync", "max", "stop", "start", "public", "reset", "csrf", "boarding", "tests", "ski", "by"}
+	harmlessBefore = []string{"page", "next", "continuation", "sync", "max", "stop", "start", "public", "reset", "csrf", "boarding", "tests", "ski", "by", "forgot"}
 	noTokenBefore  = []string{"unrecognized", "unexpected", "unknown", "illegal", "bad", "missing", "expected", "parse"}
 )
 
 // value finds the value that begins at i: in quotes, or up to a space.
 func (f *finder) value(i int) (from, to int, quoted bool) {
 	text := f.text
+	if f.hasAt(i, "** ") { // **Password:** in Markdown
+		i += len("** ")
+	}
 	for n := 0; i < len(text) && n < 6 && bytes.IndexByte([]byte(` =>\`), text[i]) >= 0; n++ {
 		i++
 	}
@@ -606,7 +619,7 @@ func ofSession(name []byte) bool {
 // secrecy returns the confidence in a value behind a telling name; sure says
 // that it is certainly a value and no prose.
 func secrecy(d *detector, v []byte, sure bool) float64 {
-	if len(v) < 4 || madeUp(v) || slices.ContainsFunc(noSecrets, func(s string) bool { return len(v) == len(s) && hasPrefixFold(v, s) }) || template(v) {
+	if len(v) < 4 || madeUp(v) || d == &passwords && itself(v) || slices.ContainsFunc(noSecrets, func(s string) bool { return len(v) == len(s) && hasPrefixFold(v, s) }) || template(v) {
 		return 0
 	}
 	digits, letters, others := 0, 0, 0
@@ -645,10 +658,16 @@ func secrecy(d *detector, v []byte, sure bool) float64 {
 	return 0.3
 }
 
+// itself reports whether v is nothing but what a password is called, perhaps in another
+// language, as in the texts of a form.
+func itself(v []byte) bool {
+	return slices.ContainsFunc(passwords.words, func(w string) bool { return len(v) == len(w) && hasPrefixFold(v, w) })
+}
+
 // noSecrets are values that say something about a secret.
 var noSecrets = []string{
 	"null", "none", "true", "false", "undefined", "string", "password", "secret", "token", "required", "optional", "example", "changeme", "missing", "invalid", "expired", "empty", "hidden", "masked",
-	"redacted", "bearer", "basic", "your_api_key", "your-api-key", "yes", "default", "disabled", "enabled", "unknown", "void", "object", "number", "integer", "boolean",
+	"redacted", "bearer", "basic", "your_api_key", "your-api-key", "yes", "default", "disabled", "enabled", "unknown", "void", "object", "number", "integer", "boolean", "string?", "pass", "passwd", "pwd", "value", "text",
 }
 
 // fileName reports whether v is the path of a file with an extension. Base64 has
@@ -666,7 +685,7 @@ func fileName(v []byte) bool {
 // template reports whether v is written for something else to be put in: $NAME,
 // %s, YOUR_KEY, os.environ[...].
 func template(v []byte) bool {
-	for _, p := range [...]string{"$", "%", "your_", "your-", "my_", "<", "os.", "process.env", "env.", "env(", "vault:", "secret/", "arn:", "file:", "ref:"} {
+	for _, p := range [...]string{"$", "%", "your_", "your-", "my_", "<", "os.", "process.env", "env.", "env(", "vault:", "secret/", "arn:", "file:", "ref:", "!vault", "!ref", "!sub", "replace_", "replace-", "change_me", "change-me", "changeme_", "insert_", "insert-"} {
 		if hasPrefixFold(v, p) {
 			return true
 		}

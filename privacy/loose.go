@@ -1,6 +1,9 @@
 package privacy
 
-import "bytes"
+import (
+	"bytes"
+	"strings"
+)
 
 // Values without a form of their own, which count only beside a telling word:
 // dates of birth, passports, licences, records, accounts, card codes.
@@ -10,30 +13,37 @@ var (
 		words: []string{
 			"dob", "date of birth", "dateofbirth", "birth", "birth date", "birthdate", "birthday", "born", "birth day", "d o b", "geburtsdatum", "geburtstag", "geboren", "geb",
 			"fecha de nacimiento", "fecha de nac", "nacimiento", "nacido", "nacida", "date de naissance", "naissance", "ne le", "nee le", "data di nascita", "nato", "nata", "data de nascimento", "nascimento", "geboortedatum",
+			"bday", "nascita", "nascido", "nascida", "dt nasc", "fec nac", "urodzenia", "urodzony", "urodzona", "dogum tarihi", "fodelsedatum", "fodd", "fodselsdato", "foedselsdato", "fodt", "syntymaaika",
+			"datum narozeni", "datum narodenia", "datum rodenja", "szuletesi datum", "data nasterii",
 		},
 		hits: []string{
 			"DOB: 02/14/1980", "date of birth 1980-02-14", "born 14.2.1980", `{"birthDate":"1980-02-14"}`, "born on 14 February 1980", "date of birth: February 14, 1980", "DOB 19800214", `{"dob":"02/14/80"}`,
 			"born on the 3rd of March 1980", "DOB: 3rd March 1980", "born March 3rd, 1980", "DOB: 03MAR1980", "geboren am 3. März 1980", "née le 3 mars 1980", "fecha de nacimiento: 3 de marzo de 1980", "nato il 03/03/1980",
 			`{"date_of_birth":19800303}`, `{"birth":{"date":"1980-03-03"}}`, "DOB: 1980-Mar-03",
+			"BDAY:1980-03-03", "data urodzenia: 3.03.1980", `{"dogumTarihi":"1980-03-03"}`, "Doğum tarihi 03.03.1980", "født 3.3.1980", "syntymäaika 3.3.1980", "datum narození: 3.3.1980", `{"data_nascita":"1980-03-03"}`,
 		},
 		misses: []string{"1980-02-14", "DOB: 99/99/1980", "updated 02/14/1980", "born to run 5", "born on the 4th of July", "DOB: 32nd of March 1980", "geb. 12 Mio", "03MAR1980", "born 1st of all 2019"},
 		looks:  looksBirth,
 	}
 	passports = detector{
-		kind:  "passport_number",
-		words: []string{"passport", "passport number", "passport no", "passport id", "reisepass", "reisepassnummer", "reisepassnr", "passnummer", "passeport", "pasaporte", "passaporto", "passaporte", "paspoort", "paszport", "travel document"},
+		kind: "passport_number",
+		words: []string{"passport", "passport number", "passport no", "passport id", "reisepass", "reisepassnummer", "reisepassnr", "passnummer", "passeport", "pasaporte", "passaporto", "passaporte", "paspoort", "paszport", "travel document",
+			"paszportu", "paspoortnummer", "pasaport", "passin numero", "pass nr"},
 		hits: []string{
-			"passport no. C01X00T47", "Passport: 512345678", `{"passportNumber":"X1234567"}`, "паспорт 4509 123456", "passport 45 09 123456",
+			"passport no. C01X00T47", "Passport: 512345678", `{"passportNumber":"X1234567"}`, "паспорт 4509 123456", "passport 45 09 123456", "Reisepassnummer: HG4JG5GP5", "numer paszportu EM9958273",
 			"P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<\nL898902C36UTO7408122F1204159ZE184226B<<<<<10", "L898902C36UTO7408122F1204159ZE184226B<<<<<10", // ICAO Doc 9303, parts 4 to 6
 			"I<UTOD231458907<<<<<<<<<<<<<<<\n7408122F1204159UTO<<<<<<<<<<<6\nERIKSSON<<ANNA<MARIA<<<<<<<<<<", "I<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<\nD231458907UTO7408122F1204159<<<<<<<6",
 			`{"mrz":"P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<\nL898902C36UTO7408122F1204159ZE184226B<<<<<10"}`,
 		},
 		misses: []string{
-			"C01X00T47", "passport 2026", "passport 2026 12345", "passport office 12", "L898902C36UTO7408122F1204159ZE184226B<<<<<11", "L898902C36UTO7408121F1204159ZE184226B<<<<<10", "7408122F1204158UTO<<<<<<<<<<<6", "7408122F1204159UTO<<<<<<<<<<<",
+			"C01X00T47", "CFXVPJK10", "passport PKGTNRTXX", "passport hg4jg5gp5", "passport 2026", "passport 2026 12345", "passport office 12", "L898902C36UTO7408122F1204159ZE184226B<<<<<11", "L898902C36UTO7408121F1204159ZE184226B<<<<<10", "7408122F1204158UTO<<<<<<<<<<<6", "7408122F1204159UTO<<<<<<<<<<<",
 		},
 		looks: func(f *finder, i, end, digits int) (int, float64) {
 			if last, ok := f.seriesAndNumber(i, end); ok {
 				return last, 0.8
+			}
+			if f.germanSerial(i, end, digits) {
+				return end, 0.8
 			}
 			return looksPlain(7, 10, 5, 4)(f, i, end, digits)
 		},
@@ -41,7 +51,7 @@ var (
 	licences = detector{
 		kind: "driver_licence",
 		words: []string{"driver license", "driver licence", "drivers license", "drivers licence", "driver s license", "driver s licence", "driving license", "driving licence", "dl number", "dl no", "license number", "licence number", "license no", "licence no", "dln",
-			"fuhrerschein", "fuhrerscheinnummer", "fuhrerscheinnr", "permis de conduire", "patente di guida", "patente", "numero patente", "cnh", "prawo jazdy", "korkort", "forerkort", "korekort", "ajokortti", "vodacsky preukaz", "carnet de conducir", "permiso de conducir", "licencia de conducir", "carta de conducao", "rijbewijs"},
+			"fuhrerschein", "fuhrerscheinnummer", "fuhrerscheinnr", "permis de conduire", "patente di guida", "patente", "numero patente", "cnh", "prawo jazdy", "korkort", "forerkort", "korekort", "ajokortti", "vodacsky preukaz", "carnet de conducir", "permiso de conducir", "licencia de conducir", "carta de conducao", "rijbewijs", "rijbewijsnummer", "ehliyet"},
 		hits: []string{"Driver's license D1234567", "DL number: 123456789", `{"driver_license":"S530-4600-0000"}`, "Führerscheinnummer: B072RRE2I55", "patente U1234567A", "CNH 62472927637"}, misses: []string{"D1234567", "driver 1234567"},
 		looks: looksPlain(7, 16, 5, 6),
 	}
@@ -60,15 +70,17 @@ var (
 		looks: looksPlain(6, 12, 5, 4),
 	}
 	accounts = detector{
-		kind:  "bank_account",
-		words: []string{"account number", "account no", "acct", "acct no", "bank account", "accountnumber", "a c no", "acc no", "acct number", "acct num", "account num", "bsb", "kontonummer", "konto nr", "numero de cuenta", "numero de compte", "iban account", "sort code", "checking account", "savings account", "beneficiary account", "payee account", "n de compte", "no de compte", "nr konta", "numer konta", "n de cuenta", "conta corrente", "numero da conta", "kontonr", "rekeningnummer"},
-		hits:  []string{"account number 12345678", "beneficiary account 0123456789", "Acct: 0001234567", `{"accountNumber":"12345678901"}`}, misses: []string{"12345678", "account 7", "account number unknown"},
+		kind: "bank_account",
+		words: []string{"account number", "account no", "acct", "acct no", "bank account", "accountnumber", "a c no", "acc no", "acct number", "acct num", "account num", "bsb", "kontonummer", "konto nr", "numero de cuenta", "numero de compte", "iban account", "sort code", "checking account", "savings account", "beneficiary account", "payee account", "n de compte", "no de compte", "nr konta", "numer konta", "n de cuenta", "conta corrente", "numero da conta", "kontonr", "rekeningnummer",
+			"numero compte", "numero cuenta", "cuenta bancaria", "numero di conto", "numero conto", "hesap no", "hesap numarasi", "tilinumero"},
+		hits: []string{"account number 12345678", "beneficiary account 0123456789", "hesap no: 96664123", `{"numeroCuenta":"174955515"}`, "Acct: 0001234567", `{"accountNumber":"12345678901"}`}, misses: []string{"12345678", "account 7", "account number unknown"},
 		looks: looksPlain(6, 17, 6, 4),
 	}
 	codes = detector{
-		kind:  "card_security_code",
-		words: []string{"cvv", "cvc", "cvn", "security code", "card verification", "verification code"},
-		hits:  []string{"CVV 123", "CVV2: 123", "cvc: 1234", `{"cvv":"999"}`}, misses: []string{"123", "CVV 12", "cvv 12345"},
+		kind: "card_security_code",
+		words: []string{"cvv", "cvc", "cvn", "security code", "card verification", "verification code",
+			"prufziffer", "prufnummer", "kartenprufnummer", "cryptogramme", "codigo de seguridad", "codigo de seguranca", "codice di sicurezza", "guvenlik kodu"},
+		hits: []string{"CVV 123", "CVV2: 123", "cvc: 1234", `{"cvv":"999"}`, "Prüfziffer 426", "código de seguridad: 733", "güvenlik kodu 227", "cryptogramme 558", "セキュリティコード：761"}, misses: []string{"123", "CVV 12", "cvv 12345"},
 		looks: func(f *finder, i, end, digits int) (int, float64) {
 			n := end - i
 			return end, 0.85 * certain(n == digits && (n == 3 || n == 4) && !f.partOfMore(i, end))
@@ -105,6 +117,22 @@ func (f *finder) seriesAndNumber(i, end int) (last int, ok bool) {
 		}
 	}
 	return end, false
+}
+
+// germanSerial reports whether text[i:end] is numbered as passports and identity
+// cards of Germany are: neither vowels nor letters that look like digits, with or
+// without the check digit. Most have too many letters for looksPlain.
+func (f *finder) germanSerial(i, end, digits int) bool {
+	n := end - i
+	if n != 9 && (n != 10 || !isDigit(f.text[end-1])) || digits < 3 || !upper(f.text[i]) || f.partOfMore(i, end) {
+		return false
+	}
+	for _, c := range f.text[i:end] {
+		if !isDigit(c) && strings.IndexByte("CFGHJKLMNPRTVWXYZ", c) < 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // looksShortLicence takes a letter and digits behind DL or the like, or digits

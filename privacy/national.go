@@ -9,14 +9,14 @@ var nationals = detector{
 	words: []string{
 		"national id", "nationalid", "national identity", "national identification", "citizen id", "government id", "identity card", "id card number",
 		"personalausweis", "personalausweisnummer", "personalausweisnr", "ausweisnummer", "ausweisnr", "ausweis nr", "steuernummer", "steuernr", "steuer nr",
-		"numero fiscal", "spi", "carte d identite", "carte nationale", "cni", "siren", "siret", "carta d identita", "carta identita", "partita iva", "partitaiva", "p iva",
+		"numero fiscal", "numero spi", "carte d identite", "carte nationale", "cni", "siren", "siret", "carta d identita", "carta identita", "partita iva", "partitaiva", "p iva",
 		"seguridad social", "nss", "nuss", "regon", "dowod osobisty", "numer dowodu", "nr dowodu", "dowodu osobistego", "personas kods", "taj", "taj szam", "adoazonosito", "szemelyi szam",
 		"vergi no", "vergi numarasi", "vergi kimlik", "vkn", "rg", "registro geral", "pis", "pis pasep", "pasep", "titulo de eleitor", "dni", "cedula", "rif", "cartao de cidadao", "cartao cidadao",
 		"cnic", "nicop", "cccd", "cmnd", "can cuoc", "sss", "sss number", "philhealth", "umid", "philsys", "emirates id", "iqama", "nin", "nid", "voter id", "voter card", "epic", "epic no", "huduma",
 		"uen", "brn", "business registration", "acn", "kennitala", "kt", "cif", "ird",
 	},
 	hits: []string{
-		"CNIC 35202-1234567-1", "Personalausweisnummer L01X00T471", `{"national_id":"29001011234567"}`, "numéro fiscal 30 23 217 600 053", "carta d'identità AA1234567", "RG 24.678.131-4",
+		"CNIC 35202-1234567-1", "Personalausweisnummer L01X00T471", "Ausweisnummer: KY2T0Z4JR", `{"national_id":"29001011234567"}`, "numéro fiscal 30 23 217 600 053", "carta d'identità AA1234567", "RG 24.678.131-4",
 		"Steuernummer 93815/08152", "cédula de ciudadanía 1.020.304.050", "voter id ABC1234567", "REGON 123456785", "PIS 120.56874.10-7", "사업자등록번호 124-81-00998", "dowód osobisty ABA300000", "RIF J-30468971-3", "kennitala 120174-3399", "CIF A58818501", "IRD 49-091-850",
 	},
 	misses: []string{
@@ -27,6 +27,9 @@ var nationals = detector{
 
 // looksNational takes letters and digits in one row, or in groups of digits.
 func looksNational(f *finder, i, end, digits int) (int, float64) {
+	if f.germanSerial(i, end, digits) {
+		return end, 0.75
+	}
 	text, n, joints := f.text, end-i, 0
 	for end+1 < len(text) && n <= 18 && (text[end] == '-' || text[end] == '.' || text[end] == '/' || text[end] == ' ') {
 		next := end + 1

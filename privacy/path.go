@@ -72,9 +72,9 @@ func roleOf(name []byte) role {
 	switch string(lower[:len(name)]) {
 	case "value", "val", "answer":
 		return holds
-	case "id", "kind", "type":
+	case "id", "kind", "type", "idtype", "system":
 		return sorts
-	case "name", "key", "field", "fieldname", "label", "header", "param", "parameter", "property", "attribute", "variable":
+	case "name", "key", "field", "fieldname", "label", "header", "param", "parameter", "property", "attribute", "variable", "question":
 		return calls
 	}
 	return 0

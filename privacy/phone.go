@@ -29,13 +29,13 @@ var phones = detector{
 	},
 	words: []string{
 		"phone", "phones", "telephone", "tel", "mobile", "mob", "cell", "cellphone", "call", "fax", "whatsapp", "sms", "text me", "reach me", "phone number", "msisdn", "contact number",
-		"telefon", "telefonnummer", "telefonnr", "handy", "handynummer", "mobil", "mobilnummer", "mobiltelefon", "rufnummer", "telefono", "movil", "celular", "cellulare", "telemovel", "telefone", "portable", "telefoon", "puhelin",
+		"telefon", "telefonnummer", "telefonnr", "handy", "handynummer", "mobil", "mobilnummer", "mobiltelefon", "rufnummer", "telefono", "movil", "celular", "cellulare", "telemovel", "telefone", "portable", "telefoon", "telefoonnummer", "mobiel", "komorka", "cep telefonu", "telefonu", "telefonum", "puhelinnumero", "puhelin", "ph no",
 	},
 	hits: []string{
 		"+1 415 555 2671", "+49 1512 3456789", "+442071838750", "(415) 555-2671", "415-555-2671", "1-800-555-0199", "phone 4155552671", "tel: 030 1234567 8", "call 0171 123 45 67", "+33 1 42 68 53 00", "mobile: 07700 900123",
 		"0044 20 7946 0958", "00442079460958", "00 33 1 42 68 53 00", "011 44 20 7946 0958", "(030) 901820", "(020) 7946 0958", "(0044) 20 7946 0958", "(+44) 20 7946 0958", "(02) 9374 4000", "(415)-555-2671", "(415).555.2671",
 		"(11) 91234-5678", "8 (495) 123-45-67", "8-800-555-35-35", "415 555 2671", "06 12 34 56 78", "06.12.34.56.78", "07700 900 982", "020 7946 0958", "0412 345 678", "010-1234-5678", "Mob: 07700900123", "Telefonnummer: 0151 12345678",
-		"Móvil: 612 34 56 78", "phone: 555-2671", "+7 (495) 123-45-67", "Text me: 2125550123",
+		"Móvil: 612 34 56 78", "phone: 555-2671", "telefoonnummer: 06-11650495", "telefonum 0532 780 70 80", "+7 (495) 123-45-67", "Text me: 2125550123",
 		"a=1&note=%2B1+415+555+2671&b=1",
 	},
 	misses: []string{

@@ -609,5 +609,5 @@ func varied(b []byte, n int) bool {
 // templates.
 func madeUp(b []byte) bool {
 	return bytes.Contains(b, []byte("_REDACTED")) || bytes.Contains(b, []byte("${")) || bytes.Contains(b, []byte("{{")) ||
-		bytes.HasPrefix(b, []byte("<")) && bytes.HasSuffix(b, []byte(">")) || !varied(b, min(4, max(2, len(b)/2)))
+		bytes.HasPrefix(b, []byte("<")) && bytes.HasSuffix(b, []byte(">")) || len(b) > 2 && b[0] == '[' && endOfLetters(b, 1) == len(b)-1 && b[len(b)-1] == ']' || !varied(b, min(4, max(2, len(b)/2)))
 }
