@@ -33,6 +33,10 @@ func (cn *conn) head(method string, call *Call) (*http.Response, error) {
 	}
 }
 
+const begins = "HTTP/1."
+
+var errBegins = malformed("it does not begin with HTTP/1.x and a status")
+
 // headText returns the bytes of a head up to and with its empty line. They are
 // valid until the next read.
 func (cn *conn) headText() ([]byte, error) {
@@ -41,6 +45,11 @@ func (cn *conn) headText() ([]byte, error) {
 		if i < 0 {
 			if at = cn.w - cn.r; at >= maxHead {
 				return nil, malformed("the head is longer than %d KiB", maxHead>>10)
+			}
+			// Who speaks another protocol may wait for us to go on: it would take
+			// the whole deadline to know that.
+			if n := min(at, len(begins)); string(cn.buf[cn.r:cn.r+n]) != begins[:n] {
+				return nil, errBegins
 			}
 			if err := cn.fill(); err != nil {
 				return nil, err
@@ -103,8 +112,8 @@ func cutLine(s string) (line, rest string) {
 
 // readStatus reads HTTP/1.x SP 3DIGIT [SP reason].
 func readStatus(line string, resp *http.Response) error {
-	if len(line) < 12 || line[:7] != "HTTP/1." || line[7] < '0' || line[7] > '9' || line[8] != ' ' || (len(line) > 12 && line[12] != ' ') || !validValue(line) {
-		return malformed("it does not begin with HTTP/1.x and a status")
+	if len(line) < 12 || line[:7] != begins || line[7] < '0' || line[7] > '9' || line[8] != ' ' || (len(line) > 12 && line[12] != ' ') || !validValue(line) {
+		return errBegins
 	}
 	code := line[9:12]
 	n, err := strconv.Atoi(code)

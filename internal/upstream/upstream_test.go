@@ -420,6 +420,23 @@ func TestNeverTwice(t *testing.T) {
 
 // TestStale lets the server close a connection while it is idle. The next
 // request goes to another one and nobody notices.
+// A server of another protocol, which waits for the client to go on, is known by its
+// first bytes.
+func TestOtherProtocol(t *testing.T) {
+	for _, greeting := range []string{"SSH-2.0-OpenSSH_9.2\r\n", "220 mail ESMTP\r\n", "\x16\x03\x01\x02\x00", `{"a":1}`, "HTTQ", "\r\n"} {
+		origin, _ := serve(t, func(_ int64, c net.Conn, r *bufio.Reader) {
+			if _, _, err := readOne(r); err == nil {
+				_, _ = io.WriteString(c, greeting)
+				_, _ = r.ReadByte() // until the client hangs up
+			}
+		})
+		want := got{Err: "head: malformed answer: it does not begin with HTTP/1.x and a status"}
+		if diff := cmp.Diff(want, fetch(bounded(t), client(t, Options{Origin: origin}), post)); diff != "" {
+			t.Errorf("%q, -want +got:\n%s", greeting, diff)
+		}
+	}
+}
+
 func TestStale(t *testing.T) {
 	origin, conns := serve(t, func(_ int64, w net.Conn, r *bufio.Reader) {
 		if _, _, err := readOne(r); err == nil {
