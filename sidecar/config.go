@@ -255,7 +255,7 @@ type Limits struct {
 	Depth       int      `yaml:"depth"`        // nesting of JSON; more is 400
 	Concurrency int      `yaml:"concurrency"`  // exchanges under way; fewer while there is more work than can be done
 	Wait        Duration `yaml:"wait"`         // for a place among them; longer is 503
-	Connections int      `yaml:"connections"`  // open connections; more wait in the kernel's queue
+	Connections int      `yaml:"connections"`  // open connections, and requests over HTTP/2; more of the former wait in the kernel's queue
 	Deadline    Duration `yaml:"deadline"`     // to the first byte of the agent's answer; later is 504
 	Idle        Duration `yaml:"idle"`         // silence inside an answer, either side
 	RetryBudget Duration `yaml:"retry_budget"` // for retries of an idempotent agent, inside Deadline

@@ -25,6 +25,21 @@ import (
 func (s *Sidecar) PublicHandler() http.Handler { return http.HandlerFunc(s.servePublic) }
 
 func (s *Sidecar) servePublic(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor == 1 {
+		s.routePublic(w, r)
+		return
+	}
+	defer s.streams.Add(-1)
+	if s.streams.Add(1) > int64(s.cfg.Limits.Connections) {
+		s.refuseStream(w)
+		return
+	}
+	s.routePublic(w, r)
+	// What net/http still has of the answer waits for the caller, too.
+	_ = http.NewResponseController(w).Flush()
+}
+
+func (s *Sidecar) routePublic(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set(iatp.HeaderFrom, iatp.FromSidecar)
 	s.boundBody(w, r)
 	if p := s.guardPublic(r); p != nil {
@@ -48,6 +63,15 @@ func (s *Sidecar) servePublic(w http.ResponseWriter, r *http.Request) {
 	default:
 		s.servePublicDeep(w, r, path)
 	}
+}
+
+// refuseStream turns away a request over HTTP/2. Each holds about what a connection
+// holds until its caller takes the answer, and a connection may have many; so they
+// are limited alike. There is no body: it would wait for that caller, too.
+func (s *Sidecar) refuseStream(w http.ResponseWriter) {
+	s.metrics.refused.WithLabelValues(iatp.SlugOverloaded).Inc()
+	w.Header().Set("Retry-After", "1")
+	w.WriteHeader(http.StatusServiceUnavailable)
 }
 
 // servePublicDeep matches the public routes with an id in them.

@@ -60,6 +60,7 @@ type Sidecar struct {
 	calls      *watch       // forwarded calls under way
 	atAgent    atomic.Int64 // calls under way at the wrapped agent that count against its concurrency_limit
 	pieces     atomic.Int64 // of streams, passed on so far
+	streams    atomic.Int64 // requests over HTTP/2 under way
 	draining   atomic.Bool
 	restful    bool // Options.GiveBack
 
@@ -308,6 +309,7 @@ func (s *Sidecar) server(h http.Handler) *http.Server {
 		IdleTimeout:       2 * time.Minute,
 		WriteTimeout:      s.longest(), // a stream moves it on with each piece
 		MaxHeaderBytes:    32 << 10,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 100},
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		ConnContext:       s.markConn,
 		// It would answer OPTIONS * for any Host.
