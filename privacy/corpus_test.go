@@ -496,6 +496,23 @@ var documented = func() map[string]string {
 		"clojars/clojars-web, src/clojars/db.clj, generate-deploy-token: 60 hexadecimal digits":                           "CLOJARS_",
 		"langfuse/langfuse, generateKeySet: a UUID":                                                                       "sk-lf-",
 		"Dynatrace Docs, \"Access tokens classic\": 24 and 64 characters (docs.dynatrace.com/docs/manage/access-control)": "dt0c01. dt0s01. dt0s02. dt0s03. dt0s06. dt0s08. dt0s16.",
+		"OpenRouter Docs, \"API keys\" (openrouter.ai/docs/guides/overview/auth/api-keys)":                                "sk-or-v1-",
+		"superfly/macaroon, Parse: base64":                                                                                "fm2_ fm1r_ fm1a_",
+		"tavily-ai/tavily-python, README":                                                                                 "tvly-",
+		"gitlabhq/gitlabhq, RUNNERS_TOKEN_PREFIX":                                                                         "GR1348941",
+		"huggingface/huggingface_hub, src/huggingface_hub/_login.py":                                                      "api_org_",
+		"sourcegraph/sourcegraph, GenerateLicenseKeyBasedAccessToken: a SHA-256 in hexadecimal":                           "slk_",
+		"braintree/braintree_python, CredentialsParser: environment and merchant between dollars":                         "access_token$production$ access_token$sandbox$",
+		"Datadog Docs, \"Personal Access Tokens\": an alias, 32 bytes, a check sum (docs.datadoghq.com)":                  "ddpat_ ddsat_ ddapp_",
+		"Paddle Docs, \"Authentication\" (developer.paddle.com/api-reference/about/authentication)":                       "pdl_live_apikey_",
+		"Pulumi Docs, REST API, \"Personal Access Tokens\": 40 hexadecimal digits":                                        "pul-",
+		"Docker Docs, AI Governance API, bearerAuth":                                                                      "dckr_oat_",
+		"sendgrid/sendgrid-nodejs, Client.isValidApiKey":                                                                  "SG.",
+		"Azure Databricks Docs, \"Tokens CLI\": 32 digits (learn.microsoft.com)":                                          "dapi",
+		"svix/svix-webhooks, Webhook: base64":                                                                             "whsec_",
+		"langchain-ai/langchain-nvidia, NVIDIA's README":                                                                  "nvapi-",
+		"Flutterwave/Node-v3, README: 32 hexadecimal digits and -X":                                                       "FLWSECK-",
+		"snyk/go-application-framework, IsAuthTypePAT: four parts between dots":                                           "snyk_",
 	} {
 		for _, p := range strings.Fields(prefixes) {
 			m[p] = source

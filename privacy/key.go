@@ -17,6 +17,9 @@ var (
 			"sk-ant-" + "api03-a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8s9T0u1V2w3X4y5Z6a7B8c9D0e1F2g3H4i5J6k7L8m9N0o1P2q3R4s5T6-AbCdEfAA",
 			"https://hooks.slack.com/services/" + "T01234567/B01234567/a1B2c3D4e5F6g7H8i9J0k1L2", "hf_" + "aBcDeFgHiJkLmNoPqRsTuVwXyZaBcDeFgH",
 			"https://discord.com/api/webhooks/123456789012345678/" + "lxh1weRL0a550aNqDjNd8k5Pjg3HFrX54bAAQofoK1Me0I3Tbtou7NJpZqAqSBYcuUhm",
+			"access_token$production$" + "k3jx9r2m7q4t8w5z$0f1e2d3c4b5a69788796a5b4c3d2e1f0", "pdl_live_apikey_" + "01gtgztp8f4kek3yd4g1wrksa3_q6TGTJyvoIz7LDtXT65bX7_AQO",
+			"ddpat_" + "3fK9sLx2mQw7vB4nH6tY1u_Z0pRa8Dc5Ej2Fg7Hk4Ln9Mq1Pt6Rv3Sx8Uz0WbYdGh5Jm", "FlyV1 fm1r_" + strings.Repeat("lJPECAAAAAAAAyzNxBBhR7q+", 6) + "==",
+			"snyk_uat." + "1a2b3c4d.eyJlIjoxODAwMDAwMDAwLCJoIjoic255ay5pbyIsImoiOiIxMjM0NTY3OCIsInMiOiI4NzY1NDMyMSJ9.Zk3x9Q2mW7vB4nH6tY1uZ0pRa8Dc5Ej2Fg7Hk4Ln9Mq1Pt6Rv3Sx8Uz0WbYdGh5Jm4Ns7Qw1Ez6Rc9Tv",
 			"bot" + "123456789:AAFh3k2JmN8pQ4rS6tU7vW9xY1zA2bC3dE4", "MTIzNDU2Nzg5MDEyMzQ1Njc4.G" + "a1b2C.d3E4f5G6h7I8j9K0l1M2n3O4p5Q6r7S8t9U0v1",
 		},
 		misses: []string{
@@ -59,6 +62,7 @@ var (
 	dottedBytes = bytesOf("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.")
 	alnumBytes  = setOf("")
 	nameBytes   = setOf("_")
+	dollarBytes = setOf("$_")
 )
 
 func bytesOf(chars string) *[256]bool {
@@ -72,18 +76,18 @@ func bytesOf(chars string) *[256]bool {
 var keyFormats = []keyFormat{
 	// Clouds and hosting.
 	{"AKIA", upperBytes, 16, 16}, {"ASIA", upperBytes, 16, 16}, {"ABIA", upperBytes, 16, 16}, {"ACCA", upperBytes, 16, 16}, // AWS
-	{"ABSK", base64Bytes, 100, 140},                                      // AWS Bedrock
-	{"AIza", wordBytes, 35, 35},                                          // Google API
-	{"GOCSPX-", wordBytes, 28, 28},                                       // Google OAuth client
-	{"ya29.", wordBytes, 20, 2048},                                       // Google OAuth access
-	{"1//0", wordBytes, 40, 512},                                         // Google OAuth refresh
-	{"dop_v1_", hexBytes, 64, 64},                                        // DigitalOcean personal
-	{"doo_v1_", hexBytes, 64, 64},                                        // DigitalOcean OAuth
-	{"dor_v1_", hexBytes, 64, 64},                                        // DigitalOcean refresh
-	{"LTAI", alnumBytes, 12, 20},                                         // Alibaba Cloud
-	{"AKID", alnumBytes, 32, 32},                                         // Tencent Cloud
-	{"HRKU-", wordBytes, 36, 80},                                         // Heroku
-	{"fm2_", base64Bytes, 100, 2000},                                     // Fly.io, behind FlyV1
+	{"ABSK", base64Bytes, 100, 140},                                                                        // AWS Bedrock
+	{"AIza", wordBytes, 35, 35},                                                                            // Google API
+	{"GOCSPX-", wordBytes, 28, 28},                                                                         // Google OAuth client
+	{"ya29.", wordBytes, 20, 2048},                                                                         // Google OAuth access
+	{"1//0", wordBytes, 40, 512},                                                                           // Google OAuth refresh
+	{"dop_v1_", hexBytes, 64, 64},                                                                          // DigitalOcean personal
+	{"doo_v1_", hexBytes, 64, 64},                                                                          // DigitalOcean OAuth
+	{"dor_v1_", hexBytes, 64, 64},                                                                          // DigitalOcean refresh
+	{"LTAI", alnumBytes, 12, 20},                                                                           // Alibaba Cloud
+	{"AKID", alnumBytes, 32, 32},                                                                           // Tencent Cloud
+	{"HRKU-", wordBytes, 36, 80},                                                                           // Heroku
+	{"fm2_", base64Bytes, 100, 2000}, {"fm1r_", base64Bytes, 100, 2000}, {"fm1a_", base64Bytes, 100, 2000}, // Fly.io, behind FlyV1
 	{"fo1_", wordBytes, 43, 43},                                          // Fly.io
 	{"nfp_", alnumBytes, 36, 40},                                         // Netlify
 	{"vercel_blob_rw_", wordBytes, 30, 80}, {"vcp_", alnumBytes, 40, 80}, // Vercel
@@ -124,7 +128,7 @@ var keyFormats = []keyFormat{
 	{"bkua_", alnumBytes, 40, 64}, {"bkaa_", wordBytes, 60, 90}, {"bkaj_", tokenBytes, 40, 600}, // Buildkite
 	{"sgp_", wordBytes, 40, 60}, {"slk_", hexBytes, 64, 64}, // Sourcegraph
 	{"PMAK-", wordBytes, 59, 59},                                                                                                   // Postman
-	{"snyk_", tokenBytes, 36, 100},                                                                                                 // Snyk
+	{"snyk_", tokenBytes, 36, 400},                                                                                                 // Snyk
 	{"sntrys_", base64Bytes, 80, 400}, {"sntryu_", hexBytes, 64, 64}, {"sntrya_", hexBytes, 64, 64}, {"sntryi_", hexBytes, 64, 64}, // Sentry
 
 	// Language models.
@@ -173,7 +177,7 @@ var keyFormats = []keyFormat{
 	{"glsa_", wordBytes, 41, 41}, {"glc_", base64Bytes, 32, 400}, // Grafana
 	{"phx_", alnumBytes, 40, 48},                                                                                           // PostHog; phc_ is public
 	{"sdk-", wordBytes, 36, 36},                                                                                            // LaunchDarkly; mob- need not be secret
-	{"pdt", wordBytes, 60, 70},                                                                                             // Paddle
+	{"pdl_live_apikey_", nameBytes, 53, 53},                                                                                // Paddle
 	{"shpat_", hexBytes, 32, 32}, {"shpca_", hexBytes, 32, 32}, {"shppa_", hexBytes, 32, 32}, {"shpss_", hexBytes, 32, 32}, // Shopify
 	{"PAT_", alnumBytes, 32, 64}, {"pat", tokenBytes, 79, 82}, // Airtable
 	{"duffel_live_", wordBytes, 43, 43}, {"duffel_test_", wordBytes, 43, 43}, // Duffel
@@ -181,12 +185,13 @@ var keyFormats = []keyFormat{
 	{"shippo_live_", hexBytes, 40, 40}, {"shippo_test_", hexBytes, 40, 40}, // Shippo
 	{"sbp_", hexBytes, 40, 40}, {"sbp_oauth_", hexBytes, 40, 40}, {"sb_secret_", wordBytes, 24, 60}, // Supabase
 	{"pscale_tkn_", tokenBytes, 32, 64}, {"pscale_pw_", tokenBytes, 32, 64}, {"pscale_oauth_", tokenBytes, 32, 64}, // PlanetScale
-	{"ddp_", alnumBytes, 36, 40}, {"napi_", alnumBytes, 60, 70}, // Datadog, Neon
+	{"ddpat_", nameBytes, 56, 90}, {"ddsat_", nameBytes, 56, 90}, {"ddapp_", nameBytes, 40, 90}, // Datadog
+	{"napi_", alnumBytes, 60, 70}, // Neon
 
 	// Payments.
-	{"sk_live_", alnumBytes, 16, 247}, {"sk_test_", alnumBytes, 16, 247}, {"rk_live_", alnumBytes, 16, 247}, {"rk_test_", alnumBytes, 16, 247}, {"whsec_", base64Bytes, 24, 64}, // Stripe
+	{"sk_live_", alnumBytes, 16, 247}, {"sk_test_", alnumBytes, 16, 247}, {"rk_live_", alnumBytes, 16, 247}, {"rk_test_", alnumBytes, 16, 247}, {"whsec_", base64Bytes, 24, 64}, // Stripe; Svix has whsec_, too
 	{"access-sandbox-", wordBytes, 36, 36}, {"access-development-", wordBytes, 36, 36}, {"access-production-", wordBytes, 36, 36}, // Plaid
-	{"access_token$production$", alnumBytes, 32, 50}, {"access_token$sandbox$", alnumBytes, 32, 50}, // Braintree
+	{"access_token$production$", dollarBytes, 40, 64}, {"access_token$sandbox$", dollarBytes, 40, 64}, // Braintree
 	{"live_", alnumBytes, 30, 64}, {"rzp_live_", alnumBytes, 14, 14}, {"rzp_test_", alnumBytes, 14, 14}, // Mollie, Razorpay
 	{"APP_USR-", wordBytes, 50, 90}, // Mercado Pago
 }
