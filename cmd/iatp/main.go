@@ -6,7 +6,8 @@
 //	iatp trace                                  what it saw
 //
 // It exits with 0 when it did what was asked, with 1 when something was refused
-// or a check failed, and with 2 when it was called the wrong way.
+// or a check failed, and with 2 when it was called the wrong way, or cannot say
+// whether the check fails.
 package main
 
 import (

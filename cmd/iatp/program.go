@@ -22,7 +22,7 @@ import (
 const (
 	exitDone    = 0
 	exitRefused = 1 // refused, or a check failed
-	exitUsage   = 2 // called the wrong way
+	exitUsage   = 2 // called the wrong way, or no answer where 1 is one
 )
 
 // program is one run of the command line.
@@ -78,6 +78,9 @@ func (p *program) report(cmd *cobra.Command, err error) int {
 		fmt.Fprintf(p.stderr, "Run '%s --help' for how to use it.\n", cmd.CommandPath())
 		return exitUsage
 	}
+	if _, ok := errors.AsType[noAnswerError](err); ok {
+		return exitUsage
+	}
 	return exitRefused
 }
 
@@ -123,6 +126,12 @@ func interruptible(ctx context.Context) (_ context.Context, stop func()) {
 
 // errFailed ends a command whose check failed and which has said so itself.
 var errFailed = errors.New("a check failed")
+
+// noAnswerError ends a command whose exit code 1 is an answer, and which has none.
+type noAnswerError struct{ error }
+
+// Unwrap keeps a wrong way of calling one.
+func (e noAnswerError) Unwrap() error { return e.error }
 
 // usageError is a way of calling that cannot be meant.
 type usageError struct{ error }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -24,8 +25,9 @@ func (p *program) scanTextCommand() *cobra.Command {
 		Short: "Find sensitive data in a file, or in what comes in",
 		Long: `Find sensitive data in a file or in standard input: text, JSON, or JSON line by
 line. The kinds are those that the sidecar finds in calls; the values themselves
-are not shown. The exit code is 1 if something was found. What could not be looked
-into (compressed data in base64, bytes that are no text) is said, too.
+are not shown. What could not be looked into (compressed data in base64, bytes that
+are no text) is said, too. The exit code is 0 if nothing was found, 1 if something
+was, and 2 if nobody can say: the file cannot be read.
 
 With --redact the text comes back with a placeholder in place of each value, JSON
 as JSON. The exit code is the same.
@@ -51,10 +53,13 @@ value the hash that privacy.allow.hashes takes; with a key in the configuration
 				return err
 			}
 			data, err := p.readText(args)
-			if err != nil {
-				return err
+			if err == nil {
+				err = p.scanText(data, &f)
 			}
-			return p.scanText(data, &f)
+			if err != nil && !errors.Is(err, errFailed) {
+				err = noAnswerError{err}
+			}
+			return err
 		},
 	}
 	flags := cmd.Flags()
@@ -77,7 +82,7 @@ type scanTextFlags struct {
 
 func (f *scanTextFlags) check() error {
 	switch {
-	case f.least < 0 || f.least > 1:
+	case !(f.least >= 0 && f.least <= 1): // nor is NaN
 		return usagef("--min-confidence is %v, and not between 0 and 1", f.least)
 	case f.asJSON && f.redact || f.asJSON && f.hash || f.redact && f.hash:
 		return usagef("--json, --redact and --hash are different answers: ask for one")
@@ -184,10 +189,10 @@ func (p *program) scanText(data []byte, f *scanTextFlags) error {
 	if err != nil {
 		return err
 	}
-	found, opaque, clean := scanAny(scanner, data)
+	found, opaque, clean := scanAny(scanner, data, f.redact)
 	switch {
 	case f.redact:
-		_, err = p.stdout.Write(clean())
+		_, err = p.stdout.Write(clean)
 	case f.hash:
 		err = p.printHashes(section, data, found)
 	case f.asJSON:
@@ -237,29 +242,61 @@ func (p *program) printFindings(found []textFinding, opaque []textOpaque) {
 }
 
 // scanAny scans data as what it is: one JSON document, JSON line by line, or
-// text. clean makes it again without what was found.
-func scanAny(s *privacy.Scanner, data []byte) (found []textFinding, opaque []textOpaque, clean func() []byte) {
+// text, in which some lines may be JSON. If redact is set, clean is data without what
+// was found.
+func scanAny(s *privacy.Scanner, data []byte, redact bool) (found []textFinding, opaque []textOpaque, clean []byte) {
 	found = []textFinding{}
-	if !jsonLines(data) {
-		report, err := s.ScanJSON(data, privacy.Limits{})
-		switch {
-		case err != nil && json.Valid(data): // with a name twice, or very deep
-			report = s.Scan(data)
-		case err != nil:
-			report = s.ScanBody(data, "text/plain", privacy.Limits{})
+	at := len(data) - len(bytes.TrimPrefix(data, []byte(byteOrderMark)))
+	if redact {
+		clean = bytes.Clone(data[:at])
+	}
+	add := func(part []byte, r privacy.Report) {
+		found, opaque = appendFindings(found, data, at, r), appendOpaque(opaque, data, at, r)
+		if at += len(part); redact {
+			clean = privacy.AppendRedacted(clean, part, r)
 		}
-		return appendFindings(found, data, 0, report), appendOpaque(nil, data, 0, report), func() []byte { return privacy.AppendRedacted(nil, data, report) }
 	}
-	var out []byte
-	offset := 0
-	for line := range bytes.Lines(data) {
-		body := bytes.TrimRight(line, "\r\n")
-		report := s.Scan(body)
-		found, opaque = appendFindings(found, data, offset, report), appendOpaque(opaque, data, offset, report)
-		out = append(privacy.AppendRedacted(out, body, report), line[len(body):]...)
-		offset += len(line)
+	rest := data[at:]
+	if report, whole := scanDocument(s, rest); whole {
+		add(rest, report)
+		return found, opaque, clean
 	}
-	return found, opaque, func() []byte { return out }
+	addText := func(to int) {
+		if text := data[at:to]; len(text) > 0 {
+			add(text, s.ScanBody(text, "text/plain", privacy.Limits{}))
+		}
+	}
+	all, end := jsonLines(rest), at
+	for line := range bytes.Lines(rest) {
+		start := end
+		end += len(line)
+		document := bytes.TrimRight(line, "\r\n")
+		if all && len(bytes.TrimSpace(document)) > 0 || !all && isObject(document) {
+			addText(start)
+			add(document, s.Scan(document))
+		}
+	}
+	addText(end)
+	return found, opaque, clean
+}
+
+// byteOrderMark stands before the text of some programs. What reads JSON may
+// ignore it (RFC 8259, section 8.1).
+const byteOrderMark = "\uFEFF"
+
+// scanDocument scans data, if it is one JSON document.
+func scanDocument(s *privacy.Scanner, data []byte) (r privacy.Report, ok bool) {
+	r, err := s.ScanJSON(data, privacy.Limits{})
+	switch {
+	case err != nil && !json.Valid(data):
+		return r, false
+	case err != nil: // with a name twice, or very deep
+		return s.Scan(data), true
+	}
+	if first := bytes.TrimSpace(data)[0]; len(r.Findings) == 0 && first >= '0' && first <= '9' { // digits in a file need not be a number
+		r = s.ScanText(data)
+	}
+	return r, true
 }
 
 // appendOpaque adds what was not looked into of a part of data that begins at
@@ -305,6 +342,13 @@ func jsonLines(data []byte) bool {
 		n++
 	}
 	return n > 0
+}
+
+// isObject reports whether a line of text is a JSON object with members, as programs
+// log them. Anything else that is JSON is rather part of the text around it.
+func isObject(line []byte) bool {
+	line = bytes.TrimSpace(line)
+	return len(line) > len("{}") && line[0] == '{' && json.Valid(line)
 }
 
 // appendFindings adds the findings of a part of data that begins at offset.
