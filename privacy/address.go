@@ -10,8 +10,8 @@ import (
 var (
 	urlCredentials = detector{
 		kind:   "url_credentials",
-		hits:   []string{"https://user:secret@example.com/x", "postgres://app:s3cr3t@db.example:5432/main", "redis://:p4ssw0rd@cache:6379", "mongodb+srv://root:pa%24ss@cluster0.example.net"},
-		misses: []string{"https://example.com/a:b@c", "https://user@example.com", "http://example.com:8080/@ann", "https://[URL_CREDENTIALS_REDACTED]@example.com", "https://${USER}:${PASS}@example.com"},
+		hits:   []string{"https://user:secret@example.com/x", "postgres://app:s3cr3t@db.example:5432/main", "redis://:p4ssw0rd@cache:6379", "mongodb+srv://root:pa%24ss@cluster0.example.net", "app:s3cr3t@tcp(db.example:3306)/app", "jdbc:oracle:thin:scott/tiger@//db.example:1521/orcl"},
+		misses: []string{"https://example.com/a:b@c", "https://user@example.com", "http://example.com:8080/@ann", "https://[URL_CREDENTIALS_REDACTED]@example.com", "https://${USER}:${PASS}@example.com", "https://user:****@example.com", "app:${PASS}@tcp(db)/app", "app@tcp(db.example:3306)/app", "jdbc:oracle:thin:@db.example:1521:orcl", "note:tiger@example.com"},
 	}
 	ips = detector{
 		kind:   "ip_address",
@@ -47,10 +47,37 @@ func (f *finder) credentials(i int) int {
 			j = len(text)
 		}
 	}
-	if at < 0 || colon < 0 || colon > at-2 || madeUp(text[colon+1:at]) && varied(text[colon+1:at], 2) || template(text[colon+1:at]) {
+	if at < 0 || colon < 0 || colon > at-2 || madeUp(text[colon+1:at]) && varied(text[colon+1:at], 2) || masked(text[colon+1:at]) || template(text[colon+1:at]) {
 		return i
 	}
 	return f.hit(&urlCredentials, start, at, 0.9)
+}
+
+// masked reports whether a password was taken out: ****.
+func masked(v []byte) bool { return len(bytes.Trim(v, "*")) == 0 }
+
+// driverName looks for what names a data source to a driver, around the colon at i:
+// user:password@tcp(host) of Go's for MySQL, thin:user/password@host of Oracle's for JDBC.
+func (f *finder) driverName(i int) int {
+	text, start, split := f.text, i, byte(':')
+	if thin := "thin"; i >= len(thin) && string(text[i-len(thin):i]) == thin {
+		start, split = i+1, '/'
+	}
+	end := i + 1
+	for end < len(text) && end-i < maxNameLabel*2 && text[end] > ' ' && text[end] != '@' && text[end] != '"' && text[end] != '\'' {
+		end++
+	}
+	if end+5 > len(text) || text[end] != '@' || split == ':' && !f.hasAt(end, "@tcp(") && !f.hasAt(end, "@unix(") {
+		return i
+	}
+	for split == ':' && start > 0 && i-start < maxNameLabel && wordBytes[text[start-1]] {
+		start--
+	}
+	n := bytes.IndexByte(text[start:end], split)
+	if v := text[start+n+1 : end]; n < 1 || len(v) == 0 || masked(v) || template(v) || madeUp(v) && varied(v, 2) {
+		return i
+	}
+	return f.hit(&urlCredentials, start, end, 0.85)
 }
 
 // afterUser is what ends the part of a URL that may hold credentials.

@@ -20,7 +20,7 @@ var (
 			"my password is hunter2!", "the password is: hunter2!", "login with password s3cr3tPw9", "IDENTIFIED BY 's3cr3tPw9'", `{"password_confirmation":"Summer2024!"}`, `{"pass":"hunter2!"}`, "user ann, pass: hunter2!", "ldap_bind_pw = s3cr3tPw9",
 			`{"password":12345678}`, `<Password Type="text">s3cr3tPw9!</Password>`, "<wsse:Password>hunter2!!</wsse:Password>", "mysqldump --password hunter2x db", "mysql -u root -ps3cr3tPw9 db", "sshpass -p 's3cr3tPw9' ssh root@host",
 			"docker login -u ann -p hunter2x registry.example", "curl -u admin:s3cr3tPw9 https://x.example", "redis-cli -a s3cr3tPw9x ping", `<user name="ann" password="Tr0ub4dor&3"/>`, `{"password":"Tr0ub4dor"}`, `{"api_key":"x","password":"user.name1"}`,
-			`{"name":"password","value":"hunter2!"}`, `{"Key":"DB_PASSWORD","type":"s","Value":"hunter2!"}`, `<add key="DbPassword" value="Tr0ub4dor3"/>`, "- name: DB_PASSWORD\n  value: s3cr3tPw9\n", "define('DB_PASSWORD', 's3cr3tPw9');", `const password: string = "s3cr3tPw9"`, "Kennwort lautet s3cr3tPw9", "密码：s3cr3tPw9", "heslo: s3cr3tPw9", "sshpass -ps3cr3tPw9 ssh u@h", `{"clave":"hunter22"}`, "mdp: hunter22", "geslo: s3cr3tPw9", "a senha é s3cr3tPw9", "hasło to s3cr3tPw9", "lösenordet är s3cr3tPw9, lösenord är s3cr3tPw9", "- **Password:** `hunter2!`", `{"id":"a","pw":[{"field":"password","value":12345678}]}`,
+			`{"name":"password","value":"hunter2!"}`, `{"Key":"DB_PASSWORD","type":"s","Value":"hunter2!"}`, `<add key="DbPassword" value="Tr0ub4dor3"/>`, "- name: DB_PASSWORD\n  value: s3cr3tPw9\n", "define('DB_PASSWORD', 's3cr3tPw9');", `const password: string = "s3cr3tPw9"`, `Dim password As String = "s3cr3tPw9"`, `var password = @"s3cr3tPw9";`, `password = b"s3cr3tPw9"`, "- **Password:** s3cr3tPw9", `<input type="password" value="s3cr3tPw9">`, "Kennwort lautet s3cr3tPw9", "密码：s3cr3tPw9", "heslo: s3cr3tPw9", "sshpass -ps3cr3tPw9 ssh u@h", `{"clave":"hunter22"}`, "mdp: hunter22", "geslo: s3cr3tPw9", "a senha é s3cr3tPw9", "hasło to s3cr3tPw9", "lösenordet är s3cr3tPw9, lösenord är s3cr3tPw9", "- **Password:** `hunter2!`", `{"id":"a","pw":[{"field":"password","value":12345678}]}`,
 		},
 		misses: []string{
 			"password: required", "password=${DB_PASSWORD}", "password: ********", "the password is wrong", "password=", `{"password":null}`, `{"password":"<your password>"}`, "password: must be set",
@@ -28,7 +28,7 @@ var (
 			"password = getpass.getpass()", `password = config.get("password")`, "self.passwd = passwd", "password=user.password", `encodePassword: "encodePassword"`, `Env = append(env, "PWD="+cmd.Dir, "x1")`, "pwd: /home/ann/src2", `{"pwd":"/home/ann/src2"}`,
 			"the password is wrong since 2026-11-23", "password sha256sum is old", "password reset2026 mail", "tests pass: 12/15", "boarding pass: AB1234", `{"pass":true,"n":123}`, "password: Optional[str1]", "ssh -p2222 host", "tar -pxvf file1.tgz", "docker run -p 8080:80 nginx1",
 			"mkdir -p some1dir/sub2", "curl -u $USER:$PASS1 https://x.example", "mysql -p db1 2026", "--password-file /run/secrets/db1", "<password hint='none' length='12'></password>", "password is [PASSWORD_REDACTED] 123",
-			"--- PASS: TestVet/7 (0.1s)", `ask("Password: ") + name1`, `{"type":"password","value":""}`, `{"name":"password","value":"required"}`, `{"value":"hunter2!","name":"password"}`, `columns("password", "field2")`, `const password: string = "required"`, `{"name":"passwords","value":"hunter2!"}`,
+			"--- PASS: TestVet/7 (0.1s)", `ask("Password: ") + name1`, `<input type="password" value="">`, `<input type="password" value="required">`, `"password": "** "`, `{"type":"password","value":""}`, `{"name":"password","value":"required"}`, `{"value":"hunter2!","name":"password"}`, `columns("password", "field2")`, `const password: string = "required"`, `{"name":"passwords","value":"hunter2!"}`,
 			"- name: DB_PASSWORD\n  valueFrom: s3cr3tPw9\n", `<add key="DbPassword"/><add value="Tr0ub4dor3"/>`, `{"name":["password"],"value":"hunter2!"}`, "fds_to_pass = [listener.fileno()]", `{'pass': 'The 1 statement'}`, "plRPw yJiT2S0WR5ARg6I6Iq",
 			`{"clave":"primaria"}`, "MDP: hunter22", "la password e sha256", "Password = *flag2", `{"password":"[FILTERED]"}`, `{"password":"Passwort"}`, "password: !vault |", "password: replace_with_yours1", "--password=PASS", "password: String?", `"forgot_password": "Forgot your password?"`,
 		},
@@ -45,7 +45,7 @@ var (
 		hits: []string{
 			`{"api_key":"9f86d081884c7d659a2feaa0c55ad015"}`, "client_secret=Zx81kQp0vT5nR7wY2bLd", "AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", `"token": "q7Hx-92kLmPz-0aWe"`,
 			"AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;", "Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==", "authorization: Bearer k3Jd82nAq0Zx91Lm",
-			`{"Authorization":"Basic QWxhZGRpbjpvcGVuIHNlc2FtZTE="}`, "Authorization: ApiKey k3Jd82nAq0Zx91Lm", "SECRET_KEY_BASE=9f86d081884c7d659a2feaa0c55ad015", "DD_APP_KEY=9f86d081884c7d659a2feaa0c55ad015", "--api-key Zx81kQp0vT5nR7wY2bLd",
+			`{"Authorization":"Basic QWxhZGRpbjpvcGVuIHNlc2FtZTE="}`, "Authorization: ApiKey k3Jd82nAq0Zx91Lm", "Authorization: Negotiate YIIJvwYGKwYBBQUCoIIJszCCCa+gJDAiBgkqhkiC9xIBAgIG", "SECRET_KEY_BASE=9f86d081884c7d659a2feaa0c55ad015", "DD_APP_KEY=9f86d081884c7d659a2feaa0c55ad015", "--api-key Zx81kQp0vT5nR7wY2bLd",
 			"NEW_RELIC_LICENSE_KEY=9f86d081884c7d659a2feaa0c55ad015", "API-Schlüssel: 9f86d081884c7d659a2feaa0c55ad015", "**API key:** `9f86d081884c7d659a2feaa0c55ad015`",
 			`{"env":[{"name":"API_KEY","value":"Zx81kQp0vT5nR7wY2bLd"}]}`, `[{"name":"Authorization","value":"Bearer k3Jd82nAq0Zx91Lm"}]`,
 			"Set-Cookie: session=8f14e45fceea167a5a36dedd4bea2543; Path=/; HttpOnly", "Cookie: theme=dark; connect.sid=s%3A7Jk2nQ9pLx4vT8wZ1yB5.aGk3mN6rS0uV2xY4zA7cE9fH1jK", `{"headers":{"Cookie":"theme=dark; sessionid=8f14e45fceea167a5a36dedd4bea2543"}}`,
@@ -138,6 +138,9 @@ func (f *finder) typed(end int) int {
 		for n := 0; n < 4 && i > 0 && aroundType[f.text[i-1]]; n++ {
 			i--
 		}
+		if as := i - len(" as"); as > 0 && hasPrefixFold(f.text[as:i], " as") { // Dim password As String
+			i = as
+		}
 		return i
 	}
 	return 0
@@ -169,7 +172,7 @@ func (f *finder) alias(end int) (int, int) {
 		return 0, 0
 	}
 	i = f.skipBack(i - 1)
-	for _, word := range [...]string{"name", "key"} {
+	for _, word := range [...]string{"name", "key", "type"} {
 		if n := i - len(word); n >= 0 && hasPrefixFold(text[n:i], word) && (n == 0 || byteKind[text[n-1]] != runByte) {
 			return first, last
 		}
@@ -516,6 +519,9 @@ func (f *finder) value(i int) (from, to int, quoted bool) {
 			i += len(scheme)
 		}
 	}
+	if i+1 < len(text) && text[i+1] == '"' && stringMarks[text[i]] {
+		i++
+	}
 	quote := byte(0)
 	if i < len(text) && (text[i] == '"' || text[i] == '\'' || text[i] == '`') {
 		quote = text[i]
@@ -535,8 +541,11 @@ func (f *finder) value(i int) (from, to int, quoted bool) {
 	return i, end, quote != 0
 }
 
+// stringMarks stand before the quote of a string in some programming languages: @"x", r"x".
+var stringMarks = bytesOf("@$bruL")
+
 // schemes of authentication stand before what is secret.
-var schemes = [...]string{"bearer ", "basic ", "token ", "apikey "}
+var schemes = [...]string{"bearer ", "basic ", "token ", "apikey ", "negotiate ", "ntlm ", "ssws "}
 
 // findNamed judges the whole text as the value of the member it stands in.
 func (f *finder) findNamed() {

@@ -67,7 +67,9 @@
 //   - a value spelt across separators other than spaces, dashes, dots, "/", "_"
 //     and "+" of any script
 //   - compression inside of text, encryption, base64 longer than that or three
-//     times over, digits written as words or as look-alike letters, superscripts
+//     times over, digits written as words or as look-alike letters, superscripts, digits in
+//     circles,
+//     digits in circles
 //   - a card with something joined to it that makes a longer run of digits, or
 //     that stands in odd groups among other groups of digits
 //   - in a stream, a value stretched over more than 8 KiB of the text by

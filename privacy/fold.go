@@ -166,7 +166,7 @@ func (f *folded) fold(src []byte) {
 				i += w
 				continue
 			}
-			if c = foldRune(r); prolonged(r) && len(f.b) > 0 && isDigit(f.b[len(f.b)-1]) {
+			if c = foldRune(r); dashBehindDigit(r) && len(f.b) > 0 && isDigit(f.b[len(f.b)-1]) {
 				c = '-'
 			}
 		case c == '\\':
@@ -190,9 +190,11 @@ func (f *folded) fold(src []byte) {
 	}
 }
 
-// prolonged reports whether r is the mark of a long vowel in Japanese, which behind
-// a digit is typed for a dash.
-func prolonged(r rune) bool { return r == 0x30FC || r == 0xFF70 }
+// dashBehindDigit reports whether r stands for a dash behind a digit: the mark of a long
+// vowel in Japanese, which is typed for one, and year and month in the dates of East Asia.
+func dashBehindDigit(r rune) bool {
+	return r == 0x30FC || r == 0xFF70 || r == '年' || r == '月' || r == '년' || r == '월'
+}
 
 // settleTwins decides about letters that look like those of ASCII: in a word
 // with letters of ASCII they count as what they look like, in one of their own

@@ -107,14 +107,21 @@ var identities = []*detector{
 	},
 	{
 		kind: "fr_nir", min: 15, max: 15,
+		patterns: []string{"9_99_99_2L_999_999_99"}, alone: 0.7, told: 0.95, // of Corsica
 		valid: func(d []byte) float64 {
+			if !isDigit(d[5]) { // the 2 before it is not among them: 2A and 2B are read as 19 and 18
+				if d[5] > 'B' {
+					return 0
+				}
+				d = slices.Concat(d[:5], []byte{'1', '8' + 'B' - d[5]}, d[6:])
+			}
 			m := value(d[3:5])
 			ok := (d[0] == '1' || d[0] == '2') && (m >= 1 && m <= 12 || m >= 20 && m <= 42 || m >= 50)
 			return certain(ok && 97-remainder(d[:13], 97) == value(d[13:]))
 		},
 		forms: written(0.7, 0.95, "1222332", "132"),
 		words: beside("nir", "insee", "securite sociale", "numero de securite sociale", "secu", "social security", "numero ss"),
-		hits:  []string{"295109912611193", "2 95 10 99 126 111 93", "NIR: 295109912611193"}, misses: []string{"295109912611192", "895109912611193"},
+		hits:  []string{"295109912611193", "2 95 10 99 126 111 93", "NIR: 295109912611193", "288072A12304585", "2 88 07 2A 123 045 85"}, misses: []string{"295109912611192", "895109912611193", "288072A12304586", "2 88 07 2C 123 045 85"},
 	},
 	{
 		kind: "be_national_number", min: 11, max: 11,
@@ -271,7 +278,7 @@ var identities = []*detector{
 			return certain(date(value(d[:2]), m, value(d[4:6])) && remainder(d[:9], 11)%10 == last(d))
 		},
 		forms: written(weak, 0.6, "64"),
-		words: beside("rodne cislo", "rc", "birth number", "rodne"),
+		words: beside("rodne cislo", "rc", "r c", "birth number", "rodne"),
 		hits:  []string{"710319/2745", "rodne cislo 7103192745"}, misses: []string{"7103192745", "710319/2746", "711319/2745"},
 	},
 	{
@@ -301,7 +308,7 @@ var identities = []*detector{
 			return certain(d[0] >= '1' && d[0] <= '8' && born(d[1:]) && check == last(d))
 		},
 		forms: written(0.45, 0),
-		words: beside("isikukood", "asmens kodas", "personal code"),
+		words: beside("isikukood", "asmens kodas"),
 		hits:  []string{"isikukood 36805280109", "asmens kodas 33309240064"}, misses: []string{"36805280109", "isikukood 36805280108"},
 	},
 	{
@@ -378,8 +385,8 @@ var identities = []*detector{
 			return certain(born(d) && place)
 		},
 		forms: written(0.2, 0.65, "624"),
-		words: beside("mykad", "nric", "kad pengenalan", "no kp", "ic number", "ic no"),
-		hits:  []string{"770305-02-1234", "NRIC 770305021234"}, misses: []string{"770305021234", "771305-02-1234"},
+		words: beside("mykad", "my kad", "nric", "kad pengenalan", "no kp", "ic number", "ic no"),
+		hits:  []string{"770305-02-1234", "NRIC 770305021234", "MyKad 770305021234"}, misses: []string{"770305021234", "771305-02-1234"},
 	},
 	{
 		kind: "id_nik", min: 16, max: 16,
@@ -487,7 +494,7 @@ var identities = []*detector{
 			return certain((p >= 1 && p <= 24 || p == 30) && d[2] < '6' && luhn(d))
 		},
 		forms: written(weak, 0, "91"),
-		words: beside("cedula", "ci"),
+		words: beside("cedula", "ci", "c i"),
 		hits:  []string{"cedula 171430710-3", "cedula: 1714307103"}, misses: []string{"1714307103", "cedula 1714307104"},
 	},
 	{

@@ -21,6 +21,8 @@ var (
 			"ddpat_" + "3fK9sLx2mQw7vB4nH6tY1u_Z0pRa8Dc5Ej2Fg7Hk4Ln9Mq1Pt6Rv3Sx8Uz0WbYdGh5Jm", "FlyV1 fm1r_" + strings.Repeat("lJPECAAAAAAAAyzNxBBhR7q+", 6) + "==",
 			"snyk_uat." + "1a2b3c4d.eyJlIjoxODAwMDAwMDAwLCJoIjoic255ay5pbyIsImoiOiIxMjM0NTY3OCIsInMiOiI4NzY1NDMyMSJ9.Zk3x9Q2mW7vB4nH6tY1uZ0pRa8Dc5Ej2Fg7Hk4Ln9Mq1Pt6Rv3Sx8Uz0WbYdGh5Jm4Ns7Qw1Ez6Rc9Tv",
 			"bot" + "123456789:AAFh3k2JmN8pQ4rS6tU7vW9xY1zA2bC3dE4", "MTIzNDU2Nzg5MDEyMzQ1Njc4.G" + "a1b2C.d3E4f5G6h7I8j9K0l1M2n3O4p5Q6r7S8t9U0v1",
+			"AIza" + "SyD1a2b3c4d5e6f7g8h9i0jKlMnOpQrStU-", "use AIza" + "SyD1a2b3c4d5e6f7g8h9i0jKlMnOpQrSt_- now", "apify_api_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8",
+			"RGAPI-" + "0f8fad5b-d9cb-469f-a165-70867728950e", "mdb_sa_sk_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8s9T0",
 		},
 		misses: []string{
 			"AKIAIOSFODNN7EXAMPL", "12345678:AAaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "MTIzNDU2Nzg5MDEyMzQ1Njc4.module.short_name", "ghp_short", "ghp_" + strings.Repeat("x", 36), "sk-learn-contrib-packages", "risk-free-trial-period-for-everyone", "npm_config_registry_url_for_everyone_else_to_use",
@@ -41,7 +43,7 @@ var (
 			"KwDiBf89QgGbjEhKnhXJuH7LrciVrZi3qYjgd9M7rFU73sVHnoWn", "5HueCGU8rMjxEXxiPuD5BDku4MkFqeZyd4dZ1jvhTVqvbTLvyTJ",
 			"xprv9s21ZrQH143K3QTDL4LXw2F7HEK3wJUD2nW2nRk4stbPy6cq3jPPqjiChkVvvNKmPGJxWUtg6LnF5kejMRNNU3TGtRBeJgk33yuGBxrMPHi",
 			"a=1&key=-----BEGIN+RSA+PRIVATE+KEY-----%0AMIIBOgIBAAJBAKj34GkxFhD90vcNLYLInFEX6Ppy1tPf9Cnzj4p4WGeK%0A-----END+RSA+PRIVATE+KEY-----&b=1",
-			"AGE-SECRET-KEY-" + "1QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7LQPZRY9X8GF2TVDW0S3JN54KHCE",
+			"key := \"-----BEGIN EC PRIVATE KEY-----\\n\" +\n\t\"MHcCAQEEIBkg4LVWM9nuwNSk3yByxZpYRTBnVJk5oanCEwKB\\n\" +\n\t\"-----END EC PRIVATE KEY-----\"", "AGE-SECRET-KEY-" + "1QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7LQPZRY9X8GF2TVDW0S3JN54KHCE",
 		},
 		misses: []string{"PuTTY-User-Key-File-2: ssh-rsa", "-----BEGIN CERTIFICATE-----\nMIIB", "-----BEGIN PUBLIC KEY-----\nMIIB", "-----BEGIN PRIVATE KEY", "BEGIN PRIVATE KEY"},
 	}
@@ -101,13 +103,13 @@ var keyFormats = []keyFormat{
 	{"A3-", wordBytes, 32, 40},                                                              // 1Password secret key
 	{"v1.0-", hexBytes, 100, 200},                                                           // Cloudflare origin CA
 	{"cfk_", wordBytes, 41, 64}, {"cfut_", wordBytes, 41, 64}, {"cfat_", wordBytes, 41, 64}, // Cloudflare
-	{"CFPAT-", wordBytes, 43, 43},                                  // Contentful
-	{"sk.eyJ1Ijoi", tokenBytes, 40, 300},                           // Mapbox
-	{"amzn.mws.", wordBytes, 36, 36},                               // Amazon MWS
-	{"aio_", alnumBytes, 28, 28},                                   // Adafruit IO
-	{"kaggle_", alnumBytes, 32, 64},                                // Kaggle
-	{"FLWSECK-", wordBytes, 32, 60},                                // Flutterwave
-	{"EAAAE", wordBytes, 55, 70},                                   // Square
+	{"CFPAT-", wordBytes, 43, 43},                                         // Contentful
+	{"sk.eyJ1Ijoi", tokenBytes, 40, 300},                                  // Mapbox
+	{"amzn.mws.", wordBytes, 36, 36},                                      // Amazon MWS
+	{"aio_", alnumBytes, 28, 28},                                          // Adafruit IO
+	{"kaggle_", alnumBytes, 32, 64},                                       // Kaggle
+	{"FLWSECK-", wordBytes, 32, 60}, {"FLWSECK_TEST-", wordBytes, 32, 60}, // Flutterwave
+	{"EAAA", wordBytes, 60, 64},                                    // Square
 	{"sq0atp-", wordBytes, 22, 22}, {"sq0csp-", wordBytes, 43, 43}, // Square
 
 	// Code and packages.
@@ -177,7 +179,6 @@ var keyFormats = []keyFormat{
 	{"glsa_", wordBytes, 41, 41}, {"glc_", base64Bytes, 32, 400}, // Grafana
 	{"phx_", alnumBytes, 40, 48},                                                                                           // PostHog; phc_ is public
 	{"sdk-", wordBytes, 36, 36},                                                                                            // LaunchDarkly; mob- need not be secret
-	{"pdl_live_apikey_", nameBytes, 53, 53},                                                                                // Paddle
 	{"shpat_", hexBytes, 32, 32}, {"shpca_", hexBytes, 32, 32}, {"shppa_", hexBytes, 32, 32}, {"shpss_", hexBytes, 32, 32}, // Shopify
 	{"PAT_", alnumBytes, 32, 64}, {"pat", tokenBytes, 79, 82}, // Airtable
 	{"duffel_live_", wordBytes, 43, 43}, {"duffel_test_", wordBytes, 43, 43}, // Duffel
@@ -193,7 +194,35 @@ var keyFormats = []keyFormat{
 	{"access-sandbox-", wordBytes, 36, 36}, {"access-development-", wordBytes, 36, 36}, {"access-production-", wordBytes, 36, 36}, // Plaid
 	{"access_token$production$", dollarBytes, 40, 64}, {"access_token$sandbox$", dollarBytes, 40, 64}, // Braintree
 	{"live_", alnumBytes, 30, 64}, {"rzp_live_", alnumBytes, 14, 14}, {"rzp_test_", alnumBytes, 14, 14}, // Mollie, Razorpay
-	{"APP_USR-", wordBytes, 50, 90}, // Mercado Pago
+	{"APP_USR-", wordBytes, 50, 90},                                                  // Mercado Pago
+	{"pdl_live_apikey_", nameBytes, 53, 53}, {"pdl_sdbx_apikey_", nameBytes, 53, 53}, // Paddle
+	{"polar_oat_", nameBytes, 32, 64},                                            // Polar
+	{"secret-live-", base64Bytes, 36, 40}, {"secret-test-", base64Bytes, 36, 40}, // Stytch
+
+	// Others.
+	{"apify_api_", alnumBytes, 36, 40},                         // Apify
+	{"tfp_", wordBytes, 40, 80},                                // Typeform
+	{"rdme_", alnumBytes, 60, 80},                              // ReadMe
+	{"pnu_", alnumBytes, 36, 36}, {"pnb_", alnumBytes, 36, 36}, // Prefect
+	{"ory_pat_", wordBytes, 32, 64}, {"ory_at_", tokenBytes, 43, 90}, {"ory_rt_", tokenBytes, 43, 90}, {"ory_st_", alnumBytes, 32, 64}, // Ory
+	{"RGAPI-", wordBytes, 36, 36},                                                                  // Riot Games
+	{"p8e-", wordBytes, 32, 32},                                                                    // Adobe
+	{"hcaik_", alnumBytes, 58, 58}, {"hcxik_", alnumBytes, 58, 58}, {"hcbik_", alnumBytes, 58, 58}, // Honeycomb
+	{"tr_prod_", alnumBytes, 20, 32}, {"tr_stg_", alnumBytes, 20, 32}, {"tr_dev_", alnumBytes, 20, 32}, // Trigger.dev
+	{"pk_", hexBytes, 34, 34},                                    // Klaviyo
+	{"AQVN", wordBytes, 35, 38},                                  // Yandex Cloud
+	{"mdb_sa_sk_", wordBytes, 40, 40},                            // MongoDB Atlas
+	{"CCDB1_", nameBytes, 63, 63},                                // CockroachDB Cloud
+	{"kpat_", alnumBytes, 40, 60}, {"spat_", alnumBytes, 40, 60}, // Kong Konnect
+	{"zpka_", nameBytes, 41, 41},        // Zuplo
+	{"rpa_", alnumBytes, 40, 50},        // RunPod
+	{"mfa.", wordBytes, 84, 84},         // Discord
+	{"sk-helicone-", wordBytes, 31, 31}, // Helicone
+	{"sk_", hexBytes, 48, 48},           // ElevenLabs
+	{"pa-", wordBytes, 43, 43},          // Voyage
+	{"nyk_v0_", alnumBytes, 48, 48},     // Nylas
+	{"fio-u-", wordBytes, 64, 64},       // Frame.io
+	{"sl.", tokenBytes, 130, 2000},      // Dropbox
 }
 
 // keysAt finds the formats of keys that may begin with three characters, by
@@ -258,8 +287,8 @@ func (f *finder) key(i int) int {
 		if k.max > longKey {
 			f.noKey = end
 		}
-		for end > start && !alnumBytes[text[end-1]] && text[end-1] != '=' {
-			end-- // the dot that ends a sentence
+		for end-start > k.min && !alnumBytes[text[end-1]] && text[end-1] != '=' {
+			end-- // the dot that ends a sentence, and no dash of the key
 		}
 		if n := end - start; n < k.min || n > k.max || end < len(text) && byteKind[text[end]] == runByte || !random(text[start:end], k.set) {
 			continue
@@ -407,7 +436,7 @@ func (f *finder) privateKey(i int) int {
 // line ends at end.
 func (f *finder) armour(i, end int) int {
 	first := end
-	for end < len(f.text) && end-i < maxSecret && armoured[f.text[end]] {
+	for end < len(f.text) && end-i < maxSecret && (armoured[f.text[end]] || f.nextString(&end)) {
 		if f.text[end] == '-' && (f.hasAt(end, "-----END ") || f.hasAt(end, "-----END+") || f.hasAt(end, "---- END ")) {
 			for end += len("---- END ") + 1; end < len(f.text) && (upper(f.text[end]) || isDigit(f.text[end]) || f.text[end] == ' ' || f.text[end] == '+'); {
 				end++
@@ -424,6 +453,27 @@ func (f *finder) armour(i, end int) int {
 	}
 	return end
 }
+
+// nextString moves end, where a quote closes, behind the quote that opens the next string
+// of a program, if nothing stands between the two but what joins strings.
+func (f *finder) nextString(end *int) bool {
+	quote := f.text[*end]
+	if quote != '"' && quote != '\'' && quote != '`' {
+		return false
+	}
+	next := f.endOf(*end+1, maxJoint, joint)
+	if next == len(f.text) || f.text[next] != quote || next == *end+1 {
+		return false
+	}
+	*end = next
+	return true
+}
+
+// joint is what stands between two strings of a program that are joined, or elements of
+// a list; line ends fold to spaces.
+var joint = bytesOf(" +.,&_\\")
+
+const maxJoint = 64
 
 // armoured are the bytes of an armoured key: base64, its header lines, and what
 // line ends fold to.

@@ -19,9 +19,9 @@ var letterIdentities = []*detector{
 		hits:  []string{"AB123456C", "AB 12 34 56 C", "ni number ab123456c"}, misses: []string{"AB123456E", "GB123456A", "DA123456A", "AB1234567C", "x-AB123456C"},
 	},
 	{
-		kind: "es_nif", patterns: []string{"99999999L", "99999999-L", "99.999.999-L", "99.999.999L"}, alone: 0.55, told: 0.95, valid: func(c []byte) float64 { return certain("TRWAGMYFPDXBNJZSQVHLCKE"[value(c[:8])%23] == c[8]) },
-		words: beside("nif", "dni", "documento nacional"),
-		hits:  []string{"12345678Z", "12345678-Z", "DNI 12.345.678-Z"}, misses: []string{"12345678A", "912345678Z", "1.38435736E+12", "94912754 B"},
+		kind: "es_nif", patterns: []string{"99999999L", "99999999-L", "99.999.999-L", "99.999.999L", "L9999999X", "L-9999999X", "L-99999999", "L-99.999.999"}, alone: 0.55, told: 0.95, valid: validNIF,
+		words: beside("nif", "dni", "cif", "documento nacional"),
+		hits:  []string{"12345678Z", "12345678-Z", "DNI 12.345.678-Z", "CIF A58818501", "NIF: Q2818002D", "CIF A-58.818.501"}, misses: []string{"12345678A", "912345678Z", "1.38435736E+12", "94912754 B", "A58818501", "CIF A58818502", "NIF I58818501"},
 	},
 	{
 		kind: "es_nie", patterns: []string{"L_9999999_L"}, alone: 0.65, told: 0.95,
@@ -226,17 +226,32 @@ var letterIdentities = []*detector{
 		hits:  []string{"VIN 1M8GDM9AXKP042788"}, misses: []string{"1M8GDM9AXKP042788", "VIN 1M8GDM9AXKP042789"},
 	},
 	{
-		kind: "eu_vat_number", patterns: []string{"LL999999999", "LL99999999999", "LL9999999999", "LL99999999", "LL999999999999", "LLL99999999", "LL999999999L99", "LL9999999L", "LL9999999LL"}, alone: 0.55, told: 0.95, valid: validVAT,
+		kind: "eu_vat_number", patterns: []string{"LL999999999", "LL99999999999", "LL9999999999", "LL99999999", "LL999999999999", "LLL99999999", "LL999999999L99", "LL9999999L", "LL9999999LL", "LL_999_999_999", "LL_9999_999_999", "LL_99_999_999_999"}, alone: 0.55, told: 0.95, valid: validVAT,
 		words: []string{"vat", "vat number", "vat id", "vat no", "vat reg", "ust id", "ustid", "ust idnr", "ust id nr", "uid", "partita iva", "p iva", "tva", "btw", "moms", "alv"},
 		hits: []string{
 			"VAT DE136695976", "DE136695976", "IT00743110157", "GB980780684", "PL8567346215", "ATU13585627", "NL004495445B01", "VAT IE6433435F", "SE556012579001", "VAT DK13585628", "VAT FI20774740", "VAT LU15027442",
-			"VAT HU12892312", "VAT CZ25123891", "VAT SI50223054", "SK2022749619", "HR33392005961", "EE100931558", "VAT MT11679112",
+			"VAT HU12892312", "VAT CZ25123891", "VAT SI50223054", "SK2022749619", "HR33392005961", "EE100931558", "VAT MT11679112", "TVA BE 0403.019.261", "BTW BE0403.019.261", "DE 136 695 976", "TVA FR 83 404 833 048",
 		},
 		misses: []string{"DE136695975", "IT00743110158", "XX136695976", "DK13585628", "VAT DK13585627", "ATU13585626", "NL004495446B01", "SE556012579000", "SK2022749618"},
 	},
 }
 
 const base36 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+// validNIF checks the letter of a person, and the digit or letter of a firm, which
+// proves little without a word: Real Decreto 1065/2007, Orden EHA/451/2008.
+func validNIF(c []byte) float64 {
+	if isDigit(c[0]) {
+		return certain("TRWAGMYFPDXBNJZSQVHLCKE"[value(c[:8])%23] == c[8])
+	}
+	sum := weighted(c[2:], 1, 0, 1, 0, 1)
+	for i := 1; i < 8; i += 2 {
+		n := 2 * int(c[i]-'0')
+		sum += n/10 + n%10
+	}
+	check := (10 - sum%10) % 10
+	return 0.85 * certain(strings.IndexByte("ABCDEFGHJNPQRSUVW", c[0]) >= 0 && (c[8] == byte('0'+check) || c[8] == "JABCDEFGHI"[check]))
+}
 
 // validCodiceFiscale checks the control character (Decreto ministeriale 23
 // dicembre 1976), the month and the day; digits may be replaced by letters.

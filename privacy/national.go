@@ -14,13 +14,15 @@ var nationals = detector{
 		"vergi no", "vergi numarasi", "vergi kimlik", "vkn", "rg", "registro geral", "pis", "pis pasep", "pasep", "titulo de eleitor", "dni", "cedula", "rif", "cartao de cidadao", "cartao cidadao",
 		"cnic", "nicop", "cccd", "cmnd", "can cuoc", "sss", "sss number", "philhealth", "umid", "philsys", "emirates id", "iqama", "nin", "nid", "voter id", "voter card", "epic", "epic no", "huduma",
 		"uen", "brn", "business registration", "acn", "kennitala", "kt", "cif", "ird",
+		"organisationsnummer", "organisasjonsnummer", "orgnr", "org nr", "cvr", "cvr nr", "cvr nummer", "y tunnus", "ondernemingsnummer", "kvk", "kvk nummer", "piva", "npwp", "ogrn", "idnp", "ruc", "dui", "civil id", "uscc", "unified social credit", "social credit code", "numero d entreprise",
+		"matricule nationale", "numero de matricule", "davcna stevilka", "danove identifikacni cislo", "identifikacni cislo", "kod meli", "code melli", "melli code", "national code", "nic no", "nic number",
 	},
 	hits: []string{
-		"CNIC 35202-1234567-1", "Personalausweisnummer L01X00T471", "Ausweisnummer: KY2T0Z4JR", `{"national_id":"29001011234567"}`, "numéro fiscal 30 23 217 600 053", "carta d'identità AA1234567", "RG 24.678.131-4",
-		"Steuernummer 93815/08152", "cédula de ciudadanía 1.020.304.050", "voter id ABC1234567", "REGON 123456785", "PIS 120.56874.10-7", "사업자등록번호 124-81-00998", "dowód osobisty ABA300000", "RIF J-30468971-3", "kennitala 120174-3399", "CIF A58818501", "IRD 49-091-850",
+		"CNIC 35202-1234567-1", "Personalausweisnummer L01X00T471", "Ausweisnummer: KY2T0Z4JR", "Personalausweisnummer Y3F683HFC7", "USCC 91350100M000100Y43", "统一社会信用代码：91350100M000100Y43", `{"national_id":"29001011234567"}`, "numéro fiscal 30 23 217 600 053", "carta d'identità AA1234567", "RG 24.678.131-4",
+		"Steuernummer 93815/08152", "cédula de ciudadanía 1.020.304.050", "voter id ABC1234567", "REGON 123456785", "PIS 120.56874.10-7", "사업자등록번호 124-81-00998", "dowód osobisty ABA300000", "RIF J-30468971-3", "kennitala 120174-3399", "IRD 49-091-850", "organisationsnummer 556012-5790", "Y-tunnus 2077474-0", "NPWP: 09.254.294.3-407.000", "ОГРН 1027700132195", "کد ملی 0013542419", "RUC 80005013-1",
 	},
 	misses: []string{
-		"35202-1234567-1", "RG-59 cable", "national id issued 2026-11-23", "identity card of 1938", "cédula real de 1713", "SSS tier 12345", "DNI 12 de mayo", "national id 550e8400-e29b-41d4-a716-446655440000", "the nin of 1994 and 1995", "epic 2026 battles", "kt. 12 m/s",
+		"35202-1234567-1", "RG-59 cable", "national id issued 2026-11-23", "identity card of 1938", "cédula real de 1713", "SSS tier 12345", "DNI 12 de mayo", "national id 550e8400-e29b-41d4-a716-446655440000", "the nin of 1994 and 1995", "epic 2026 battles", "kt. 12 m/s", "the national code of 2026", "cvr of 12.5%",
 	},
 	looks: looksNational,
 }
@@ -42,8 +44,9 @@ func looksNational(f *finder, i, end, digits int) (int, float64) {
 		}
 		n, digits, joints, end = n+len(group), digits+endOfDigits(group, 0), joints+1, next
 	}
+	most := pick(n == 18, 6, 4)                                                                                    // a code of a firm in China
 	lettered := i >= 2 && text[i-1] == '-' && asciiLetter(text[i-2]) && (i == 2 || byteKind[text[i-3]] != runByte) // J-30468971-3
-	if digits < 6 || n > 18 || n-digits > 4 || !lettered && f.partOfMore(i, end) || joints == 2 && f.day(i, end) {
+	if digits < 6 || n > 18 || n-digits > most || !lettered && f.partOfMore(i, end) || joints == 2 && f.day(i, end) {
 		return end, 0
 	}
 	return end, 0.75

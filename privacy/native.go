@@ -17,14 +17,28 @@ var nativeWords = map[string]string{
 	"出生日期": "dob", "生日": "dob", "银行账号": "account number", "マイナンバー": "mynumber", "個人番号": "mynumber", "パスワード": "password", "生年月日": "dob", "旅券": "passport", "パスポート": "passport", "セキュリティコード": "security code",
 	"口座番号": "account number", "주민등록번호": "rrn", "전화": "phone", "휴대폰": "phone", "비밀번호": "password", "생년월일": "dob", "여권": "passport", "계좌번호": "account number",
 	"เลขประจำตัวประชาชน": "thai id", "โทร": "phone", "รหัสผ่าน": "password", "사업자등록번호": "brn", "统一社会信用代码": "uscc", "رقم الهوية": "national id", "香港身份證": "hkid", "κωδικός πρόσβασης": "password", "водительское удостоверение": "driver licence",
+	"Дата на раждане": "dob", "Ημερομηνία γέννησης": "dob", "תאריך לידה": "dob", "تاريخ الميلاد": "dob", "วันเกิด": "dob", "ОГРН": "ogrn", "کد ملی": "national code", "الرقم القومي": "national id", "الرقم المدني": "civil id",
+	"هوية وطنية": "national id", "الهوية الوطنية": "national id", "身份證號碼": "hkid", "身分證字號": "taiwan id",
 	"आधार": "aadhaar", "फ़ोन": "phone", "फोन": "phone",
 }
+
+// nativeForms are the words as they are written, and in the names of members: in lower
+// case or in capitals, with underscores for spaces.
+var nativeForms = func() map[string]string {
+	m := map[string]string{}
+	for w, means := range nativeWords {
+		for _, form := range [...]string{w, strings.ToLower(w), strings.ToUpper(w)} {
+			m[form], m[strings.ReplaceAll(form, " ", "_")] = means, means
+		}
+	}
+	return m
+}()
 
 // nativeFirst has the words by their first character, nativeBits which those are.
 var (
 	nativeFirst = func() map[rune][]string {
 		m := map[rune][]string{}
-		for w := range nativeWords {
+		for w := range nativeForms {
 			r, _ := utf8.DecodeRuneInString(w)
 			m[r] = append(m[r], w)
 		}
@@ -60,7 +74,7 @@ func (f *folded) nativeWord(src []byte, i int, r rune) int {
 	if n := len(f.b); n > 0 && (f.b[n-1] >= twin || isLetter(f.b[n-1]) || isDigit(f.b[n-1])) {
 		add(' ')
 	}
-	for _, c := range []byte(nativeWords[word]) {
+	for _, c := range []byte(nativeForms[word]) {
 		add(c)
 	}
 	if end := i + len(word); end < len(src) && (src[end] >= utf8.RuneSelf || byteKind[src[end]] == runByte) {

@@ -7,7 +7,7 @@ import (
 )
 
 // wallets finds addresses of cryptocurrencies by their check sums: base58check
-// (Bitcoin, Litecoin, Dogecoin, Dash, Tron, XRP), the CRC of Stellar, bech32 and bech32m (BIP 173, BIP 350),
+// (Bitcoin, Litecoin, Dogecoin, Dash, Zcash, Tron, XRP), the CRC of Stellar, bech32 and bech32m (BIP 173, BIP 350),
 // Ethereum's mixed case (ERC-55), the hash of Monero. Solana's have none, and need a word.
 var wallets = detector{
 	kind: "crypto_wallet", words: []string{"solana", "sol address", "sol wallet", "phantom wallet"},
@@ -18,6 +18,7 @@ var wallets = detector{
 		"rEb8TK3gBgk5auZkwc6sHnwrGVJH8DuaLh", "cosmos1fl48vsnmsdzcv85q5d2q4z5ajdha8yu34mf0eh",
 		"GA7QYNF7SOWQ3GLR2BGMZEHXAVIRZA4KVWLTJJFC7MGXUA74P7UJVSGZ",
 		"888tNkZrPN6JsEgekjMnABU4TBzc2Dt29EPAvkRxbANsAnjyPbb3iQ1YBRk1UXcdRsiKc9dhwMVgN5S9cQUiyoogDavup3H",
+		"t1fYhbhUAXWSVoKguKUzY4WNEc7QsQ1wyCi", "addr1q9pjp3p5j45894ev3p4uhrawzenq95suc8a5wrremyusz0n9v75sg2jypq4luewhy09kyt62tq23hzjv3ygnanne2gtqwg9hmr",
 		"solana wallet 7EcDhSYGxXyscszYEp35KHN8vvw3svAuLKTzXwCFLtV", `{"solana":"4fYNw3dojWmQ4dXtSGE9epjRGy9pFSx62YypT7avPYvA"}`,
 		"xpub661MyMwAqRbcFtXgS5sYJABqqG9YLmC4Q1Rdap9gSE8NqtwybGhePY2gZ29ESFjqJoCu1Rupje8YtGqsefD265TMg7usUDFdp6W1EGMcet8",
 	},
@@ -25,6 +26,7 @@ var wallets = detector{
 		"888tNkZrPN6JsEgekjMnABU4TBzc2Dt29EPAvkRxbANsAnjyPbb3iQ1YBRk1UXcdRsiKc9dhwMVgN5S9cQUiyoogDavup3J",
 		"4fYNw3dojWmQ4dXtSGE9epjRGy9pFSx62YypT7avPYvA", "solana wallet zzzzzzzzdojWmQ4dXtSGE9epjRGy9pFSx62YypT7avPY", "solana wallet 4fYNw3dojWmQ4dXtSGE9epjRGy9pFSx62YypT7avPYv0",
 		"rEb8TK3gBgk5auZkwc6sHnwrGVJH8DuaLi", "GA7QYNF7SOWQ3GLR2BGMZEHXAVIRZA4KVWLTJJFC7MGXUA74P7UJVSGA",
+		"t1fYhbhUAXWSVoKguKUzY4WNEc7QsQ1wyCa", "addr1q9pjp3p5j45894ev3p4uhrawzenq95suc8a5wrremyusz0n9v75sg2jypq4luewhy09kyt62tq23hzjv3ygnanne2gtqwg9hmq",
 		"1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNb", "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t5", "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAeD",
 		"5aaeb6053f3e94c9b9a09f33669435e7ef1beaed", "0x0000000000000000000000000000000000000000",
 	},
@@ -38,6 +40,8 @@ func (f *finder) wallet(i, end int) int {
 		return f.hit(&wallets, i, end, ethereum(b[2:]))
 	case len(b) <= 35 && strings.IndexByte("13LMDATX9m2n", b[0]) >= 0 && base58check(b, 25, &base58Digits):
 		return f.hit(&wallets, i, end, 0.97)
+	case len(b) == 35 && b[0] == 't' && base58check(b, 26, &base58Digits):
+		return f.hit(&wallets, i, end, 0.97)
 	case len(b) <= 35 && b[0] == 'r' && base58check(b, 25, &rippleDigits):
 		return f.hit(&wallets, i, end, 0.97)
 	case (len(b) == 51 && (b[0] == '5' || b[0] == '9') && base58check(b, 37, &base58Digits)) || len(b) == 52 && strings.IndexByte("KLc", b[0]) >= 0 && base58check(b, 38, &base58Digits):
@@ -50,7 +54,7 @@ func (f *finder) wallet(i, end int) int {
 		return f.hit(&wallets, i, end, 0.97)
 	case len(b) == 56 && b[0] == 'S' && stellar(b):
 		return f.hit(&privateKeys, i, end, 0.97) // the seed of an account
-	case len(b) >= 38 && len(b) <= 90 && bech32(b):
+	case len(b) >= 38 && len(b) <= longestBech32 && bech32(b):
 		return f.hit(&wallets, i, end, 0.97)
 	case (len(b) == 95 && (b[0] == '4' || b[0] == '8') || len(b) == 106 && b[0] == '4') && monero(b):
 		return f.hit(&wallets, i, end, 0.97)
@@ -158,6 +162,9 @@ func stellar(b []byte) bool {
 	}
 	return raw[33] == byte(crc) && raw[34] == byte(crc>>8)
 }
+
+// longestBech32 is the length of the longest addresses, which are those of Cardano (CIP 19).
+const longestBech32 = 120
 
 // bech32 checks an address with a human-readable part of a known chain.
 func bech32(b []byte) bool {

@@ -129,6 +129,11 @@ func (f *finder) spark(i int) int {
 		if end := f.credentials(i); end > i {
 			return end
 		}
+		if f.anyAt {
+			if end := f.driverName(i); end > i {
+				return end
+			}
+		}
 		if end := f.ipv6(i); end > i {
 			return end
 		}
