@@ -47,6 +47,8 @@ type finder struct {
 	least   float64 // the weakest confidence to report
 
 	text   []byte
+	at     []int32 // where text was before folding, as folded has it
+	table  table
 	around place
 	hits   []hit
 	walk   walk
@@ -610,7 +612,7 @@ func (t *telling) about(end int) topics {
 func (t *telling) fromBefore() topics {
 	if !t.asked {
 		t.asked = true
-		t.before = t.f.names().or(t.f.catalog.lexicon.read(t.f.text, t.start-wordsBefore, t.start))
+		t.before = t.f.names().or(t.f.column(t.start)).or(t.f.catalog.lexicon.read(t.f.text, t.start-wordsBefore, t.start))
 	}
 	return t.before
 }

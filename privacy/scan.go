@@ -123,9 +123,11 @@ const maxKept = 3 << 14
 // release keeps w for the next scan, but neither text nor unusually much memory.
 func (w *work) release() {
 	w.report, w.form = Report{}, ijson.Form{}
-	w.finder.text, w.finder.around = nil, place{}
+	w.finder.text, w.finder.around, w.finder.at = nil, place{}, nil
+	w.finder.table.reset(nil)
 	if w.cleaner != nil {
-		w.cleaner.finder.text, w.cleaner.finder.around = nil, place{}
+		w.cleaner.finder.text, w.cleaner.finder.around, w.cleaner.finder.at = nil, place{}, nil
+		w.cleaner.finder.table.reset(nil)
 	}
 	for i := range w.levels {
 		l := &w.levels[i]
@@ -411,6 +413,8 @@ func (w *work) find(text []byte, around place) []hit {
 		w.folded.fold(text)
 		read = w.folded.b
 	}
+	w.finder.at = w.folded.at
+	w.finder.table.reset(text)
 	hits := w.finder.find(read, around)
 	w.veils = w.veils[:0]
 	for _, v := range w.finder.veils {
@@ -442,6 +446,7 @@ func (w *work) find(text []byte, around place) []hit {
 		}
 		w.spliced.splice(&w.folded, hits)
 		w.folded, w.spliced = w.spliced, w.folded
+		w.finder.at = w.folded.at
 		hits = w.finder.find(w.folded.b, around)
 	}
 	sortHits(w.found)

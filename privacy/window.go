@@ -8,8 +8,9 @@ import (
 // A window holds the end of a stream of text that is not decided yet.
 type window struct {
 	buf     []byte
-	settled int // buf[:settled] is decided
-	before  int // bytes of the stream before buf
+	settled int    // buf[:settled] is decided
+	before  int    // bytes of the stream before buf
+	columns []byte // their names, of the table that buf begins within
 	veils   []veil
 }
 
@@ -28,6 +29,8 @@ func (w *window) write(p []byte, settle func(all bool)) {
 // decided text away, with what was found there in places of it, and where in
 // the stream it begins.
 func (w *window) settle(scan *work, around place, all bool, give func(text []byte, hits []hit, offset int)) {
+	table := &scan.finder.table
+	table.prior = w.columns
 	hits := scan.find(w.buf, around)
 	limit := w.limit(hits, all)
 	hits = slices.DeleteFunc(hits, func(h hit) bool { return h.end <= w.settled || h.start >= limit })
@@ -41,12 +44,31 @@ func (w *window) settle(scan *work, around place, all bool, give func(text []byt
 			w.veils = append(w.veils, veil{v.reason, max(v.start-w.settled, 0), v.end - w.settled})
 		}
 	}
+	drop := w.table(table, max(limit-behind, 0))
 	give(w.buf[w.settled:limit], hits, w.before+w.settled)
 
-	drop := max(limit-behind, 0)
 	w.before += drop
 	w.settled = limit - drop
 	w.buf = append(w.buf[:0], w.buf[drop:]...)
+}
+
+// table remembers the names of the columns of the table that buf[drop] is part of. It
+// returns where its row begins, if that is not far: rows are read from their beginning.
+func (w *window) table(t *table, drop int) int {
+	defer func() { t.prior = nil }()
+	if drop == 0 {
+		return drop
+	}
+	if len(t.text) == 0 {
+		w.columns = w.columns[:0]
+		return drop
+	}
+	if t.seek(drop); t.sep == 0 || t.heading || drop-t.start > behind {
+		w.columns = w.columns[:0]
+		return drop
+	}
+	w.columns = append(w.columns[:0], t.first...)
+	return t.start
 }
 
 // limit returns where the decided part of buf ends: not inside a value, nor

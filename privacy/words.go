@@ -180,6 +180,11 @@ func (f *finder) word(r row) int {
 			return last
 		}
 	}
+	if digits > 0 && digits < n && len(f.table.text) > 0 {
+		if last := f.inColumn(i); last > i {
+			return last
+		}
+	}
 	if digits > 0 && digits < n && i > 0 && mayStand[text[i-1]] {
 		if last := f.stated(i); last > i {
 			return last
@@ -320,10 +325,10 @@ func (f *finder) loose(i, end, digits int) int {
 	}
 	f.labelsBefore(i)
 	told := f.names()
-	if f.lastLabel >= 0 && i-f.lastLabel <= wordsBefore {
+	if f.lastLabel >= 0 && i-f.lastLabel <= wordsBefore && !f.beforeRow(f.lastLabel, i) {
 		told = told.or(f.labels)
 	}
-	if told = told.and(f.catalog.looseOnes); told.none() {
+	if told = told.or(f.column(i)).and(f.catalog.looseOnes); told.none() {
 		return end
 	}
 	for _, d := range f.catalog.loose {
