@@ -100,6 +100,10 @@ func (s *Sidecar) guardPublic(r *http.Request) *iatp.Problem {
 	if !strings.EqualFold(r.Host, s.mesh.self.host) {
 		return &iatp.Problem{Slug: iatp.SlugMisdirected, Status: http.StatusMisdirectedRequest, Error: "this sidecar does not answer to that Host"}
 	}
+	// HTTP/2 names it in :authority, and net/http leaves a Host beside that alone.
+	if hosts := r.Header["Host"]; len(hosts) > 1 || len(hosts) == 1 && !strings.EqualFold(hosts[0], r.Host) {
+		return badRequest(iatp.SlugInvalidRequest, "Host and :authority differ")
+	}
 	return guardTarget(r)
 }
 

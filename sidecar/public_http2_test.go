@@ -141,3 +141,76 @@ func TestStreamsAreBounded(t *testing.T) {
 		}
 	}
 }
+
+// TestAuthorityAndHost names one in :authority and another in Host, which HTTP/2 can
+// say and the client of net/http cannot (hardening 38).
+func TestAuthorityAndHost(t *testing.T) {
+	dir := t.TempDir()
+	ca, caKey := certify(t, dir, "ca", nil, nil)
+	certify(t, dir, "b.example", ca, caKey)
+	party := iatptest.NewParty(t)
+	iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, Config: func(c *sidecar.Config) {
+		party.Listen(c)
+		c.PublicURL = "https://b.example"
+		c.TLS = sidecar.TLS{Cert: filepath.Join(dir, "b.example.pem"), Key: filepath.Join(dir, "b.example.key")}
+	}})
+	roots := x509.NewCertPool()
+	roots.AddCert(ca)
+	for _, c := range []struct {
+		hosts []string
+		want  byte // :status in the static table of HPACK: 8 is 200, 12 is 400
+	}{
+		{nil, 8},
+		{[]string{"b.example"}, 8},
+		{[]string{"B.example"}, 8},
+		{[]string{"evil.example"}, 12},
+		{[]string{"b.example", "evil.example"}, 12},
+		{[]string{""}, 12},
+	} {
+		fields := [][2]string{{":method", "GET"}, {":scheme", "https"}, {":authority", "b.example"}, {":path", "/health"}}
+		for _, h := range c.hosts {
+			fields = append(fields, [2]string{"host", h})
+		}
+		conn, err := tls.Dial("tcp", party.Addr(), &tls.Config{RootCAs: roots, ServerName: "b.example", NextProtos: []string{"h2"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := firstField(t, conn, fields)
+		conn.Close()
+		if want := 0x80 | c.want; got != want { // an indexed field
+			t.Errorf("Host %q: the answer begins with %#x, want %#x", c.hosts, got, want)
+		}
+	}
+}
+
+// firstField sends a request over HTTP/2 and returns the first byte of the head of its
+// answer.
+func firstField(t *testing.T, conn *tls.Conn, fields [][2]string) byte {
+	t.Helper()
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	var block []byte
+	for _, f := range fields { // literal, not indexed, not compressed
+		block = append(append(append(block, 0, byte(len(f[0]))), f[0]...), byte(len(f[1])))
+		block = append(block, f[1]...)
+	}
+	out := []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + "\x00\x00\x00\x04\x00\x00\x00\x00\x00") // no settings
+	out = append(append(out, 0, 0, byte(len(block)), 1, 5, 0, 0, 0, 1), block...)
+	if _, err := conn.Write(out); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		var head [9]byte
+		if _, err := io.ReadFull(conn, head[:]); err != nil {
+			t.Fatal(err)
+		}
+		frame := make([]byte, int(head[0])<<16|int(head[1])<<8|int(head[2]))
+		if _, err := io.ReadFull(conn, frame); err != nil {
+			t.Fatal(err)
+		}
+		if head[3] == 1 {
+			return frame[0]
+		}
+	}
+}
