@@ -513,6 +513,18 @@ var documented = func() map[string]string {
 		"langchain-ai/langchain-nvidia, NVIDIA's README":                                                                  "nvapi-",
 		"Flutterwave/Node-v3, README: 32 hexadecimal digits and -X":                                                       "FLWSECK-",
 		"snyk/go-application-framework, IsAuthTypePAT: four parts between dots":                                           "snyk_",
+		"makenotion/notion-mcp-server, README":                                                                            "ntn_",
+		"googlemaps/google-maps-services-python, Client":                                                                  "AIza",
+		"Tencent Cloud Docs, API, \"Signature\": 32 characters":                                                           "AKID",
+		"mailgun/mailgun-php, src/Mailgun/Messages":                                                                       "key-",
+		"google-gemini/gemini-cli, packages/core/src/code_assist/oauth2.ts: 28 characters":                                "GOCSPX-",
+		"vercel/storage, packages/blob, tests: a store and 30 characters":                                                 "vercel_blob_rw_",
+		"jina-ai/node-DeepResearch, README":                                                                               "jina_",
+		"Twilio Docs, \"REST API: Key Resource v1\": 32 hexadecimal digits":                                               "SK",
+		"openai/codex, codex-rs/cli/src/login.rs":                                                                         "sk-proj-",
+		"JFrog Platform Administration, \"Understanding Identity Tokens\": 64 characters in all (jfrog.com/help)":         "cmVmdGtu",
+		"OpenAI API reference, \"Create admin API key\"":                                                                  "sk-admin-",
+		"square/square-go-sdk, reference.md, ObtainToken: 43 characters":                                                  "sq0csp-",
 	} {
 		for _, p := range strings.Fields(prefixes) {
 			m[p] = source

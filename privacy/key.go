@@ -19,6 +19,7 @@ var (
 			"https://discord.com/api/webhooks/123456789012345678/" + "lxh1weRL0a550aNqDjNd8k5Pjg3HFrX54bAAQofoK1Me0I3Tbtou7NJpZqAqSBYcuUhm",
 			"access_token$production$" + "k3jx9r2m7q4t8w5z$0f1e2d3c4b5a69788796a5b4c3d2e1f0", "pdl_live_apikey_" + "01gtgztp8f4kek3yd4g1wrksa3_q6TGTJyvoIz7LDtXT65bX7_AQO",
 			"ddpat_" + "3fK9sLx2mQw7vB4nH6tY1u_Z0pRa8Dc5Ej2Fg7Hk4Ln9Mq1Pt6Rv3Sx8Uz0WbYdGh5Jm", "FlyV1 fm1r_" + strings.Repeat("lJPECAAAAAAAAyzNxBBhR7q+", 6) + "==",
+			"key-" + "7ax2xnjp93jd8fds1gc762sgvjxteol5", // not hexadecimal
 			"snyk_uat." + "1a2b3c4d.eyJlIjoxODAwMDAwMDAwLCJoIjoic255ay5pbyIsImoiOiIxMjM0NTY3OCIsInMiOiI4NzY1NDMyMSJ9.Zk3x9Q2mW7vB4nH6tY1uZ0pRa8Dc5Ej2Fg7Hk4Ln9Mq1Pt6Rv3Sx8Uz0WbYdGh5Jm4Ns7Qw1Ez6Rc9Tv",
 			"bot" + "123456789:AAFh3k2JmN8pQ4rS6tU7vW9xY1zA2bC3dE4", "MTIzNDU2Nzg5MDEyMzQ1Njc4.G" + "a1b2C.d3E4f5G6h7I8j9K0l1M2n3O4p5Q6r7S8t9U0v1",
 			"AIza" + "SyD1a2b3c4d5e6f7g8h9i0jKlMnOpQrStU-", "use AIza" + "SyD1a2b3c4d5e6f7g8h9i0jKlMnOpQrSt_- now", "apify_api_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8",
@@ -124,7 +125,7 @@ var keyFormats = []keyFormat{
 	{"oy2", alnumBytes, 43, 43},                                        // NuGet
 	{"CLOJARS_", hexBytes, 60, 60},                                     // Clojars
 	{"dckr_pat_", wordBytes, 27, 27}, {"dckr_oat_", wordBytes, 32, 32}, // Docker
-	{"AKCp", alnumBytes, 60, 80}, {"cmVmdGtu", base64Bytes, 56, 64}, // JFrog
+	{"AKCp", alnumBytes, 60, 80}, {"cmVmdGtu", alnumBytes, 56, 56}, // JFrog
 	{"sqp_", hexBytes, 40, 40}, {"squ_", hexBytes, 40, 40}, {"sqa_", hexBytes, 40, 40}, // SonarQube; sqb_ is of badges
 	{"CCIPAT_", wordBytes, 40, 80}, {"CCIPRJ_", wordBytes, 40, 80}, // CircleCI
 	{"bkua_", alnumBytes, 40, 64}, {"bkaa_", wordBytes, 60, 90}, {"bkaj_", tokenBytes, 40, 600}, // Buildkite
@@ -161,7 +162,7 @@ var keyFormats = []keyFormat{
 	{"SG.", tokenBytes, 66, 66},                                          // SendGrid
 	{"SK", hexBytes, 32, 32},                                             // Twilio key
 	{"AC", hexBytes, 32, 32},                                             // Twilio account
-	{"key-", hexBytes, 32, 32},                                           // Mailgun
+	{"key-", alnumBytes, 32, 32},                                         // Mailgun
 	{"xkeysib-", wordBytes, 81, 81},                                      // Brevo
 	{"xsmtpsib-", wordBytes, 81, 81},                                     // Brevo
 	{"re_", wordBytes, 30, 36},                                           // Resend
