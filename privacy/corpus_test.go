@@ -525,6 +525,7 @@ var documented = func() map[string]string {
 		"JFrog Platform Administration, \"Understanding Identity Tokens\": 64 characters in all (jfrog.com/help)":         "cmVmdGtu",
 		"OpenAI API reference, \"Create admin API key\"":                                                                  "sk-admin-",
 		"square/square-go-sdk, reference.md, ObtainToken: 43 characters":                                                  "sq0csp-",
+		"ory/fosite, handler/oauth2/strategy_hmacsha_prefixed.go":                                                         "ory_at_ ory_rt_",
 	} {
 		for _, p := range strings.Fields(prefixes) {
 			m[p] = source
