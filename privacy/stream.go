@@ -41,7 +41,8 @@ type Stream struct {
 	binary   bool
 	closed   bool
 
-	tally tally
+	tally  tally
+	opaque []Opaque
 }
 
 // NewStream returns a Stream that keeps the first keep bytes of redacted text.
@@ -79,6 +80,11 @@ func (st *Stream) settle(all bool) {
 			st.tally.add(h.by, Finding{
 				Kind: h.by.kind, Start: offset + h.start, End: offset + h.end, Confidence: h.confidence, Encoded: h.sealed,
 			})
+		}
+		for _, v := range st.window.veils {
+			if len(st.opaque) < maxOpaque {
+				st.opaque = append(st.opaque, Opaque{Reason: v.reason, Start: offset + v.start, End: offset + v.end})
+			}
 		}
 		st.collect(text, hits)
 	})
@@ -154,7 +160,7 @@ func inWord(c byte) bool {
 // thousand values the first thousand are reported, and the first of each kind;
 // Count knows of all.
 func (st *Stream) Report() Report {
-	return Report{Findings: slices.Clone(st.tally.findings), catalog: st.scanner.catalog(), least: st.scanner.leastConfidence()}
+	return Report{Findings: slices.Clone(st.tally.findings), Opaque: slices.Clone(st.opaque), catalog: st.scanner.catalog(), least: st.scanner.leastConfidence()}
 }
 
 // Count returns how many values of one kind were found up to now.

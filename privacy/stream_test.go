@@ -2,6 +2,7 @@ package privacy
 
 import (
 	"bytes"
+	"encoding/base64"
 	"fmt"
 	"strings"
 	"testing"
@@ -85,6 +86,27 @@ func TestStreamCounts(t *testing.T) {
 	}
 	if _, err := st.Write([]byte("x")); err == nil {
 		t.Error("a write after Close is taken")
+	}
+}
+
+// TestStreamOpaque: what was not looked into is named, wherever the windows fall; the
+// first hundred such parts.
+func TestStreamOpaque(t *testing.T) {
+	packed := base64.StdEncoding.EncodeToString([]byte("\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03" + strings.Repeat("\x01\x92\xfe\x03zq", 400)))
+	for before := 0; before < 2*block; before += 1711 {
+		text := strings.Repeat("a ", before/2) + packed + " the end"
+		got := feed(0, []byte(text)).Report().Opaque
+		if len(got) != 1 || got[0].Reason != OpaqueCompressed || strings.TrimSpace(text[got[0].Start:got[0].End]) != packed {
+			t.Errorf("behind %d bytes: %+v", before, got)
+		}
+	}
+	long := base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("nothing to see "), 5000))
+	got := feed(0, []byte("see "+long+" the end")).Report().Opaque
+	if len(got) == 0 || got[0].Reason != OpaqueEncoded || got[0].Start != len("see ") {
+		t.Errorf("of %d bytes: %+v", len(long), got)
+	}
+	if n := len(feed(0, []byte(strings.Repeat(packed+" ", maxOpaque+10))).Report().Opaque); n != maxOpaque {
+		t.Errorf("%d parts are named, want %d", n, maxOpaque)
 	}
 }
 

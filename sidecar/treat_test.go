@@ -350,10 +350,11 @@ func TestOpaqueAnswersAreWithheld(t *testing.T) {
 		{"binary, beside an address", "application/octet-stream", "desk@example.com " + raw, raw},
 	} {
 		for _, stream := range []bool{false, true} {
-			for _, opaque := range []string{"block", "record"} {
+			for _, choice := range [][2]string{{"block", "redact"}, {"record", "redact"}, {"record", "record"}} {
+				opaque := choice[0]
 				n := iatptest.Start(t, iatptest.Options{
 					Manifest: iatptest.Friend,
-					Config:   func(c *sidecar.Config) { c.Privacy.Opaque, c.Privacy.Response = opaque, "redact" },
+					Config:   func(c *sidecar.Config) { c.Privacy.Opaque, c.Privacy.Response = choice[0], choice[1] },
 					Agent: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 						w.Header().Set("Content-Type", c.contentType)
 						if !stream {
@@ -374,7 +375,7 @@ func TestOpaqueAnswersAreWithheld(t *testing.T) {
 				passed := strings.Contains(string(got), c.hidden)
 				refused := err != nil || resp.StatusCode == 502 && strings.Contains(string(got), "parts that cannot be read")
 				if wanted := opaque == "record"; passed != wanted || refused == wanted {
-					t.Errorf("%s, stream %v, opaque: %s: %d %.100q, %v", c.name, stream, opaque, resp.StatusCode, got, err)
+					t.Errorf("%s, stream %v, %s: %d %.100q, %v", c.name, stream, choice, resp.StatusCode, got, err)
 				}
 				records := n.Records(t, resp.Header.Get("X-Agent-Trace-ID"))
 				var counted map[string]any
@@ -385,7 +386,7 @@ func TestOpaqueAnswersAreWithheld(t *testing.T) {
 					}
 				}
 				if counted["count"] != 1.0 || counted["action"] == "block" != (opaque == "block") {
-					t.Errorf("%s, stream %v, opaque: %s: recorded %v", c.name, stream, opaque, records[len(records)-1])
+					t.Errorf("%s, stream %v, %s: recorded %v", c.name, stream, choice, records[len(records)-1])
 				}
 			}
 		}
