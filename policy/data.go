@@ -19,14 +19,29 @@ type Finding struct {
 	Pointer string
 }
 
-// FindingsOf makes Findings out of what a scan reports: sorted, each kind at each
-// place once.
-func FindingsOf(r privacy.Report) []Finding {
+// Counts reports whether what was found is sure enough for rules (see
+// DataOptions.MinConfidence).
+func (d *DataRules) Counts(f *privacy.Finding) bool {
+	return d == nil || f.Confidence >= d.least || f.Kind == iatp.CreditCard || f.Kind == iatp.SSN
+}
+
+// Counts reports whether what was found is sure enough for the rules of s.
+func (s *Set) Counts(f *privacy.Finding) bool { return s.dataRules().Counts(f) }
+
+// FindingsOf makes Findings out of what a scan reports and the rules of s count:
+// sorted, each kind at each place once.
+func (s *Set) FindingsOf(r privacy.Report) []Finding { return s.dataRules().FindingsOf(r) }
+
+// FindingsOf makes Findings out of what a scan reports and d counts, as that of Set.
+func (d *DataRules) FindingsOf(r privacy.Report) []Finding {
 	if len(r.Findings) == 0 {
 		return nil
 	}
 	all := make([]Finding, 0, len(r.Findings))
 	for i := range r.Findings {
+		if !d.Counts(&r.Findings[i]) {
+			continue
+		}
 		f := Finding{r.Findings[i].Kind, r.Findings[i].Pointer}
 		if len(all) == 0 || all[len(all)-1] != f {
 			all = append(all, f)

@@ -86,6 +86,10 @@ type DataOptions struct {
 	// Opaque is what becomes of a body of which a part could not be read: block,
 	// ask or record; "" is record.
 	Opaque string
+	// MinConfidence is how sure a finding must be to count. Payment cards and
+	// social security numbers always do: no setting lifts the blocks that are built in.
+	MinConfidence float64
+
 	Rules  []DataRule
 	Kinds  []iatp.DataClass // of detectors of one's own
 	Peers  []string         // names that rules may use; nil for any
@@ -109,6 +113,7 @@ type DataRules struct {
 	rules  []dataRule
 	last   [2]Treatment // request, response; where no rule holds
 	opaque Treatment
+	least  float64
 	text   []string // for Digest; nil for the zero options
 	set    bool     // last and opaque are what they say
 }
@@ -128,7 +133,7 @@ type dataRule struct {
 // NewDataRules makes a configuration ready. All faults are returned.
 func NewDataRules(o DataOptions) (*DataRules, []*DataFault) {
 	c := dataCompiler{vocabulary: vocabularyOf(o.Kinds), peers: o.Peers}
-	d := &DataRules{set: true}
+	d := &DataRules{set: true, least: o.MinConfidence}
 	if len(o.Rules) > maxDataRules {
 		c.bad("rules", "%d rules are more than %d", len(o.Rules), maxDataRules)
 		return nil, c.faults

@@ -139,6 +139,18 @@ func TestMinConfidence(t *testing.T) {
 	if len(r.Findings) == 0 || r.Findings[0].Confidence >= reported {
 		t.Errorf("found %v, want something weak", r.Findings)
 	}
+	if s, err = NewWith(Options{MinConfidence: 0.98}); err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range Kinds() {
+		for _, text := range []string{Example(kind), "see " + Example(kind) + " here"} {
+			for _, f := range s.ScanText([]byte(text)).Findings {
+				if f.Confidence < 0.98 {
+					t.Errorf("%q: found %+v, which is weaker than 0.98", text, f)
+				}
+			}
+		}
+	}
 }
 
 func TestTopicsHaveRoom(t *testing.T) {

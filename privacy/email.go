@@ -52,7 +52,7 @@ func (f *finder) findMailboxes() {
 		if end > i+1 {
 			start = f.ofURL(start, i)
 		}
-		if start < i && end > i+1 && !f.remote(start, end) {
+		if start < i && end > i+1 && emailConfidence >= f.least && !f.remote(start, end) {
 			f.hits = append(f.hits, hit{by: &emails, start: start, end: end, confidence: emailConfidence})
 		}
 	}

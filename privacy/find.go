@@ -250,7 +250,7 @@ func (f *finder) whole(text []byte) (by *detector, confidence float64) {
 			return by, confidence
 		}
 	}
-	if wholeMailbox(text) {
+	if emailConfidence >= f.least && wholeMailbox(text) {
 		return &emails, emailConfidence
 	}
 	return nil, 0

@@ -302,7 +302,7 @@ func DefaultConfig() Config {
 		Data:       "./iatp-data",
 		Durability: DurabilityDefault,
 		Override:   OverrideAuto,
-		Privacy:    Privacy{Request: "default", Response: "record", Opaque: "record", MinConfidence: 0.5},
+		Privacy:    Privacy{Request: "default", Response: "record", Opaque: "record", MinConfidence: usualConfidence},
 		Recovery:   RecoveryAuto,
 		Limits: Limits{
 			Body:        1 << 20,

@@ -32,7 +32,9 @@ type Privacy struct {
 	// compressed data in base64: block, ask or record.
 	Opaque string `yaml:"opaque"`
 
-	// MinConfidence is how sure a finding must be to count, above 0 and at most 1.
+	// MinConfidence is how sure a finding must be for rules to count it, above 0 and
+	// at most 1. Payment cards and social security numbers count from 0.5 on at the
+	// latest, and what is so sure is in no record.
 	MinConfidence float64 `yaml:"min_confidence"`
 
 	// Rules are gone through from the top; the first that holds for a finding
@@ -131,7 +133,7 @@ func (p *Privacy) compile(peers []string) (*lookout, []*policy.DataFault) {
 	}
 	p.Allow.compile(&l.options.Allowed, bad)
 	rules, more := policy.NewDataRules(policy.DataOptions{
-		Request: p.Request, Response: p.Response, Opaque: p.Opaque, Rules: p.Rules, Kinds: l.kinds, Peers: peers, Search: p.search(),
+		Request: p.Request, Response: p.Response, Opaque: p.Opaque, MinConfidence: p.MinConfidence, Rules: p.Rules, Kinds: l.kinds, Peers: peers, Search: p.search(),
 	})
 	l.rules = rules
 	if faults = append(faults, more...); len(faults) == 0 {
@@ -141,6 +143,20 @@ func (p *Privacy) compile(peers []string) (*lookout, []*policy.DataFault) {
 	}
 	return l, faults
 }
+
+// least are the options of what looks through everything that passes and is recorded.
+// How sure the rules want a finding to be is no reason to write down what is found at the
+// usual confidence, nor to let a card pass that is blocked: see policy.DataOptions.
+func (l *lookout) least() privacy.Options {
+	o := l.options
+	if o.MinConfidence > usualConfidence {
+		o.MinConfidence = usualConfidence
+	}
+	return o
+}
+
+// usualConfidence is from where on things are found if nothing else is said.
+const usualConfidence = 0.5
 
 // compile reads what may be seen.
 func (a *Allow) compile(to *privacy.Allowed, bad func(string, string, ...any)) {
@@ -168,7 +184,7 @@ func (a *Allow) compile(to *privacy.Allowed, bad func(string, string, ...any)) {
 // search says for a digest what is looked for beyond the built-in kinds; nil if
 // nothing is.
 func (p *Privacy) search() []string {
-	if (p.MinConfidence == 0.5 || p.MinConfidence == 0) && len(p.Detectors) == 0 && len(p.Allow.Values)+len(p.Allow.Hashes)+len(p.Allow.Fields) == 0 {
+	if (p.MinConfidence == usualConfidence || p.MinConfidence == 0) && len(p.Detectors) == 0 && len(p.Allow.Values)+len(p.Allow.Hashes)+len(p.Allow.Fields) == 0 {
 		return nil
 	}
 	texts := []string{strconv.FormatFloat(p.MinConfidence, 'g', -1, 64)}

@@ -183,7 +183,7 @@ type usual struct {
 func (x *exchange) decide(st *standing) policy.Verdict {
 	return st.rules.Decide(policy.Facts{
 		Manifest: st.manifest, Assessment: st.assessment, Require: st.require,
-		Findings: policy.FindingsOf(x.report), Opaque: len(x.report.Opaque) > 0, Tainted: x.tainted, Call: string(x.dir), Peer: x.peerName(),
+		Findings: st.rules.FindingsOf(x.report), Opaque: len(x.report.Opaque) > 0, Tainted: x.tainted, Call: string(x.dir), Peer: x.peerName(),
 	})
 }
 

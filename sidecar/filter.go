@@ -66,6 +66,9 @@ func (s *Sidecar) filterFor(x *exchange, contentType string) *filter {
 	f := &filter{mayVeil: x.st.rules.Opaque() != policy.Block}
 	p := x.passage(true)
 	f.redactor = s.scanner().NewRedactor(&f.out, privacy.FormatOf(contentType), func(found privacy.Finding) privacy.Action {
+		if !x.st.rules.Counts(&found) {
+			return privacy.Keep
+		}
 		t := x.st.rules.Treat(p, policy.Finding{Kind: found.Kind, Pointer: found.Pointer})
 		f.blocked = f.blocked || t == policy.Block
 		return actionOf(t)

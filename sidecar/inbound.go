@@ -160,7 +160,11 @@ func (s *Sidecar) clean(text string) bool {
 	if n := len(text); n > 2 && text[0] == '"' && text[n-1] == '"' {
 		text = text[1 : n-1]
 	}
-	return text == "" || text == jsonType || len(s.scanner().ScanText([]byte(text)).Findings) == 0
+	if text == "" || text == jsonType {
+		return true
+	}
+	st := s.standing.Load()
+	return len(st.rules.FindingsOf(st.scanner.ScanText([]byte(text)))) == 0
 }
 
 func singleValued(name string) bool {

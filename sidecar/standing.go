@@ -56,7 +56,7 @@ func (c *Config) load() (*standing, error) {
 	if err != nil {
 		return nil, err
 	}
-	scanner, err := privacy.NewWith(looks.options)
+	scanner, err := privacy.NewWith(looks.least())
 	if err != nil {
 		return nil, fmt.Errorf("privacy: %w", err)
 	}

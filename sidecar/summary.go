@@ -7,6 +7,7 @@ import (
 	"github.com/inter-agent-trust/iatp"
 	"github.com/inter-agent-trust/iatp/internal/ijson"
 	"github.com/inter-agent-trust/iatp/policy"
+	"github.com/inter-agent-trust/iatp/privacy"
 	"github.com/inter-agent-trust/iatp/trust"
 )
 
@@ -94,7 +95,11 @@ func Outlooks(rules *policy.Set, facts policy.Facts) []Outlook {
 // in the body of a request, and whether a part of it cannot be read. The error says where the body is
 // not the JSON that a sidecar takes.
 func (c *Config) Findings(body []byte) (found []policy.Finding, opaque bool, err error) {
-	scanner, _, err := c.Privacy.Scanner()
+	looks, err := c.Privacy.load()
+	if err != nil {
+		return nil, false, err
+	}
+	scanner, err := privacy.NewWith(looks.least())
 	if err != nil {
 		return nil, false, err
 	}
@@ -102,7 +107,7 @@ func (c *Config) Findings(body []byte) (found []policy.Finding, opaque bool, err
 	if err != nil {
 		return nil, false, err
 	}
-	return policy.FindingsOf(report), len(report.Opaque) > 0, nil
+	return looks.rules.FindingsOf(report), len(report.Opaque) > 0, nil
 }
 
 // Rules loads rule files as a sidecar with this configuration does: they may speak of

@@ -56,6 +56,9 @@ func (s *Sidecar) treat(x *exchange) *iatp.Problem {
 // appendTreated appends body with each finding as the data rules want it.
 func appendTreated(dst, body []byte, r privacy.Report, rules *policy.Set, p *policy.Passage) []byte {
 	return privacy.AppendRedactedBy(dst, body, r, func(f privacy.Finding) privacy.Action {
+		if !rules.Counts(&f) {
+			return privacy.Keep
+		}
 		return actionOf(rules.Treat(p, policy.Finding{Kind: f.Kind, Pointer: f.Pointer}))
 	})
 }
@@ -89,6 +92,9 @@ func (x *exchange) tally(r privacy.Report, response, places bool) []flight.Count
 func tally(r privacy.Report, rules *policy.Set, p *policy.Passage, places bool) []flight.Count {
 	c := counts{places: places}
 	for i := range r.Findings {
+		if !rules.Counts(&r.Findings[i]) {
+			continue
+		}
 		f := policy.Finding{Kind: r.Findings[i].Kind, Pointer: r.Findings[i].Pointer}
 		c.add(f.Kind, actionName(rules.Treat(p, f)), f.Pointer)
 	}

@@ -533,3 +533,29 @@ func TestPrivacyReloads(t *testing.T) {
 		t.Errorf("after the reload the agent got %s, %v", got, r.Header)
 	}
 }
+
+// TestMinConfidence: a finding that is not sure enough is none for the rules, and no
+// reason to write the value down. It lifts no block that is built in.
+func TestMinConfidence(t *testing.T) {
+	const body = `{"card":"4532-0151-1283-0366","phone":"+1 415 555 2671","key":"-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ+DYvh6SEqVTm50DFtMDoQikTmiCqirVv9mWG9qfSnF\n-----END PRIVATE KEY-----"}`
+	sure := func(c *sidecar.Config) { c.Privacy.Request, c.Privacy.MinConfidence = "redact", 0.99 }
+	n := iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, Config: sure})
+	r := post(t, n, "/proxy", body, nil)
+	if got := string(n.Agent.Seen()[0].Body); got != `{"card":"[CREDIT_CARD_REDACTED]","phone":"+1 415 555 2671","key":"[PRIVATE_KEY_REDACTED]"}` {
+		t.Errorf("the agent got %s", got)
+	}
+	for _, record := range n.Records(t, r.Header.Get("X-Agent-Trace-ID")) {
+		if text := fmt.Sprint(record["findings"], record["payload"]); strings.Contains(text, "2671") || strings.Contains(text, "kind:phone") {
+			t.Errorf("recorded %s", text)
+		}
+	}
+	if r := n.Post(t, bookNYC, map[string]string{"Accept-Language": "+1 415 555 2671"}); r.Status != 200 {
+		t.Errorf("a header that holds nothing that counts: %d %s", r.Status, r.Body)
+	}
+	n = iatptest.Start(t, iatptest.Options{Manifest: iatptest.Honeypot, Config: sure})
+	for _, body := range []string{`{"pay":"4532-0151-1283-0366"}`, `{"x":"536-90-4399"}`} {
+		if r := n.Post(t, body, nil); r.Status != 403 {
+			t.Errorf("%s: %d %s", body, r.Status, r.Body)
+		}
+	}
+}
