@@ -235,6 +235,11 @@ func (c *dataCompiler) rule(path string, r *DataRule) dataRule {
 		}
 		out.fields = append(out.fields, at)
 	}
+	for i, list := range [][]string{r.Kinds, r.Fields, r.Calls, r.Peers, r.Retention, r.Level} {
+		if list != nil && len(list) == 0 {
+			c.bad(path+"."+[]string{"kinds", "fields", "calls", "peers", "retention", "level"}[i], "names none: leave it out if any will do")
+		}
+	}
 	c.among(path+".direction", []string{r.Direction}, []string{"", RequestData, ResponseData})
 	c.among(path+".calls", r.Calls, []string{"local", "out", "in"})
 	if c.peers != nil {

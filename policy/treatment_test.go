@@ -132,6 +132,8 @@ func TestDataFaults(t *testing.T) {
 		{optionsOf("retention=short action=block"), `rules[0].retention[0]: want one of ephemeral, temporary, permanent, unstated, got "short"`},
 		{optionsOf("level=gold action=block"), `rules[0].level[0]: want one of untrusted,`},
 		{optionsOf("direction=response action=ask"), `rules[0].action: an answer cannot be asked about`},
+		{DataOptions{Rules: []DataRule{{Kinds: []string{}, Action: "record"}}}, `rules[0].kinds: names none: leave it out if any will do`},
+		{DataOptions{Rules: []DataRule{{Level: []string{}, Action: "record"}}}, `rules[0].level: names none`},
 		{DataOptions{Rules: []DataRule{{}}}, `rules[0].action: want one of block, ask, redact, mask, record, got ""`},
 		{DataOptions{Rules: make([]DataRule, 300)}, `rules: 300 rules are more than 256`},
 	} {

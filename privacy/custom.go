@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -108,28 +107,45 @@ func NewWith(o Options) (*Scanner, error) {
 	return s, nil
 }
 
+// A DetectorError says what is wrong with a Detector.
+type DetectorError struct {
+	Field string // of the Detector: Kind, Pattern, Check, Confidence, or Keywords[2] for the third of these
+	Msg   string
+}
+
+func (e *DetectorError) Error() string { return e.Field + ": " + e.Msg }
+
 // compile checks what the operator wrote.
 func (c *Detector) compile() (*detector, error) {
+	bad := func(field, format string, args ...any) (*detector, error) {
+		return nil, &DetectorError{field, fmt.Sprintf(format, args...)}
+	}
 	if c.Kind == "" || strings.Trim(string(c.Kind), "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
-		return nil, fmt.Errorf("kind %q is not of small letters, digits and underlines", c.Kind)
+		return bad("Kind", "want small letters, digits and underlines, got %q", c.Kind)
+	}
+	if c.Pattern == "" {
+		return bad("Pattern", "want an expression in RE2 syntax that matches a value")
 	}
 	re, err := regexp.Compile(c.Pattern)
 	if err != nil {
-		return nil, err
+		return bad("Pattern", "%v", err)
 	}
-	if re.MatchString("") || re.MatchString(placeholderOf(c.Kind)) {
-		return nil, fmt.Errorf("pattern %q matches nothing at all, or what stands for a value that was taken out", c.Pattern)
+	if re.MatchString("") {
+		return bad("Pattern", "%q matches the empty text, so it would be found everywhere: want something that a value must have", c.Pattern)
+	}
+	if re.MatchString(placeholderOf(c.Kind)) {
+		return bad("Pattern", "%q matches %s, which stands for a value that was taken out: say more narrowly what a value looks like", c.Pattern, placeholderOf(c.Kind))
 	}
 	check, known := checks[c.Check]
 	if c.Check != "" && !known {
-		return nil, fmt.Errorf("there is no check %q", c.Check)
+		return bad("Check", "want one of luhn, mod97, mod11, verhoeff, or none, got %q", c.Check)
 	}
 	if c.Confidence < 0 || c.Confidence > 1 {
-		return nil, fmt.Errorf("a confidence of %v is not between 0 and 1", c.Confidence)
+		return bad("Confidence", "want more than 0 and at most 1, got %v", c.Confidence)
 	}
-	for _, w := range c.Keywords {
+	for i, w := range c.Keywords {
 		if w == "" || strings.Trim(w, "abcdefghijklmnopqrstuvwxyz ") != "" || strings.TrimSpace(w) != w {
-			return nil, errors.New("a keyword is small letters, words parted by single spaces")
+			return bad(fmt.Sprintf("Keywords[%d]", i), "want small letters, words parted by single spaces, got %q", w)
 		}
 	}
 	d := &detector{kind: c.Kind, words: c.Keywords, custom: re, told: c.Confidence}

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -71,7 +72,14 @@ func (p *Privacy) UnmarshalYAML(n ast.Node) error {
 	if err := yaml.NodeToValue(n, (*plain)(p), yaml.Strict()); err != nil {
 		return err
 	}
-	if _, faults := p.compile(nil); len(faults) > 0 {
+	_, faults := p.compile(nil)
+	for i, d := range p.Detectors {
+		at := "detectors[" + strconv.Itoa(i) + "].confidence"
+		if d.Confidence == 0 && nodeOf(n, at) != nil { // one that is left out has a default
+			faults = append(faults, &policy.DataFault{Path: at, Msg: "want more than 0 and at most 1, got 0"})
+		}
+	}
+	if len(faults) > 0 {
 		f := faults[0]
 		return &yaml.SyntaxError{Message: "privacy." + f.Path + ": " + f.Msg, Token: nodeAt(n, f.Path).GetToken()}
 	}
@@ -82,14 +90,25 @@ func (p *Privacy) UnmarshalYAML(n ast.Node) error {
 // the way there.
 func nodeAt(n ast.Node, path string) ast.Node {
 	for path != "" {
-		if p, err := yaml.PathString("$." + path); err == nil {
-			if node, err := p.FilterNode(n); err == nil && node != nil {
-				return node
-			}
+		if node := nodeOf(n, path); node != nil {
+			return node
 		}
 		path = path[:max(strings.LastIndexAny(path, ".["), 0)]
 	}
 	return n
+}
+
+// nodeOf returns the node at a path, or nil.
+func nodeOf(n ast.Node, path string) ast.Node {
+	p, err := yaml.PathString("$." + path)
+	if err != nil {
+		return nil
+	}
+	node, err := p.FilterNode(n)
+	if err != nil {
+		return nil
+	}
+	return node
 }
 
 // validatePrivacy judges the section where no file tells the place.
@@ -125,8 +144,8 @@ func (p *Privacy) compile(peers []string) (*lookout, []*policy.DataFault) {
 	}
 	for i, d := range p.Detectors {
 		own := privacy.Detector{Kind: iatp.DataClass(d.Name), Pattern: d.Pattern, Keywords: d.Keywords, Check: d.Validator, Confidence: d.Confidence}
-		if _, err := privacy.NewWith(privacy.Options{Detectors: []privacy.Detector{own}}); err != nil {
-			bad("detectors["+strconv.Itoa(i)+"]", "%s", strings.TrimPrefix(err.Error(), "detector 1: "))
+		if field, msg := judge(own); msg != "" {
+			bad("detectors["+strconv.Itoa(i)+"]."+field, "%s", msg)
 			continue
 		}
 		l.options.Detectors, l.kinds = append(l.options.Detectors, own), append(l.kinds, own.Kind)
@@ -142,6 +161,18 @@ func (p *Privacy) compile(peers []string) (*lookout, []*policy.DataFault) {
 		}
 	}
 	return l, faults
+}
+
+// judge says what is wrong with a detector, and in which field of the configuration.
+func judge(d privacy.Detector) (field, msg string) {
+	if name := string(d.Kind); name == "any" || d.Kind == opaqueKind || slices.Contains(privacy.Groups(), privacy.Group(name)) {
+		return "name", strconv.Quote(name) + " stands for other kinds in rules and records: want another name"
+	}
+	_, err := privacy.NewWith(privacy.Options{Detectors: []privacy.Detector{d}})
+	if e, ok := errors.AsType[*privacy.DetectorError](err); ok {
+		return strings.NewReplacer("kind", "name", "check", "validator").Replace(strings.ToLower(e.Field)), e.Msg
+	}
+	return "", ""
 }
 
 // least are the options of what looks through everything that passes and is recorded.
@@ -162,8 +193,11 @@ const usualConfidence = 0.5
 func (a *Allow) compile(to *privacy.Allowed, bad func(string, string, ...any)) {
 	to.Values, to.Pointers = a.Values, a.Fields
 	for i, f := range a.Fields {
-		if len(f) < 2 || f[0] != '/' {
+		switch {
+		case len(f) < 2 || f[0] != '/':
 			bad("allow.fields["+strconv.Itoa(i)+"]", "want a JSON pointer such as /test/card")
+		case strings.Contains(strings.NewReplacer("~0", "", "~1", "").Replace(f), "~"):
+			bad("allow.fields["+strconv.Itoa(i)+"]", "in a JSON pointer ~ is written ~0, and / inside a name ~1")
 		}
 	}
 	for i, v := range a.Values {
