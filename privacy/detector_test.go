@@ -44,3 +44,19 @@ func has(r Report, d *detector) bool {
 	}
 	return false
 }
+
+// TestGroupsAddUp: groups of digits are as many digits as the value has, since valid
+// is asked about no others.
+func TestGroupsAddUp(t *testing.T) {
+	for _, d := range builtin().all {
+		for _, fm := range d.forms {
+			n := 0
+			for _, l := range []byte(fm.lengths) {
+				n += int(l - '0')
+			}
+			if fm.shape == groups && (n < d.min || n > d.max) {
+				t.Errorf("%s: the groups %s have %d digits, want %d to %d", d.kind, fm.lengths, n, d.min, d.max)
+			}
+		}
+	}
+}

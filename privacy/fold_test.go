@@ -68,3 +68,24 @@ func TestTwins(t *testing.T) {
 		t.Errorf("folded to %q", got)
 	}
 }
+
+// TestNativeWords: what a word of another script folds to tells of something, in any
+// case, and in the name of a member as well.
+func TestNativeWords(t *testing.T) {
+	known := map[string]bool{}
+	for _, d := range builtin().all {
+		for _, w := range d.words {
+			known[w] = true
+		}
+	}
+	for word, means := range nativeWords {
+		if !known[means] {
+			t.Errorf("%s means %q, which tells of nothing", word, means)
+		}
+	}
+	for _, text := range []string{`{"егн":"7523169263"}`, `{"ЕГН":"7523169263"}`, `{"αφμ":"023456780"}`, `{"תעודת_זהות":"039337423"}`, `{"дата_рождения":"14.02.1980"}`, "ДАТА РОЖДЕНИЯ: 14.02.1980"} {
+		if len(New().Scan([]byte(text)).Findings) == 0 {
+			t.Errorf("%s: nothing found", text)
+		}
+	}
+}

@@ -119,7 +119,7 @@ var identities = []*detector{
 			ok := (d[0] == '1' || d[0] == '2') && (m >= 1 && m <= 12 || m >= 20 && m <= 42 || m >= 50)
 			return certain(ok && 97-remainder(d[:13], 97) == value(d[13:]))
 		},
-		forms: written(0.7, 0.95, "1222332", "132"),
+		forms: written(0.7, 0.95, "1222332"),
 		words: beside("nir", "insee", "securite sociale", "numero de securite sociale", "secu", "social security", "numero ss"),
 		hits:  []string{"295109912611193", "2 95 10 99 126 111 93", "NIR: 295109912611193", "288072A12304585", "2 88 07 2A 123 045 85"}, misses: []string{"295109912611192", "895109912611193", "288072A12304586", "2 88 07 2C 123 045 85"},
 	},
