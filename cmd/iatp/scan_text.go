@@ -241,8 +241,8 @@ func (p *program) printFindings(found []textFinding, opaque []textOpaque) {
 	}
 }
 
-// scanAny scans data as what it is: one JSON document, JSON line by line, or
-// text, in which some lines may be JSON. If redact is set, clean is data without what
+// scanAny scans data as what it is: one JSON document or several, or text, in which
+// some lines may be JSON. If redact is set, clean is data without what
 // was found.
 func scanAny(s *privacy.Scanner, data []byte, redact bool) (found []textFinding, opaque []textOpaque, clean []byte) {
 	found = []textFinding{}
@@ -266,12 +266,15 @@ func scanAny(s *privacy.Scanner, data []byte, redact bool) (found []textFinding,
 			add(text, s.ScanBody(text, "text/plain", privacy.Limits{}))
 		}
 	}
-	all, end := jsonLines(rest), at
-	for line := range bytes.Lines(rest) {
+	for _, end := range documents(rest) {
+		part := data[at : len(data)-len(rest)+end]
+		add(part, s.Scan(part))
+	}
+	end := at
+	for line := range bytes.Lines(data[at:]) {
 		start := end
 		end += len(line)
-		document := bytes.TrimRight(line, "\r\n")
-		if all && len(bytes.TrimSpace(document)) > 0 || !all && isObject(document) {
+		if document := bytes.TrimRight(line, "\r\n"); isObject(document) {
 			addText(start)
 			add(document, s.Scan(document))
 		}
@@ -328,20 +331,19 @@ func (l *lines) of(place int) int {
 	return l.line
 }
 
-// jsonLines reports whether every line that is not empty is a JSON object or
-// array.
-func jsonLines(data []byte) bool {
-	n := 0
-	for line := range bytes.Lines(data) {
-		if line = bytes.TrimSpace(line); len(line) == 0 {
-			continue
+// documents returns where the JSON objects and arrays end that data is made of, one
+// a line or however they follow one another. It returns none if there is anything else.
+func documents(data []byte) (ends []int) {
+	var document json.RawMessage
+	for d := json.NewDecoder(bytes.NewReader(data)); ; ends = append(ends, int(d.InputOffset())) {
+		err := d.Decode(&document)
+		switch {
+		case err == io.EOF:
+			return ends
+		case err != nil || document[0] != '{' && document[0] != '[':
+			return nil
 		}
-		if line[0] != '{' && line[0] != '[' || !json.Valid(line) {
-			return false
-		}
-		n++
 	}
-	return n > 0
 }
 
 // isObject reports whether a line of text is a JSON object with members, as programs
