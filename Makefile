@@ -36,7 +36,7 @@ bench: ## benchmarks; BENCH=regexp selects
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
 bench-check: ## processor time and allocations against the baseline (Linux, minutes)
-	$(GO) run ./experiments/load --check --rounds 5
+	$(GO) run ./experiments/load --check --rounds 20 --time 250ms
 
 lint: ## gofmt, vet, staticcheck
 	@set -e; bad=$$(gofmt -l .); if [ -n "$$bad" ]; then echo "gofmt would change:"; echo "$$bad"; exit 1; fi
