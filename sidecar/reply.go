@@ -25,7 +25,7 @@ func (s *Sidecar) passWhole(x *exchange, resp *http.Response, body []byte) *iatp
 	sum := sha256.Sum256(body)
 	end := &ending{
 		status: resp.StatusCode, bytes: int64(len(body)), sum: sum[:], body: body,
-		mediaType: mediaType(resp.Header), encoding: strings.Join(resp.Header["Content-Encoding"], ", "), outcome: outcomeOfStatus(resp.StatusCode),
+		mediaType: s.recordedType(resp.Header), encoding: strings.Join(resp.Header["Content-Encoding"], ", "), outcome: outcomeOfStatus(resp.StatusCode),
 	}
 	var read replyText
 	s.readReply(x, resp.Header, body, end, &read)
@@ -202,7 +202,7 @@ var chunks = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
 func (s *Sidecar) passStream(c *call, x *exchange, resp *http.Response) *iatp.Problem {
 	rc := http.NewResponseController(x.w)
 	scan, sum := s.scanner().NewStream(keptPayload/2), sha256.New()
-	end := &ending{status: resp.StatusCode, mediaType: mediaType(resp.Header), encoding: strings.Join(resp.Header["Content-Encoding"], ", "), outcome: outcomeOfStatus(resp.StatusCode)}
+	end := &ending{status: resp.StatusCode, mediaType: s.recordedType(resp.Header), encoding: strings.Join(resp.Header["Content-Encoding"], ", "), outcome: outcomeOfStatus(resp.StatusCode)}
 	buf := chunks.Get().(*[]byte)
 	defer chunks.Put(buf)
 
@@ -413,8 +413,15 @@ func (c *call) callerGone(x *exchange) {
 	}
 }
 
-func mediaType(h http.Header) string {
-	v := first(h, "Content-Type")
+// recordedType is the media type of an answer as a record may have it. It is scrubbed as
+// it was sent: a value in small letters may be none.
+func (s *Sidecar) recordedType(h http.Header) string {
+	return mediaTypeOf(s.scrub(first(h, "Content-Type")))
+}
+
+func mediaType(h http.Header) string { return mediaTypeOf(first(h, "Content-Type")) }
+
+func mediaTypeOf(v string) string {
 	if v == jsonType {
 		return jsonType
 	}

@@ -130,3 +130,19 @@ func TestEmptyAnswersHideNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestSensitiveTypes: what an agent says of its answer may be a value, too. It stands in no
+// record, nor does what is left of it in small letters.
+func TestSensitiveTypes(t *testing.T) {
+	for _, value := range []string{"A123456789", "CHE-116.281.710", "ann@example.com"} {
+		for _, stream := range []bool{false, true} {
+			n := iatptest.Start(t, iatptest.Options{Manifest: iatptest.Friend, Agent: answers(value, `{"ok":1}`, stream)})
+			r := n.Post(t, bookNYC, nil)
+			for _, record := range n.Records(t, r.Header.Get("X-Agent-Trace-ID")) {
+				if text := fmt.Sprint(record); strings.Contains(strings.ToLower(text), strings.ToLower(value)) {
+					t.Errorf("%s, stream %v: recorded %s", value, stream, text)
+				}
+			}
+		}
+	}
+}
