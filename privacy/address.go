@@ -11,13 +11,13 @@ var (
 	urlCredentials = detector{
 		kind:   "url_credentials",
 		hits:   []string{"https://user:secret@example.com/x", "postgres://app:s3cr3t@db.example:5432/main", "redis://:p4ssw0rd@cache:6379", "mongodb+srv://root:pa%24ss@cluster0.example.net", "app:s3cr3t@tcp(db.example:3306)/app", "jdbc:oracle:thin:scott/tiger@//db.example:1521/orcl"},
-		misses: []string{"https://example.com/a:b@c", "https://user@example.com", "http://example.com:8080/@ann", "https://[URL_CREDENTIALS_REDACTED]@example.com", "https://${USER}:${PASS}@example.com", "https://user:****@example.com", "app:${PASS}@tcp(db)/app", "app@tcp(db.example:3306)/app", "jdbc:oracle:thin:@db.example:1521:orcl", "note:tiger@example.com"},
+		misses: []string{"https://example.com/a:b@c", "https://user@example.com", "http://example.com:8080/@ann", "https://[URL_CREDENTIALS_REDACTED]@example.com", "https://${USER}:${PASS}@example.com", "https://{user}:{password}@example.com", "https://user:****@example.com", "app:${PASS}@tcp(db)/app", "app@tcp(db.example:3306)/app", "jdbc:oracle:thin:@db.example:1521:orcl", "note:tiger@example.com"},
 	}
 	ips = detector{
 		kind:   "ip_address",
 		words:  []string{"ip", "ip address", "ipaddress", "ipaddr", "client ip", "clientip", "remote addr", "remote address", "remoteaddr", "ipv", "source ip", "peer address", "xff", "forwarded for"},
 		hits:   []string{"203.0.114.7", "from 8.8.8.8:53", "client_ip=192.168.1.10", "2001:db9:85a3::8a2e:370:7334", "[2606:4700:4700::1111]:443", "fe80::1ff:fe23:4567:890a", "8.8.8.8", "http://4.1.2.3/x", "ip 4.1.2.3"},
-		misses: []string{"1.2.3", "256.1.1.1", "1.2.3.4.5", "version 1.2.3.4", "127.0.0.1", "10.0.0.1", "::1", "04:05:06", "std::vector", "agent-203.0.114.7-x", "01.02.03.04", "0.0.0.0", "v203.0.114.7", "section 4.1.2.33", "Chrome/119.0.66.105", "255.255.252.0", "4.1.2.3", "OID 1.3.6.1"},
+		misses: []string{"1.2.3", "256.1.1.1", "1.2.3.4.5", "version 1.2.3.4", "127.0.0.1", "10.0.0.1", "::1", "04:05:06", "std::vector", "agent-203.0.114.7-x", "01.02.03.04", "0.0.0.0", "v203.0.114.7", "section 4.1.2.33", "Chrome/119.0.66.105", "255.255.252.0", "0.99.28.1", "4.1.2.3", "OID 1.3.6.1"},
 	}
 	macs = detector{
 		kind:   "mac_address",
@@ -47,7 +47,7 @@ func (f *finder) credentials(i int) int {
 			j = len(text)
 		}
 	}
-	if at < 0 || colon < 0 || colon > at-2 || madeUp(text[colon+1:at]) && varied(text[colon+1:at], 2) || masked(text[colon+1:at]) || template(text[colon+1:at]) {
+	if at < 0 || colon < 0 || colon > at-2 || madeUp(text[colon+1:at]) && varied(text[colon+1:at], 2) || masked(text[colon+1:at]) || template(text[colon+1:at]) || text[colon+1] == '{' && text[at-1] == '}' {
 		return i
 	}
 	return f.hit(&urlCredentials, start, at, 0.9)
@@ -120,7 +120,7 @@ func (f *finder) ipv4(i int) int {
 			v = v*10 + int(text[j]-'0')
 			j++
 		}
-		if j == start || v > 255 || j-start > 1 && text[start] == '0' {
+		if j == start || v > 255 || v == 0 && k == 0 || j-start > 1 && text[start] == '0' {
 			return 0
 		}
 		parts[k] = byte(v)

@@ -562,6 +562,9 @@ func (f *finder) weigh(d *detector, fm *form, w *walk, k int, told *telling) ver
 	if left == 0 {
 		return verdict{}
 	}
+	if d.rank >= alwaysLookedFor && fm.shape == chain && f.isoDate(w.start) {
+		return verdict{}
+	}
 	conf := fm.alone * left
 	if d.rank >= alwaysLookedFor && k > 0 && f.wide(w, k) {
 		if fm.shape == chain {

@@ -125,10 +125,10 @@ var letterIdentities = []*detector{
 			for i := range n {
 				sum += int(c[n-1-i]-'0') * (2 + i%6)
 			}
-			return certain(!same(c[:n]) && "0K987654321"[sum%11] == c[n])
+			return certain(!same(c[:n]) && "0K987654321"[sum%11] == c[n]) * pick(n == 8 && plausible(value(c[:4]), value(c[4:6]), value(c[6:8])), 0.9, 1)
 		},
 		words: []string{"rut", "run", "rol unico"},
-		hits:  []string{"12.345.678-5", "RUT 12345678-5", "12531909-2"}, misses: []string{"12.345.678-4", "12531909-3"},
+		hits:  []string{"12.345.678-5", "RUT 12345678-5", "12531909-2"}, misses: []string{"12.345.678-4", "12531909-3", "(6.10~20070907-1)"},
 	},
 	{
 		kind: "tw_id", patterns: []string{"L999999999"}, alone: 0.5, told: 0.95,

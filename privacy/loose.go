@@ -73,7 +73,7 @@ var (
 		kind: "bank_account",
 		words: []string{"account number", "account no", "acct", "acct no", "bank account", "accountnumber", "a c no", "acc no", "acct number", "acct num", "account num", "bsb", "kontonummer", "konto nr", "numero de cuenta", "numero de compte", "iban account", "sort code", "checking account", "savings account", "beneficiary account", "payee account", "n de compte", "no de compte", "nr konta", "numer konta", "n de cuenta", "conta corrente", "numero da conta", "kontonr", "rekeningnummer",
 			"numero compte", "numero cuenta", "cuenta bancaria", "numero di conto", "numero conto", "hesap no", "hesap numarasi", "tilinumero"},
-		hits: []string{"account number 12345678", "beneficiary account 0123456789", "hesap no: 96664123", `{"numeroCuenta":"174955515"}`, "Acct: 0001234567", `{"accountNumber":"12345678901"}`}, misses: []string{"12345678", "account 7", "account number unknown"},
+		hits: []string{"account number 12345678", "beneficiary account 0123456789", "hesap no: 96664123", `{"numeroCuenta":"174955515"}`, "Acct: 0001234567", `{"accountNumber":"12345678901"}`}, misses: []string{"12345678", "account 7", "account number unknown", "acct 2021-06-01"},
 		looks: looksPlain(6, 17, 6, 4),
 	}
 	codes = detector{
@@ -100,11 +100,21 @@ func looksPlain(shortest, longest, fewest, most int) func(*finder, int, int, int
 				}
 			}
 		}
-		if n < shortest || n > longest || digits < fewest || n-digits > most {
+		if n < shortest || n > longest || digits < fewest || n-digits > most || f.isoDate(i) {
 			return end, 0
 		}
 		return end, 0.8
 	}
+}
+
+// isoDate reports whether a date of ISO 8601 begins at text[i]: 2026-11-23.
+func (f *finder) isoDate(i int) bool {
+	const layout = "2026-11-23"
+	d := f.text[i:min(i+len(layout), len(f.text))]
+	if len(d) < len(layout) || endOfDigits(d, 0) != 4 || d[4] != '-' || endOfDigits(d, 5) != 7 || d[7] != '-' || endOfDigits(d, 8) != len(layout) {
+		return false
+	}
+	return plausible(value(d[:4]), value(d[5:7]), value(d[8:]))
 }
 
 // seriesAndNumber reports whether text[i:end] begins four digits, together or in two

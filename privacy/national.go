@@ -22,17 +22,20 @@ var nationals = detector{
 		"Steuernummer 93815/08152", "cédula de ciudadanía 1.020.304.050", "voter id ABC1234567", "REGON 123456785", "PIS 120.56874.10-7", "사업자등록번호 124-81-00998", "dowód osobisty ABA300000", "RIF J-30468971-3", "kennitala 120174-3399", "IRD 49-091-850", "organisationsnummer 556012-5790", "Y-tunnus 2077474-0", "NPWP: 09.254.294.3-407.000", "ОГРН 1027700132195", "کد ملی 0013542419", "RUC 80005013-1",
 	},
 	misses: []string{
-		"35202-1234567-1", "RG-59 cable", "national id issued 2026-11-23", "identity card of 1938", "cédula real de 1713", "SSS tier 12345", "DNI 12 de mayo", "national id 550e8400-e29b-41d4-a716-446655440000", "the nin of 1994 and 1995", "epic 2026 battles", "kt. 12 m/s", "the national code of 2026", "cvr of 12.5%",
+		"35202-1234567-1", "RG-59 cable", "national id issued 2026-11-23", "identity card of 1938", "cédula real de 1713", "SSS tier 12345", "DNI 12 de mayo", "national id 550e8400-e29b-41d4-a716-446655440000", "the nin of 1994 and 1995", "epic 2026 battles", "kt. 12 m/s", "nid=1 at 0x00007f337f048000", "cni 2004-01-12 08", "regon, 2011-2018", "the national code of 2026", "cvr of 12.5%",
 	},
 	looks: looksNational,
 }
 
 // looksNational takes letters and digits in one row, or in groups of digits.
 func looksNational(f *finder, i, end, digits int) (int, float64) {
+	text, n, joints := f.text, end-i, 0
+	if hasPrefixFold(text[i:end], "0x") || f.isoDate(i) || f.years(i, end) {
+		return end, 0
+	}
 	if f.germanSerial(i, end, digits) {
 		return end, 0.75
 	}
-	text, n, joints := f.text, end-i, 0
 	for end+1 < len(text) && n <= 18 && (text[end] == '-' || text[end] == '.' || text[end] == '/' || text[end] == ' ') {
 		next := end + 1
 		for next < len(text) && byteKind[text[next]] == runByte {
@@ -50,6 +53,12 @@ func looksNational(f *finder, i, end, digits int) (int, float64) {
 		return end, 0
 	}
 	return end, 0.75
+}
+
+// years reports whether two years with a dash between begin at text[i]: 2011-2018.
+func (f *finder) years(i, end int) bool {
+	of := func(i int) bool { return endOfDigits(f.text, i) == i+4 && (f.hasAt(i, "19") || f.hasAt(i, "20")) }
+	return end == i+4 && of(i) && f.hasAt(end, "-") && of(end+1)
 }
 
 // day reports whether three groups of digits are a date.

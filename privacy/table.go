@@ -150,10 +150,11 @@ func (t *table) cell(f *finder, at int) (told topics, from, to int) {
 var aroundCell = bytesOf(" \"'`*\r\t")
 
 // names reads the names of the columns, and reports whether one of them tells
-// something. What has other characters than names have is no row of names.
+// something. What has other characters than names have is no row of names, nor is one
+// cell: arguments stand in lines that end in a comma.
 func (t *table) names(f *finder) (any bool) {
 	t.told = t.told[:0]
-	row := t.first
+	row, names := t.first, 0
 	for len(row) > 0 && len(t.told) < maxColumns {
 		name := row
 		if end := bytes.IndexByte(row, t.sep); end >= 0 {
@@ -165,11 +166,14 @@ func (t *table) names(f *finder) (any bool) {
 		if len(name) > maxColumn || bytes.ContainsAny(name, "()[]{}<>=!?:\\@") || len(name) > 0 && isDigit(name[0]) {
 			return false
 		}
+		if len(name) > 0 {
+			names++
+		}
 		told := f.topicsOf(name)
 		t.told = append(t.told, told)
 		any = any || !told.none()
 	}
-	return any
+	return any && names > 1
 }
 
 // place returns where text[i] stands before folding.

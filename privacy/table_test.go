@@ -38,6 +38,7 @@ func TestTables(t *testing.T) {
 		{"within a cell", "id,bsn\nnobody,with a row as far as words reach\n1,on file since 111222333\n", nil},
 		{"prose", "Call me, please\nwith 1234567 in mind, thanks\n", nil},
 		{"a program", "login(password, x)\nlogin(hunter2, y)\n", nil},
+		{"arguments", "token,\nkey,\nalgorithms=[\"RS256\"],\n", nil},
 		{"no password", "user,password\nann,required\nbob,${PASSWORD1}\n", nil},
 		{"placeholders", "id,bsn\n1,[NL_BSN_REDACTED]\n", nil},
 		{"the word of the names is not the word of the next row", "card,cvv,month\n2027,on file,11\n", nil},
